@@ -1,0 +1,1 @@
+//! PBSEAL: seal secrets offline under a policy, open them with blinded help.

@@ -1,0 +1,1 @@
+//! The identity authority: issues short-lived identity documents under per-site rules.

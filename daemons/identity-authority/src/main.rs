@@ -1,0 +1,2 @@
+//! identity-authority daemon.
+fn main() {}

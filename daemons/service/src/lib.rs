@@ -1,0 +1,1 @@
+//! What every daemon shares: configuration, mTLS listener, authorizer, audit, metrics, storage, drain.

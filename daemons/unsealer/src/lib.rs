@@ -1,0 +1,1 @@
+//! The unsealing authority: evaluates blinded elements for authorized workloads.

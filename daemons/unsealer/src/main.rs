@@ -1,0 +1,2 @@
+//! unsealer daemon.
+fn main() {}

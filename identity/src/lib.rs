@@ -1,0 +1,1 @@
+//! SPIFFE X.509 identity documents, their verification, and the policy engine.

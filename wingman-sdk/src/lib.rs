@@ -1,0 +1,1 @@
+//! Wingman: obtains and renews the workload's identity and opens sealed values.
