@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# The one test command: format, lints, documentation, every test, and the kept
+# corpus of every fuzz target, replayed on the stable toolchain.
+#
+#   ./test.sh          everything
+#   ./test.sh --quick  format, lints and tests only
+#
+# What it needs beyond a Rust toolchain it installs itself: Debian packages
+# through apt-get (as root and only when missing), crates through cargo.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+quick=false
+case "${1:-}" in
+    "") ;;
+    --quick) quick=true ;;
+    *)
+        printf 'usage: ./test.sh [--quick]\n' >&2
+        exit 64
+        ;;
+esac
+
+export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-always}"
+started=$SECONDS
+step() { printf '\n== %s (%s s)\n' "$1" "$((SECONDS - started))"; }
+
+# Program needed -> Debian package that brings it.
+need() {
+    command -v "$1" >/dev/null 2>&1 && return
+    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+        printf 'test.sh: %s is missing; install the package %s and run again\n' "$1" "$2" >&2
+        exit 69
+    fi
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$2"
+}
+
+step "tools"
+need cc gcc
+need c++ g++
+need make make
+# A real peer for certificates: what we issue, OpenSSL must accept.
+need openssl openssl
+cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest
+
+step "format"
+cargo fmt --all --check
+cargo fmt --manifest-path fuzz/Cargo.toml --all --check
+
+step "lints"
+cargo clippy --locked --workspace --all-targets -- -D warnings
+
+step "tests"
+cargo nextest run --locked --workspace --no-fail-fast
+
+if $quick; then
+    step "done"
+    exit 0
+fi
+
+step "documentation tests"
+cargo test --locked --workspace --doc --quiet
+
+step "documentation"
+RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
+
+step "fuzz corpus"
+CARGO_TARGET_DIR="$PWD/target" cargo test --locked --manifest-path fuzz/Cargo.toml --test replay
+
+step "benchmarks build"
+cargo clippy --locked --workspace --benches --examples -- -D warnings
+
+step "done"
