@@ -1,1 +1,19 @@
 //! SPIFFE X.509 identity documents, their verification, and the policy engine.
+
+pub mod attributes;
+pub mod bundle;
+pub mod document;
+pub mod issue;
+pub mod join;
+pub mod limits;
+pub mod principal;
+pub mod spiffe_id;
+pub mod tls;
+pub mod verify;
+pub mod wire;
+
+pub use attributes::{AttributeValue, Attributes, AttributesError};
+pub use bundle::{BundleError, BundleFingerprint, TrustBundle};
+pub use document::{DocumentError, DocumentKey, IdentityDocument};
+pub use principal::Principal;
+pub use spiffe_id::{SiteName, SpiffeId, SpiffeIdError, TrustDomain};

@@ -1,0 +1,97 @@
+//! Every bound of this crate, each with the reason for its size.
+//!
+//! Nothing that comes from outside is copied, decoded or looked up before it was held against one of these.
+
+/// Greatest length of a SPIFFE ID in bytes (SPIFFE-ID, section 2.3).
+pub const MAX_SPIFFE_ID_BYTES: usize = 2048;
+
+/// Greatest length of a trust domain in bytes (SPIFFE-ID, section 2.1: the host of RFC 3986).
+pub const MAX_TRUST_DOMAIN_BYTES: usize = 255;
+
+/// Greatest length of a site name in bytes; as a DNS label, so that clusters can be named after their site.
+pub const MAX_SITE_NAME_BYTES: usize = 63;
+
+/// Greatest number of attributes in one document (architecture, "Identity").
+pub const MAX_ATTRIBUTES: usize = 64;
+
+/// Greatest length of the DER of all attributes together (architecture, "Identity").
+pub const MAX_ATTRIBUTES_DER_BYTES: usize = 8 * 1024;
+
+/// Greatest length of an attribute key: a Kubernetes label key, 253 of prefix, a slash and 63 of name.
+pub const MAX_ATTRIBUTE_KEY_BYTES: usize = 317;
+
+/// Greatest length of one certificate: attributes and SPIFFE ID at their greatest, and 4 KiB for all else.
+pub const MAX_CERTIFICATE_BYTES: usize = 16 * 1024;
+
+/// Greatest number of certificates in a chain, leaf included: leaf, issuing CA, and room for a cross-signed one
+/// while a root is replaced.
+pub const MAX_CHAIN_CERTIFICATES: usize = 4;
+
+/// Greatest length of a PEM text holding a chain: base64 of the greatest chain, its line ends and labels.
+pub const MAX_CHAIN_PEM_BYTES: usize = 96 * 1024;
+
+/// Greatest length of a PEM text holding one private key; a P-384 key takes about 300 bytes.
+pub const MAX_KEY_PEM_BYTES: usize = 4 * 1024;
+
+/// Greatest length of a certificate signing request; a P-384 request with generous requested names is under 2 KiB.
+pub const MAX_CSR_BYTES: usize = 8 * 1024;
+
+/// Greatest number of trust anchors in a bundle: two roots overlap during a rotation, some room for emergencies.
+pub const MAX_TRUST_ANCHORS: usize = 8;
+
+/// Greatest number of disabled sites in a bundle.
+pub const MAX_DISABLED_SITES: usize = 4096;
+
+/// Greatest length of a bundle's JSON: all disabled sites at their greatest length, and the anchors.
+pub const MAX_BUNDLE_BYTES: usize = 512 * 1024;
+
+/// Greatest refresh hint of a bundle, a day; a longer one would make switching a site off meaningless.
+pub const MAX_REFRESH_HINT_SECONDS: u64 = 24 * 60 * 60;
+
+/// Refresh hint of a new bundle: a disabled site is refused within seconds.
+pub const DEFAULT_REFRESH_HINT_SECONDS: u64 = 5;
+
+/// How far the start of a new certificate lies in the past, for verifiers whose clock is behind.
+pub const BACKDATE_SECONDS: u64 = 60;
+
+/// Lifetime of an identity document unless asked otherwise (architecture, "Identity").
+pub const DEFAULT_DOCUMENT_LIFETIME_SECONDS: u64 = 60 * 60;
+
+/// Greatest lifetime of an identity document, the back-dating included: a week, for a laptop that travels.
+pub const MAX_DOCUMENT_LIFETIME_SECONDS: u64 = 7 * 24 * 60 * 60;
+
+/// An issuing CA lives at least this many lifetimes of each document it signs, or renewals run into its end.
+pub const MIN_DOCUMENT_LIFETIMES_PER_ISSUER: u64 = 6;
+
+/// Lifetime of a new issuing CA, 90 days: long against documents, short enough that its replacement is practised.
+pub const DEFAULT_ISSUER_LIFETIME_SECONDS: u64 = 90 * 24 * 60 * 60;
+
+/// Lifetime of a new root, ten years of 365 days.
+pub const DEFAULT_ROOT_LIFETIME_SECONDS: u64 = 10 * 365 * 24 * 60 * 60;
+
+/// Length of a certificate's serial number, the greatest of RFC 5280, section 4.1.2.2.
+pub const SERIAL_BYTES: usize = 20;
+
+/// Greatest length of a join token's text: the longest URL and SPIFFE ID in base64, and the fixed fields.
+pub const MAX_JOIN_TOKEN_BYTES: usize = 4 * 1024;
+
+/// Greatest length of the authority's URL in a join token.
+pub const MAX_AUTHORITY_URL_BYTES: usize = 512;
+
+/// How long the key that redeemed a join token may repeat the redemption, for answers lost on the way.
+pub const REDEMPTION_REPEAT_SECONDS: u64 = 60;
+
+/// Greatest lifetime of a join token, 30 days: a token shipped with a machine that is installed later.
+pub const MAX_JOIN_TOKEN_LIFETIME_SECONDS: u64 = 30 * 24 * 60 * 60;
+
+/// Greatest length of a JSON request body of the identity authority's API.
+pub const MAX_WIRE_REQUEST_BYTES: usize = 64 * 1024;
+
+/// Greatest length of a JSON answer of the identity authority's API: a bundle, a chain and their escapes.
+pub const MAX_WIRE_RESPONSE_BYTES: usize = MAX_BUNDLE_BYTES + 2 * MAX_CHAIN_PEM_BYTES;
+
+/// Greatest length of a human-readable message in an error answer.
+pub const MAX_WIRE_MESSAGE_BYTES: usize = 1024;
+
+/// Number of verified chains a TLS identity remembers; one costs about 2 KiB.
+pub const MAX_VERIFIED_CHAINS: usize = 1024;
