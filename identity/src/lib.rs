@@ -6,6 +6,7 @@ pub mod document;
 pub mod issue;
 pub mod join;
 pub mod limits;
+pub mod policy;
 pub mod principal;
 pub mod spiffe_id;
 pub mod tls;
