@@ -1,0 +1,245 @@
+//! The configuration file `wingman.toml`.
+//!
+//! ```toml
+//! [identity]
+//! directory = "identity"                 # document.pem, key.pem, bundle.json, authority.json; kept fresh
+//! join_token_file = "join-token"         # used when the directory holds no valid document
+//!
+//! [[unsealer]]                           # one per unsealing authority
+//! key = "unsealer.pub.json"              # its pinned key record, or a list of them during a rotation
+//! url = "https://127.0.0.1:7444"
+//! spiffe_id = "spiffe://dev.example/control/unsealer"
+//!
+//! [profile]                              # what sealed objects are accepted; all optional
+//! threshold = 1                          # least number of authorities that must have taken part
+//! require_site_lock = false
+//!
+//! [site]
+//! key_file = "site.key"                  # opens site locks here, without asking anybody
+//!
+//! [timeouts]
+//! open_seconds = 30                      # all attempts of one call together
+//! attempt_seconds = 10                   # one request
+//! ```
+//!
+//! Paths are relative to the file. Unknown keys are refused with their line. Files that hold a secret must
+//! be readable by their owner only.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use blindfold_core::{AcceptanceProfile, AuthorityKey, KeyId, SecretKey};
+use ::identity::SpiffeId;
+use serde::Deserialize;
+
+use crate::{
+    files::{self, FileError},
+    http::HttpError,
+    identity::{IdentityConfig, IdentityError, IdentitySource},
+    limits,
+};
+
+/// Why a configuration was refused; nothing was started and nothing was sent.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A file could not be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The file is not what [`config`](self) describes.
+    #[error("{}:{line}:{column}: {message}", path.display())]
+    Syntax {
+        /// The configuration file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// A key file is not one.
+    #[error("{} is not a usable key ({why}): export it again", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A key does not serve the purpose it is configured for.
+    #[error("key {key_id} {why}")]
+    WrongPurpose {
+        /// The key.
+        key_id: KeyId,
+        /// What it cannot be used for, and what to do.
+        why: &'static str,
+    },
+    /// One key is configured for two servers.
+    #[error("key {key_id} is configured twice: list each unsealing authority once, with all its keys")]
+    DuplicateKey {
+        /// The key.
+        key_id: KeyId,
+    },
+    /// An unsealing authority without a key.
+    #[error("the unsealing authority {url} has no pinned key: name its public record under `key`")]
+    NoKey {
+        /// Its URL.
+        url: String,
+    },
+    /// Unsealing authorities are configured but no identity.
+    #[error("unsealing authorities want an identity: add an [identity] section")]
+    NoIdentity,
+    /// The profile can never be met.
+    #[error("threshold {threshold} cannot be met by {authorities} unsealing authorities: lower it or add authorities")]
+    Threshold {
+        /// The least threshold demanded.
+        threshold: u8,
+        /// How many authorities are configured.
+        authorities: usize,
+    },
+    /// A URL cannot be used.
+    #[error(transparent)]
+    Url(#[from] HttpError),
+    /// The identity cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+}
+
+/// An unsealing authority: what it is pinned to and where it is asked.
+#[derive(Clone, Debug)]
+pub struct UnsealerConfig {
+    /// Its pinned key records: the current one, and older ones during a rotation.
+    pub keys: Vec<AuthorityKey>,
+    /// Where it is asked: `https://host:port`.
+    pub url: String,
+    /// The SPIFFE ID its server must prove.
+    pub spiffe_id: SpiffeId,
+}
+
+/// A configuration, read and checked.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) identity: Option<IdentitySource>,
+    pub(crate) unsealers: Vec<UnsealerConfig>,
+    pub(crate) pinned: Vec<AuthorityKey>,
+    pub(crate) profile: ProfileConfig,
+    pub(crate) local_keys: Vec<SecretKey>,
+    pub(crate) open_deadline: Option<Duration>,
+    pub(crate) attempt_timeout: Option<Duration>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    identity: Option<IdentityConfig>,
+    #[serde(default)]
+    unsealer: Vec<Unsealer>,
+    #[serde(default)]
+    profile: ProfileConfig,
+    site: Option<Site>,
+    #[serde(default)]
+    timeouts: Timeouts,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Unsealer {
+    key: OneOrMore,
+    url: String,
+    #[serde(deserialize_with = "from_text")]
+    spiffe_id: SpiffeId,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a path, or a list of paths")]
+enum OneOrMore {
+    One(PathBuf),
+    More(Vec<PathBuf>),
+}
+
+/// The `[profile]` section.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ProfileConfig {
+    pub(crate) threshold: Option<std::num::NonZeroU8>,
+    #[serde(default)]
+    pub(crate) require_site_lock: bool,
+    /// Further key records that objects may name: of recovery keys, of authorities that this workload never asks.
+    #[serde(default)]
+    pub(crate) pinned_keys: Vec<PathBuf>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Site {
+    key_file: PathBuf,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Timeouts {
+    open_seconds: Option<std::num::NonZeroU16>,
+    attempt_seconds: Option<std::num::NonZeroU16>,
+}
+
+impl Config {
+    /// Reads a configuration file and every file it names, but starts and sends nothing.
+    pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = files::read_text(path, limits::MAX_CONFIG_BYTES)?;
+        let base = path.parent().unwrap_or(Path::new(""));
+        let file: File = toml::from_str(&text).map_err(|error| syntax(path, &text, &error))?;
+        let unsealers = file.unsealer.into_iter().map(|unsealer| unsealer.read(base)).collect::<Result<_, _>>()?;
+        let pinned = file.profile.pinned_keys.iter().map(|key| read_record(&base.join(key))).collect::<Result<_, _>>()?;
+        let local_keys =
+            file.site.iter().map(|site| read_secret_key(&base.join(&site.key_file))).collect::<Result<_, _>>()?;
+        let seconds = |seconds: Option<std::num::NonZeroU16>| seconds.map(|s| Duration::from_secs(s.get().into()));
+        Ok(Self {
+            identity: file.identity.map(|identity| IdentitySource::from_config(&identity.relative_to(base))),
+            unsealers,
+            pinned,
+            profile: file.profile,
+            local_keys,
+            open_deadline: seconds(file.timeouts.open_seconds),
+            attempt_timeout: seconds(file.timeouts.attempt_seconds),
+        })
+    }
+}
+
+impl Unsealer {
+    fn read(self, base: &Path) -> Result<UnsealerConfig, ConfigError> {
+        let paths = match self.key {
+            OneOrMore::One(path) => vec![path],
+            OneOrMore::More(paths) => paths,
+        };
+        let keys = paths.iter().map(|path| read_record(&base.join(path))).collect::<Result<_, _>>()?;
+        Ok(UnsealerConfig { keys, url: self.url, spiffe_id: self.spiffe_id })
+    }
+}
+
+fn read_record(path: &Path) -> Result<AuthorityKey, ConfigError> {
+    let bytes = files::read(path, limits::MAX_KEY_RECORD_BYTES)?;
+    AuthorityKey::from_json(&bytes).map_err(|error| ConfigError::Key { path: path.into(), why: error.to_string() })
+}
+
+fn read_secret_key(path: &Path) -> Result<SecretKey, ConfigError> {
+    let bytes = files::read_secret(path, limits::MAX_KEY_FILE_BYTES)?;
+    SecretKey::from_file_bytes(&bytes).map_err(|error| ConfigError::Key { path: path.into(), why: error.to_string() })
+}
+
+/// The place of a TOML error, without the line's text.
+fn syntax(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    ConfigError::Syntax { path: path.into(), line, column, message: error.message().to_owned() }
+}
+
+fn from_text<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: std::str::FromStr<Err: std::fmt::Display>,
+    D: serde::Deserializer<'de>,
+{
+    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+}

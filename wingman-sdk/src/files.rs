@@ -1,0 +1,258 @@
+//! Files of the configuration and of the identity directory.
+//!
+//! Reads are bounded. A file that holds a secret is refused unless only its owner can touch it. Writes
+//! appear whole or not at all: a new file is written beside the old one, synchronised and renamed.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use zeroize::Zeroizing;
+
+/// Why a file could not be used; every message names the file and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileError {
+    /// The file does not exist.
+    #[error("{} does not exist: create it, or correct the path", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The operating system refused.
+    #[error("cannot {what} {}", path.display())]
+    Io {
+        /// What was attempted, as a verb.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+    /// Not a regular file.
+    #[error("{} is not a regular file", path.display())]
+    NotAFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Others than the owner may touch a secret.
+    #[error("{} holds a secret but has mode {mode:04o}: run `chmod 600 {}`", path.display(), path.display())]
+    TooOpen {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A secret belongs to another user.
+    #[error("{} holds a secret but belongs to user {owner}, and this process runs as user {user}: give it to that user", path.display())]
+    ForeignOwner {
+        /// The file.
+        path: PathBuf,
+        /// The user it belongs to.
+        owner: u32,
+        /// The user of this process.
+        user: u32,
+    },
+    /// Larger than any file of its kind.
+    #[error("{} is larger than {limit} bytes: this is not the file that was meant", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The greatest size read.
+        limit: u64,
+    },
+    /// Not text.
+    #[error("{} is not UTF-8 text", path.display())]
+    NotText {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl FileError {
+    /// Whether the file is simply not there.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Missing { .. })
+    }
+
+    fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| match source.kind() {
+            io::ErrorKind::NotFound if what == "read" => Self::Missing { path: path.into() },
+            _ => Self::Io { what, path: path.into(), source },
+        }
+    }
+}
+
+/// Reads a public file of at most `limit` bytes.
+pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
+    let (file, _) = open_regular(path)?;
+    let mut bytes = Vec::new();
+    bounded(file, path, limit, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Reads a public text file of at most `limit` bytes.
+pub(crate) fn read_text(path: &Path, limit: u64) -> Result<String, FileError> {
+    String::from_utf8(read(path, limit)?).map_err(|_| FileError::NotText { path: path.into() })
+}
+
+/// Reads a secret file of at most `limit` bytes into memory that is wiped on drop.
+///
+/// Permissions are those of the opened file, not of the name, so that nothing can be swapped in between.
+pub(crate) fn read_secret(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, FileError> {
+    let (file, metadata) = open_regular(path)?;
+    let mode = metadata.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(FileError::TooOpen { path: path.into(), mode });
+    }
+    let user = rustix::process::geteuid().as_raw();
+    if metadata.uid() != user && metadata.uid() != 0 {
+        return Err(FileError::ForeignOwner { path: path.into(), owner: metadata.uid(), user });
+    }
+    // Sized beforehand: a vector that grows leaves copies behind.
+    let size = metadata.len().min(limit).saturating_add(1);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(size).unwrap_or(0)));
+    bounded(file, path, limit, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Writes a file of mode 0600 that appears whole or not at all, and survives a power cut.
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let temporary = temporary_beside(path);
+    let written = write_new(&temporary, bytes).and_then(|()| rename(&temporary, path));
+    if written.is_err() {
+        // Best effort: the first error is the one to report.
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+/// Renames within one directory and synchronises the directory.
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
+    fs::rename(from, to).map_err(FileError::io("replace", to))?;
+    sync_directory(to)
+}
+
+/// Removes a file that may already be gone.
+pub(crate) fn remove(path: &Path) -> Result<(), FileError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other.map_err(FileError::io("remove", path)),
+    }
+}
+
+/// Makes a directory of mode 0700, parents included; one that exists is left as it is.
+pub(crate) fn make_directory(path: &Path) -> Result<(), FileError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(FileError::io("create", path))
+}
+
+/// Opens (and creates with mode 0600) the file whose lock guards a directory.
+pub(crate) fn open_lock(path: &Path) -> Result<File, FileError> {
+    OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(FileError::io("open", path))
+}
+
+fn open_regular(path: &Path) -> Result<(File, fs::Metadata), FileError> {
+    // Without O_NONBLOCK, opening a FIFO would wait for its other end for ever.
+    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(FileError::io("read", path))?;
+    let metadata = file.metadata().map_err(FileError::io("read", path))?;
+    if !metadata.is_file() {
+        return Err(FileError::NotAFile { path: path.into() });
+    }
+    Ok((file, metadata))
+}
+
+fn bounded(file: File, path: &Path, limit: u64, into: &mut Vec<u8>) -> Result<(), FileError> {
+    file.take(limit.saturating_add(1)).read_to_end(into).map_err(FileError::io("read", path))?;
+    if into.len() as u64 > limit {
+        return Err(FileError::TooLarge { path: path.into(), limit });
+    }
+    Ok(())
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    // A left-over of a crash may stand in the way; it is never followed, only removed.
+    remove(path)?;
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(FileError::io("create", path))?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(FileError::io("write", path))
+}
+
+fn sync_directory(of: &Path) -> Result<(), FileError> {
+    let directory = match of.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    File::open(directory).and_then(|opened| opened.sync_all()).map_err(FileError::io("synchronise", directory))
+}
+
+fn temporary_beside(path: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}.new", std::process::id()));
+    path.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn secret_is_refused_when_others_may_read_or_write_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key");
+        write_atomically(&path, b"secret").unwrap();
+        assert_eq!(read_secret(&path, 100).unwrap().as_slice(), b"secret");
+        for mode in [0o640, 0o604, 0o620, 0o601, 0o660, 0o777] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let error = read_secret(&path, 100).unwrap_err();
+            assert!(matches!(error, FileError::TooOpen { mode: found, .. } if found == mode), "{error}");
+            assert!(error.to_string().contains("chmod 600"), "{error}");
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
+        assert!(read_secret(&path, 100).is_ok());
+    }
+
+    #[test]
+    fn written_file_has_mode_0600_and_leaves_nothing_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("document.pem");
+        write_atomically(&path, b"one").unwrap();
+        write_atomically(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn size_is_bounded_at_the_byte() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        write_atomically(&path, &[7; 10]).unwrap();
+        assert_eq!(read(&path, 10).unwrap().len(), 10);
+        assert!(matches!(read(&path, 9), Err(FileError::TooLarge { limit: 9, .. })));
+        assert!(matches!(read_secret(&path, 9), Err(FileError::TooLarge { limit: 9, .. })));
+    }
+
+    #[test]
+    fn missing_directory_and_fifo_are_told_apart_and_never_block() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(read(&directory.path().join("absent"), 10).unwrap_err().is_missing());
+        assert!(matches!(read(directory.path(), 10), Err(FileError::NotAFile { .. })));
+        let fifo = directory.path().join("fifo");
+        let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+        assert!(made.success());
+        assert!(matches!(read(&fifo, 10), Err(FileError::NotAFile { .. })));
+    }
+}

@@ -1,0 +1,105 @@
+//! Connections for `ureq`: TCP, then TLS 1.3 by a given rustls configuration.
+//!
+//! The handshake is complete, and the server's SPIFFE ID verified, before `ureq` writes the first byte
+//! of a request. The name in the URL only finds the address; it proves nothing and is not checked.
+//!
+//! `ureq::unversioned` may change in any minor release, so the workspace pins one.
+
+use std::{
+    fmt, io,
+    io::{Read, Write},
+    sync::Arc,
+    time::SystemTime,
+};
+
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls_pki_types::ServerName;
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport, TransportAdapter,
+};
+
+/// Sent nowhere (server name indication is off): rustls wants a name even where the verifier ignores it.
+const UNUSED_NAME: &str = "wingman.invalid";
+
+/// Reads from the finished handshake until when the connection may live.
+pub(super) type Lifetime = Arc<dyn Fn(&ClientConnection) -> SystemTime + Send + Sync>;
+
+/// Wraps the TCP connection it is chained to in TLS.
+pub(super) struct TlsConnector {
+    config: Arc<ClientConfig>,
+    lifetime: Lifetime,
+}
+
+impl TlsConnector {
+    pub(super) fn new(config: Arc<ClientConfig>, lifetime: Lifetime) -> Self {
+        Self { config, lifetime }
+    }
+}
+
+impl fmt::Debug for TlsConnector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsConnector").finish_non_exhaustive()
+    }
+}
+
+impl<In: Transport> Connector<In> for TlsConnector {
+    type Out = TlsTransport;
+
+    fn connect(&self, details: &ConnectionDetails<'_>, chained: Option<In>) -> Result<Option<TlsTransport>, ureq::Error> {
+        let Some(tcp) = chained else {
+            return Err(ureq::Error::ConnectionFailed);
+        };
+        let name = ServerName::try_from(UNUSED_NAME).map_err(|_| ureq::Error::Tls("unusable server name"))?;
+        let mut connection = ClientConnection::new(Arc::clone(&self.config), name)
+            .map_err(|error| ureq::Error::Io(io::Error::new(io::ErrorKind::InvalidData, error)))?;
+        let mut socket = TransportAdapter::new(tcp.boxed(), Arc::clone(&details.current_time));
+        socket.set_timeout(details.timeout);
+        while connection.is_handshaking() {
+            connection.complete_io(&mut socket)?;
+        }
+        let until = (self.lifetime)(&connection);
+        let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
+        Ok(Some(TlsTransport { buffers, until, stream: StreamOwned::new(connection, socket) }))
+    }
+}
+
+/// One TLS connection; never handed out again once a document it rests on has expired.
+pub(super) struct TlsTransport {
+    buffers: LazyBuffers,
+    until: SystemTime,
+    stream: StreamOwned<ClientConnection, TransportAdapter>,
+}
+
+impl fmt::Debug for TlsTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsTransport").field("until", &self.until).finish_non_exhaustive()
+    }
+}
+
+impl Transport for TlsTransport {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
+        self.stream.get_mut().set_timeout(timeout);
+        let output = self.buffers.output().get(..amount).ok_or(ureq::Error::ConnectionFailed)?;
+        self.stream.write_all(output)?;
+        Ok(())
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        self.stream.get_mut().set_timeout(timeout);
+        let amount = self.stream.read(self.buffers.input_append_buf())?;
+        self.buffers.input_appended(amount);
+        Ok(amount > 0)
+    }
+
+    fn is_open(&mut self) -> bool {
+        SystemTime::now() < self.until && self.stream.get_mut().get_mut().is_open()
+    }
+
+    fn is_tls(&self) -> bool {
+        true
+    }
+}

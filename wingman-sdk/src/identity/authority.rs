@@ -1,0 +1,186 @@
+//! What is said to the identity authority, and what is believed of its answers.
+
+use std::{sync::Arc, time::Duration};
+
+use ::identity::{
+    DocumentKey, IdentityDocument, TrustBundle,
+    join::JoinToken,
+    tls::{Alpn, ServerExpectation, TlsIdentity, bootstrap},
+    verify::{Usage, VerifyError, verify_peer},
+    wire,
+};
+use tracing::debug;
+
+use super::{AuthorityContact, IdentityError, Obtained, time};
+use crate::{
+    http::{Exchange, HttpClient, HttpError, JSON},
+    limits,
+    retry::{Backoff, Deadline},
+};
+
+/// Redeems a join token for a document of `key`.
+///
+/// The bundle comes first, over a connection that proves nothing, and must hash to what the token pins. The token's
+/// secret travels only on a second connection, whose server proved the authority's SPIFFE ID under that bundle.
+/// A lost answer is asked for again with the same key, which the authority allows for a minute.
+pub(super) fn join(token: &JoinToken, key: &DocumentKey) -> Result<Obtained, IdentityError> {
+    let deadline = Deadline::after(limits::ATTEMPT_TIMEOUT * limits::JOIN_ATTEMPTS);
+    let mut backoff = Backoff::new(limits::BACKOFF_FIRST, limits::BACKOFF_LONGEST);
+    for _ in 1..limits::JOIN_ATTEMPTS {
+        match try_join(token, key) {
+            Err(error) if error.may_pass() && deadline.sleep(backoff.pause()) => {
+                debug!(%error, "joining failed, trying again");
+            }
+            other => return other,
+        }
+    }
+    try_join(token, key)
+}
+
+fn try_join(token: &JoinToken, key: &DocumentKey) -> Result<Obtained, IdentityError> {
+    let url = token.authority_url();
+    let wrong = |why: String| IdentityError::WrongAuthority { url: url.to_owned(), why };
+    let pinned = pinned_bundle(token)?;
+    let server = ServerExpectation { spiffe_id: token.authority_id().clone() };
+    let config = bootstrap::anonymous_client_config(Arc::new(pinned.clone()), server, &[Alpn::Http11])
+        .map_err(|error| wrong(error.to_string()))?;
+    let client = HttpClient::first_contact(url, config).map_err(IdentityError::Authority)?;
+    let request = join_body(token, csr(key)?)?;
+    let answer = client.post_json_bytes(wire::JOIN_PATH, &request).map_err(|error| match error {
+        HttpError::WrongServer { detail, .. } => wrong(detail),
+        HttpError::Status { status: 400..=428 | 430..=499, code, message, .. } => {
+            IdentityError::TokenRefused { url: url.to_owned(), message: either(message, code) }
+        }
+        other => IdentityError::Authority(other),
+    })?;
+    let contact = AuthorityContact { url: url.to_owned(), spiffe_id: token.authority_id().clone() };
+    accept(&answer, key, &pinned, Some(contact))
+}
+
+fn join_body(_token: &JoinToken, _csr: wire::CsrDer) -> Result<zeroize::Zeroizing<Vec<u8>>, IdentityError> {
+    Err(answer_error("not yet"))
+}
+
+fn pinned_bundle(token: &JoinToken) -> Result<TrustBundle, IdentityError> {
+    let url = token.authority_url();
+    let wrong = |why: String| IdentityError::WrongAuthority { url: url.to_owned(), why };
+    let fetch = bootstrap::DangerousUnauthenticatedBundleFetch::new().map_err(|error| wrong(error.to_string()))?;
+    let client =
+        HttpClient::first_contact(url, fetch.dangerous_client_config()).map_err(IdentityError::Authority)?;
+    let json = get_bundle(&client).map_err(IdentityError::Authority)?;
+    fetch.accept(&json, token.bundle_fingerprint()).map_err(|error| wrong(error.to_string()))
+}
+
+/// Renews the identity that `client` shows.
+pub(super) fn renew(
+    client: &HttpClient,
+    contact: &AuthorityContact,
+    current: &TlsIdentity,
+    key: &DocumentKey,
+) -> Result<Obtained, IdentityError> {
+    let request = wire::RenewRequest { csr: csr(key)? };
+    let answer = client.post_json(wire::RENEW_PATH, &request).map_err(|error| match error {
+        HttpError::Status { status: 400..=428 | 430..=499, code, message, .. } => {
+            IdentityError::RenewalRefused { url: contact.url.clone(), message: either(message, code) }
+        }
+        other => IdentityError::Authority(other),
+    })?;
+    let obtained = accept(&answer, key, &current.bundle(), Some(contact.clone()))?;
+    if obtained.document.spiffe_id() != current.document().spiffe_id() {
+        return Err(answer_error("it is made out to another SPIFFE ID"));
+    }
+    Ok(obtained)
+}
+
+/// Asks for the current bundle.
+pub(super) fn refresh(client: &HttpClient, current: &TrustBundle) -> Result<TrustBundle, IdentityError> {
+    let json = get_bundle(client).map_err(IdentityError::Authority)?;
+    let bundle = TrustBundle::from_json(&json).map_err(|error| answer_error(error.to_string()))?;
+    check_succession(current, &bundle)?;
+    Ok(bundle)
+}
+
+fn get_bundle(client: &HttpClient) -> Result<Vec<u8>, HttpError> {
+    let exchange = Exchange {
+        path: wire::BUNDLE_PATH,
+        body: None,
+        accept: JSON,
+        limit: limits::MAX_BUNDLE_BYTES,
+        timeout: limits::ATTEMPT_TIMEOUT,
+    };
+    client.exchange(&exchange).map(|answer| answer.body)
+}
+
+fn accept(
+    answer: &wire::DocumentResponse,
+    key: &DocumentKey,
+    known: &TrustBundle,
+    authority: Option<AuthorityContact>,
+) -> Result<Obtained, IdentityError> {
+    let key_pem = key.expose_pem().map_err(|error| IdentityError::Key { why: error.to_string() })?;
+    let document =
+        IdentityDocument::from_pem(&answer.document, &key_pem).map_err(|error| answer_error(error.to_string()))?;
+    let bundle = answer.bundle.clone();
+    check_succession(known, &bundle)?;
+    let obtained = Obtained { document, bundle, authority };
+    obtained.check(time::now())?;
+    Ok(obtained)
+}
+
+/// A bundle follows another one of the same trust domain, and never goes back: an old one would enable
+/// disabled sites again.
+fn check_succession(known: &TrustBundle, next: &TrustBundle) -> Result<(), IdentityError> {
+    if next.trust_domain() != known.trust_domain() {
+        return Err(answer_error("its bundle is of another trust domain"));
+    }
+    if next.sequence() < known.sequence() {
+        return Err(answer_error("its bundle is older than the one at hand"));
+    }
+    Ok(())
+}
+
+impl Obtained {
+    /// Checks that this identity is usable at `now` (Unix seconds) and would convince others.
+    pub(super) fn check(&self, now: u64) -> Result<(), IdentityError> {
+        check(&self.document, &self.bundle, now)
+    }
+}
+
+/// Checks that `document` is usable at `now` (Unix seconds) under `bundle`.
+pub(super) fn check(document: &IdentityDocument, bundle: &TrustBundle, now: u64) -> Result<(), IdentityError> {
+    let spiffe_id = document.spiffe_id().clone();
+    if now > document.not_after() {
+        return Err(IdentityError::Expired { spiffe_id, not_after: time::show(document.not_after()) });
+    }
+    if now < document.not_before() {
+        return Err(IdentityError::NotYetValid { spiffe_id, not_before: time::show(document.not_before()) });
+    }
+    match verify_peer(document.chain(), bundle, Usage::Client, now) {
+        Ok(_) => Ok(()),
+        Err(VerifyError::SiteDisabled) => Err(IdentityError::SiteDisabled { spiffe_id }),
+        Err(error) => Err(IdentityError::Unverified { spiffe_id, why: error.to_string() }),
+    }
+}
+
+fn csr(key: &DocumentKey) -> Result<wire::CsrDer, IdentityError> {
+    let der = key.csr_der(&mut crate::random::system()).map_err(|error| IdentityError::Key { why: error.to_string() })?;
+    wire::CsrDer::new(der).map_err(|error| IdentityError::Key { why: error.to_string() })
+}
+
+fn answer_error(why: impl Into<String>) -> IdentityError {
+    IdentityError::Answer { why: why.into() }
+}
+
+fn either(message: String, code: String) -> String {
+    match (message.is_empty(), code.is_empty()) {
+        (false, _) => message,
+        (true, false) => code,
+        (true, true) => "without a reason".to_owned(),
+    }
+}
+
+/// How long a bundle is kept before asking again.
+pub(super) fn refresh_interval(bundle: &TrustBundle) -> Duration {
+    Duration::from_secs(bundle.refresh_hint_seconds())
+        .clamp(limits::SHORTEST_BUNDLE_REFRESH, limits::LONGEST_BUNDLE_REFRESH)
+}

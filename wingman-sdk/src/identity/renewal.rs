@@ -1,0 +1,146 @@
+//! The background thread: renews at half-life, refreshes the bundle at its hint, retries with backoff.
+
+use std::{
+    sync::{Arc, PoisonError, Weak},
+    time::{Duration, SystemTime},
+};
+
+use tracing::{debug, info, warn};
+
+use super::{IdentityError, RenewalState, Shared, authority, time};
+use crate::{limits, retry::Backoff};
+
+/// Ends the thread when the last handle of the identity goes away.
+#[derive(Debug)]
+pub(super) struct StopOnDrop(pub(super) Weak<Shared>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.state().stop = true;
+            shared.wake.notify_all();
+        }
+    }
+}
+
+/// Starts the thread.
+pub(super) fn spawn(shared: Arc<Shared>) -> Result<(), IdentityError> {
+    std::thread::Builder::new()
+        .name("wingman-identity".to_owned())
+        .spawn(move || Renewal::new(shared).run())
+        .map(drop)
+        .map_err(IdentityError::Thread)
+}
+
+struct Renewal {
+    shared: Arc<Shared>,
+    backoff: Backoff,
+    renew_at: Option<SystemTime>,
+}
+
+impl Renewal {
+    fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, backoff: new_backoff(), renew_at: None }
+    }
+
+    fn run(mut self) {
+        self.schedule();
+        loop {
+            let pause = self.pause();
+            if self.shared.wait(pause) {
+                break;
+            }
+            self.refresh();
+            if self.renew_at.is_some_and(|at| SystemTime::now() >= at) {
+                self.renew();
+            }
+        }
+        self.shared.state().renewal = RenewalState::Stopped;
+        debug!("identity renewal stopped");
+    }
+
+    /// Until the bundle is due, or the document if that comes first.
+    fn pause(&self) -> Duration {
+        let bundle = self.shared.refresh_interval();
+        let document = self.renew_at.map(|at| at.duration_since(SystemTime::now()).unwrap_or_default());
+        document.map_or(bundle, |document| document.min(bundle))
+    }
+
+    /// Plans the next renewal from the document at hand.
+    fn schedule(&mut self) {
+        self.backoff = new_backoff();
+        self.renew_at = self.shared.half_life().map(time::point);
+        self.shared.state().renewal = RenewalState::Waiting { until: self.renew_at };
+    }
+
+    fn refresh(&mut self) {
+        match self.shared.refresh() {
+            Ok(changed) if changed.document => self.schedule(),
+            Ok(_) => {}
+            Err(error) => warn!(error = %Chain(&error), "the trust bundle could not be refreshed"),
+        }
+    }
+
+    fn renew(&mut self) {
+        match self.shared.renew() {
+            Ok(()) => {
+                info!("identity renewed");
+                self.schedule();
+            }
+            Err(error) => {
+                let pause = self.backoff.pause();
+                let next = SystemTime::now().checked_add(pause);
+                warn!(error = %Chain(&error), retry_in_seconds = pause.as_secs(), "the identity could not be renewed");
+                let mut state = self.shared.state();
+                let failures = match &state.renewal {
+                    RenewalState::Retrying { failures, .. } => failures.saturating_add(1),
+                    _ => 1,
+                };
+                state.renewal = RenewalState::Retrying { failures, last_error: Chain(&error).to_string(), next };
+                drop(state);
+                self.renew_at = next;
+            }
+        }
+    }
+}
+
+fn new_backoff() -> Backoff {
+    Backoff::new(limits::RENEWAL_BACKOFF_FIRST, limits::RENEWAL_BACKOFF_LONGEST)
+}
+
+/// An error with its causes, in one line.
+pub(super) struct Chain<'a>(pub(super) &'a dyn std::error::Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    /// Waits for `pause`; true if the thread is to end.
+    fn wait(&self, pause: Duration) -> bool {
+        let state = self.state();
+        let (state, _) = self
+            .wake
+            .wait_timeout_while(state, pause, |state| !state.stop)
+            .unwrap_or_else(PoisonError::into_inner);
+        state.stop
+    }
+
+    fn refresh_interval(&self) -> Duration {
+        let tls = self.state().tls.clone();
+        tls.map_or(limits::SHORTEST_BUNDLE_REFRESH, |tls| authority::refresh_interval(&tls.bundle()))
+    }
+
+    fn half_life(&self) -> Option<u64> {
+        let tls = self.state().tls.clone()?;
+        Some(tls.document().half_life(&mut crate::random::system()))
+    }
+}

@@ -1,0 +1,94 @@
+//! Every limit of this crate, with its reason.
+
+use std::time::Duration;
+
+/// A configuration file: some sixteen authorities with inline paths fit a hundred times over.
+pub(crate) const MAX_CONFIG_BYTES: u64 = 256 * 1024;
+
+/// A public key record as JSON: the largest, ML-KEM-768, is 1184 bytes in base64url.
+pub(crate) const MAX_KEY_RECORD_BYTES: u64 = 16 * 1024;
+
+/// A secret key file (`PBSS`): record and secret together stay below 2 KiB.
+pub(crate) const MAX_KEY_FILE_BYTES: u64 = 16 * 1024;
+
+/// A certificate chain in PEM: four certificates with 8 KiB of attributes each, in base64.
+pub(crate) const MAX_CHAIN_BYTES: u64 = 128 * 1024;
+
+/// A leaf key in PEM: P-256 takes 241 bytes.
+pub(crate) const MAX_LEAF_KEY_BYTES: u64 = 8 * 1024;
+
+/// A trust bundle: a few anchors and thousands of disabled sites.
+pub(crate) const MAX_BUNDLE_BYTES: u64 = 1024 * 1024;
+
+/// A join token in text form: a URL and 64 bytes in base64url.
+pub(crate) const MAX_TOKEN_BYTES: u64 = 8 * 1024;
+
+/// `authority.json`: a URL and a SPIFFE ID, 2 KiB each.
+pub(crate) const MAX_AUTHORITY_FILE_BYTES: u64 = 8 * 1024;
+
+/// An answer of the identity authority: a chain and a bundle, JSON escapes included.
+pub(crate) const MAX_IDENTITY_ANSWER_BYTES: u64 = 2 * (MAX_CHAIN_BYTES + MAX_BUNDLE_BYTES);
+
+/// An answer to an administration call: listings of thousands of sites or keys.
+pub(crate) const MAX_JSON_ANSWER_BYTES: u64 = 16 * 1024 * 1024;
+
+/// An evaluated answer: 22 bytes of head, a count, 256 elements of 49 bytes, 96 of proof.
+pub(crate) const MAX_EVALUATE_ANSWER_BYTES: u64 = 22 + 2 + 256 * 49 + 96;
+
+/// What of an error body is shown to a person, in characters.
+pub(crate) const MAX_SHOWN_CHARACTERS: usize = 300;
+
+/// Response headers; the authorities send some ten lines.
+pub(crate) const MAX_HEADER_BYTES: usize = 16 * 1024;
+
+/// DNS, TCP and TLS together: more than two retransmitted SYNs.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// One attempt from connecting to the last byte of the answer; 256 elements take the slowest backend 0.3 s.
+pub(crate) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// All attempts of one call of `open` together, unless configured.
+pub(crate) const OPEN_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Attempts at one authority in one call, whatever the deadline.
+pub(crate) const MAX_ATTEMPTS: u32 = 6;
+
+/// First pause between attempts; it doubles.
+pub(crate) const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+
+/// Longest pause between attempts.
+pub(crate) const BACKOFF_LONGEST: Duration = Duration::from_secs(5);
+
+/// After this silence of a threshold's authority the next one is asked too: far above a healthy
+/// round trip, far below a person's patience.
+pub(crate) const HEDGE_AFTER: Duration = Duration::from_millis(700);
+
+/// An authority that failed is asked last for this long.
+pub(crate) const SHUN_FAILED_FOR: Duration = Duration::from_secs(30);
+
+/// Requests to one authority at a time from one call: keeps its per-caller quota from filling at once.
+pub(crate) const PARALLEL_REQUESTS: usize = 4;
+
+/// Kept connections per server.
+pub(crate) const IDLE_CONNECTIONS: usize = 8;
+
+/// A kept connection is closed after this rest; common server idle timeouts start at 60 s.
+pub(crate) const IDLE_CONNECTION_AGE: Duration = Duration::from_secs(50);
+
+/// Bundles are refreshed no oftener than this, whatever their hint says.
+pub(crate) const SHORTEST_BUNDLE_REFRESH: Duration = Duration::from_secs(1);
+
+/// Bundles are refreshed at least this often, whatever their hint says.
+pub(crate) const LONGEST_BUNDLE_REFRESH: Duration = Duration::from_secs(300);
+
+/// First pause after a failed renewal; it doubles.
+pub(crate) const RENEWAL_BACKOFF_FIRST: Duration = Duration::from_secs(1);
+
+/// Longest pause after failed renewals: some thirty tries in the second half of an hour.
+pub(crate) const RENEWAL_BACKOFF_LONGEST: Duration = Duration::from_secs(60);
+
+/// Waiting for another process that renews in the same directory.
+pub(crate) const DIRECTORY_LOCK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Tries to redeem a join token within one call; the same CSR key may repeat for 60 s.
+pub(crate) const JOIN_ATTEMPTS: u32 = 4;
