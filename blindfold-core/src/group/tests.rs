@@ -1,0 +1,168 @@
+//! Strict decoding, the laws that the rest of the crate leans on, and redaction.
+
+use getrandom::SysRng;
+use getrandom::rand_core::UnwrapErr;
+
+use super::*;
+
+/// Order of the group, big-endian (SP 800-186, section 3.2.1.4).
+const ORDER: &str = "ffffffffffffffffffffffffffffffffffffffffffffffffc7634d81f4372ddf581a0db248b0a77aecec196accc52973";
+
+fn bytes<const N: usize>(text: &str) -> [u8; N] {
+    hex::decode(text).unwrap().try_into().unwrap()
+}
+
+#[test]
+fn scalar_at_or_above_the_order_is_refused() {
+    let mut order: [u8; 48] = bytes(ORDER);
+    assert!(Scalar::from_bytes(&order).is_none());
+    assert!(SecretScalar::from_bytes(&order).is_none());
+    order[47] -= 1;
+    assert_eq!(Scalar::from_bytes(&order).unwrap().to_bytes(), order);
+    assert_eq!(
+        SecretScalar::from_bytes(&order)
+            .unwrap()
+            .expose_bytes()
+            .as_slice(),
+        order
+    );
+    assert!(Scalar::from_bytes(&[0xff; 48]).is_none());
+}
+
+#[test]
+fn zero_is_no_secret_scalar() {
+    assert!(SecretScalar::from_bytes(&[0; 48]).is_none());
+    assert!(SecretScalar::from_wide_bytes(&[0; 72]).is_none());
+    let mut order = [0; 72];
+    order[24..].copy_from_slice(&bytes::<48>(ORDER));
+    assert!(SecretScalar::from_wide_bytes(&order).is_none());
+    assert_eq!(Scalar::from_bytes(&[0; 48]).unwrap().to_bytes(), [0; 48]);
+}
+
+#[test]
+fn wide_bytes_reduce_modulo_the_order() {
+    let mut wide = [0; 72];
+    wide[24..].copy_from_slice(&bytes::<48>(ORDER));
+    wide[71] += 5;
+    let mut five = [0; 48];
+    five[47] = 5;
+    assert_eq!(
+        SecretScalar::from_wide_bytes(&wide)
+            .unwrap()
+            .expose_bytes()
+            .as_slice(),
+        five
+    );
+}
+
+#[test]
+fn sum_of_zero_is_told() {
+    let rng = &mut UnwrapErr(SysRng);
+    let secret = SecretScalar::random(rng);
+    let negated = -*secret.expose();
+    assert!(secret.add(&Scalar(negated)).is_none());
+    assert!(secret.add(&Scalar(negated + p384::Scalar::ONE)).is_some());
+}
+
+#[test]
+fn inverses_of_a_batch_are_those_of_each() {
+    let rng = &mut UnwrapErr(SysRng);
+    let secrets: Vec<_> = (0..7).map(|_| SecretScalar::random(rng)).collect();
+    for (secret, inverse) in secrets.iter().zip(invert_each(&secrets)) {
+        assert_eq!(inverse.expose(), secret.invert().expose());
+        assert_eq!(*inverse.expose() * secret.expose(), p384::Scalar::ONE);
+    }
+    assert!(invert_each(&[]).is_empty());
+}
+
+#[test]
+fn split_multiplication_is_multiplication() {
+    let rng = &mut UnwrapErr(SysRng);
+    let (secret, base) = (
+        SecretScalar::random(rng),
+        SecretScalar::random(rng).mul_generator(),
+    );
+    assert!(
+        base.mul(&secret)
+            .same_element(&base.mul_split(&secret, rng))
+    );
+}
+
+#[test]
+fn batch_normalization_is_normalization_of_each() {
+    let rng = &mut UnwrapErr(SysRng);
+    let points: Vec<_> = (0..5)
+        .map(|_| SecretScalar::random(rng).mul_generator())
+        .collect();
+    let each: Vec<_> = points
+        .iter()
+        .map(|point| point.normalize().unwrap())
+        .collect();
+    assert_eq!(Point::normalize_each(&points), Ok(each));
+}
+
+#[test]
+fn encoding_is_read_back() {
+    let rng = &mut UnwrapErr(SysRng);
+    for _ in 0..16 {
+        let element = SecretScalar::random(rng)
+            .mul_generator()
+            .normalize()
+            .unwrap();
+        let decoded = Element::decode(element.as_bytes()).unwrap();
+        assert_eq!(decoded, element);
+        assert!(decoded.to_point().same_element(&element.to_point()));
+    }
+}
+
+#[test]
+fn every_other_tag_or_length_is_refused() {
+    let good = *Element::generator().as_bytes();
+    for tag in (0..=255).filter(|tag| !matches!(tag, 2 | 3)) {
+        let mut bent = good;
+        bent[0] = tag;
+        assert_eq!(Element::decode(&bent), Err(BadElement), "tag {tag:02x}");
+    }
+    for len in 0..ELEMENT_BYTES {
+        assert_eq!(
+            Element::decode(&good[..len]),
+            Err(BadElement),
+            "{len} bytes"
+        );
+    }
+    assert_eq!(
+        Element::decode(&[&good[..], &[0]].concat()),
+        Err(BadElement)
+    );
+}
+
+#[test]
+fn identity_has_no_encoding_and_equals_nothing() {
+    let one = Scalar::from_bytes(&{
+        let mut one = [0; 48];
+        one[47] = 1;
+        one
+    })
+    .unwrap();
+    let generator = Element::generator().to_point();
+    let negated = Point(-generator.0);
+    let identity = generator.add(&negated);
+    assert_eq!(identity.normalize().err(), Some(Identity));
+    assert_eq!(
+        Point::normalize_each(&[generator, identity]).err(),
+        Some(Identity)
+    );
+    assert_eq!(identity.normalize_secret().err(), Some(Identity));
+    assert!(!identity.same_element(&identity));
+    assert!(!generator.same_element(&identity));
+    assert!(generator.same_element(&generator.mul_vartime(&one)));
+    assert!(generator.same_element(&Point::mul_generator_vartime(&one)));
+}
+
+#[test]
+fn secrets_do_not_print() {
+    let scalar = SecretScalar::from_bytes(&[0x2a; 48]).unwrap();
+    assert_eq!(format!("{scalar:?}"), "SecretScalar { .. }");
+    let element = scalar.mul_generator().normalize_secret().unwrap();
+    assert_eq!(format!("{element:?}"), "SecretElement { .. }");
+}
