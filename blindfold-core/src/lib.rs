@@ -17,6 +17,7 @@
 //!
 //! Specification: PBSEAL version 1; RFC 9497 for the evaluation.
 
+mod batch;
 mod codec;
 mod dem;
 mod evaluate;
@@ -28,11 +29,19 @@ mod key;
 mod labels;
 pub mod limits;
 mod message;
+mod object;
+mod open;
 mod policy;
 mod poprf;
+mod profile;
+mod schedule;
+mod seal;
 mod secret;
 mod shamir;
+mod stream;
+mod text;
 
+pub use batch::{Batch, Pending, PolicyLock};
 pub use dem::Dem;
 pub use evaluate::EvaluateError;
 pub use group::BadElement;
@@ -45,10 +54,17 @@ pub use message::{
     CONTENT_TYPE, CheckedRequest, MessageError, Outcome, PATH, Refusal, Request, Response,
     request_id_or_zero,
 };
+pub use object::{Header, Lock, Role, Sealed};
+pub use open::{
+    Accepted, AcceptedHeader, LockFault, LockSecrets, Missing, OpenError, OpenReader, Opened, StreamError,
+};
 pub use policy::{
     BadPolicyName, BadWindow, CanonicalPolicy, PolicyError, PolicyName, PolicyRef, PolicyRefError,
     Window,
 };
+
+pub use profile::{AcceptanceProfile, Expectation, PinnedKeys};
+pub use seal::{LockSpec, SealError, SealOptions, Sealer};
 
 /// The raw pieces, for tests, vectors and other implementations of the same protocol.
 ///

@@ -1,0 +1,404 @@
+//! The sealed object: header, locks, and the whole of it in memory.
+//!
+//! A [`Header`] exists only if every rule of the format holds; what it says is still only a claim, until the
+//! object was opened under an acceptance profile.
+//!
+//! # Layout, version 1
+//!
+//! | bytes        | field                                                                  |
+//! |-------------:|------------------------------------------------------------------------|
+//! |            8 | `PBSEAL` 00 01                                                         |
+//! |            4 | DEM, flags, threshold, number of locks                                 |
+//! |           32 | salt                                                                   |
+//! |          2 + | label, UTF-8, at most 1,024 bytes                                      |
+//! | each     2 + | lock: role, suite, key id, tenant, key version, policy, window, enc, wrapped key |
+//! |           32 | commitment                                                             |
+//! | each 65,552  | chunk: 64 KiB and a tag; the last one may be shorter                   |
+//!
+//! Another layout gets another eighth byte; a reader of this one refuses it.
+//!
+//! # Not promised
+//!
+//! Who sealed the object: anybody who has the public key records can. Pin labels, or sign the object.
+//!
+//! Specification: PBSEAL v1, section 9.6.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use crate::dem::Dem;
+use crate::key::KeyId;
+use crate::open::{Accepted, AcceptedHeader, OpenError, StreamError};
+use crate::policy::{PolicyRef, Window};
+use crate::profile::{AcceptanceProfile, Expectation, PinnedKeys};
+use crate::text;
+
+mod parse;
+
+/// What every object of this version begins with.
+pub(crate) const MAGIC: [u8; 8] = *b"PBSEAL\x00\x01";
+/// Bytes of the salt.
+pub(crate) const SALT_BYTES: usize = 32;
+/// Bytes of a wrapped key: 32 and a tag.
+pub(crate) const WRAPPED_BYTES: usize = 48;
+/// Bytes of the commitment.
+pub(crate) const COMMIT_BYTES: usize = 32;
+/// Header flag: the plaintext is padded.
+pub(crate) const FLAG_PADDED: u8 = 1;
+/// Header flag: an external AAD is required.
+pub(crate) const FLAG_EXT_AAD: u8 = 2;
+
+/// What a lock is for.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Role {
+    /// One of the shares of which the threshold is needed.
+    Share,
+    /// Needed in addition to the shares.
+    Required,
+    /// Opens the object alone.
+    Recovery,
+}
+
+impl Role {
+    /// Number of the role in a lock.
+    #[must_use]
+    pub const fn id(self) -> u8 {
+        match self {
+            Self::Share => 1,
+            Self::Required => 2,
+            Self::Recovery => 3,
+        }
+    }
+
+    /// The specification's name of the role.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Share => "SHARE",
+            Self::Required => "REQUIRED",
+            Self::Recovery => "RECOVERY",
+        }
+    }
+
+    pub(crate) const fn from_id(id: u8) -> Option<Self> {
+        match id {
+            1 => Some(Self::Share),
+            2 => Some(Self::Required),
+            3 => Some(Self::Recovery),
+            _ => None,
+        }
+    }
+}
+
+/// One lock of an object, as the object describes it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Lock {
+    pub(crate) position: u8,
+    pub(crate) role: Role,
+    pub(crate) suite: u16,
+    pub(crate) key_id: KeyId,
+    pub(crate) tenant: String,
+    pub(crate) key_version: u32,
+    pub(crate) mode: u8,
+    pub(crate) policy: Vec<u8>,
+    pub(crate) window: Window,
+    pub(crate) enc: Vec<u8>,
+    /// `prefix ‖ LV16(enc)`, which goes into the lock's key.
+    pub(crate) bound: Vec<u8>,
+    pub(crate) wrapped: [u8; WRAPPED_BYTES],
+}
+
+impl Lock {
+    /// Place of the lock in the object, from 0.
+    #[must_use]
+    pub fn position(&self) -> u8 {
+        self.position
+    }
+
+    /// What the lock is for.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Number of the lock's suite, which this software need not know.
+    #[must_use]
+    pub fn suite_id(&self) -> u16 {
+        self.suite
+    }
+
+    /// The key that the lock is sealed to.
+    #[must_use]
+    pub fn key_id(&self) -> KeyId {
+        self.key_id
+    }
+
+    /// The tenant that the key serves.
+    #[must_use]
+    pub fn tenant(&self) -> &str {
+        &self.tenant
+    }
+
+    /// The version of the key.
+    #[must_use]
+    pub fn key_version(&self) -> u32 {
+        self.key_version
+    }
+
+    /// How the policy is given: 0 none, 1 inline, 2 by name, 3 by digest.
+    #[must_use]
+    pub fn policy_mode(&self) -> u8 {
+        self.mode
+    }
+
+    /// The policy's document, name or digest, as the mode says; empty without a policy.
+    #[must_use]
+    pub fn policy_bytes(&self) -> &[u8] {
+        &self.policy
+    }
+
+    /// The policy, or `None` for a lock without one.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::BadField`]: the inline document is not canonical, which an authority refuses.
+    pub fn policy(&self) -> Result<Option<PolicyRef>, OpenError> {
+        match self.mode {
+            0 => Ok(None),
+            mode => PolicyRef::parse(mode, &self.policy)
+                .map(Some)
+                .map_err(|_| OpenError::BadField("a policy document that is not canonical")),
+        }
+    }
+
+    /// The days on which the lock can be opened.
+    #[must_use]
+    pub fn window(&self) -> Window {
+        self.window
+    }
+
+    /// The KEM's ciphertext.
+    #[must_use]
+    pub fn enc(&self) -> &[u8] {
+        &self.enc
+    }
+}
+
+/// Everything before the commitment; public, and bound into every key of the object.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Header {
+    pub(crate) raw: Vec<u8>,
+    pub(crate) fixed: [u8; 12],
+    pub(crate) dem: Dem,
+    pub(crate) padded: bool,
+    pub(crate) requires_ext_aad: bool,
+    pub(crate) threshold: u8,
+    pub(crate) salt: [u8; SALT_BYTES],
+    pub(crate) label: String,
+    pub(crate) locks: Vec<Lock>,
+}
+
+impl Header {
+    /// Reads a header from the front of `bytes`; returns it and what follows.
+    ///
+    /// # Errors
+    ///
+    /// The parse errors of [`OpenError`]: `BadMagic`, `Unsupported`, `Truncated`, `Trailing` (inside a lock),
+    /// `BadField`, `BadLockOrder`, `BadThreshold`, `DuplicateAuthority`.
+    pub fn parse_prefix(bytes: &[u8]) -> Result<(Self, &[u8]), OpenError> {
+        let mut rest = bytes;
+        let header = parse::header(&mut parse::Bytes(&mut rest))?;
+        Ok((header, rest))
+    }
+
+    /// Reads a header from `reader`, and not one byte more.
+    ///
+    /// Memory stays below 1.6 MiB, whatever comes: a rule that bounds the next field is checked before the field
+    /// is read.
+    ///
+    /// # Errors
+    ///
+    /// [`StreamError::Read`], or [`StreamError::Refused`] with the errors of [`Header::parse_prefix`].
+    pub fn read_from(reader: &mut impl Read) -> Result<Self, StreamError> {
+        parse::header(&mut parse::Stream(reader))
+    }
+
+    /// The header's bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.raw
+    }
+
+    /// How payload and wrapped keys are encrypted.
+    #[must_use]
+    pub fn dem(&self) -> Dem {
+        self.dem
+    }
+
+    /// Whether the plaintext's length is hidden by padding.
+    #[must_use]
+    pub fn is_padded(&self) -> bool {
+        self.padded
+    }
+
+    /// Whether opening needs the external AAD that was given at sealing.
+    #[must_use]
+    pub fn requires_ext_aad(&self) -> bool {
+        self.requires_ext_aad
+    }
+
+    /// How many SHARE locks must be opened.
+    #[must_use]
+    pub fn threshold(&self) -> u8 {
+        self.threshold
+    }
+
+    /// The label: public, and as trustworthy as whoever could write the object.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// The locks: SHARE, then REQUIRED, then RECOVERY.
+    #[must_use]
+    pub fn locks(&self) -> &[Lock] {
+        &self.locks
+    }
+
+    /// Checks the header against what this opener accepts, for opening a stream.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Sealed::accept`].
+    pub fn accept(
+        self,
+        keys: &PinnedKeys,
+        profile: &AcceptanceProfile,
+        expectation: &Expectation,
+    ) -> Result<AcceptedHeader, OpenError> {
+        AcceptedHeader::new(Arc::new(self), keys, profile, expectation)
+    }
+}
+
+/// A whole sealed object in memory, well formed.
+///
+/// Cloning is cheap: the bytes are shared.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Sealed {
+    // INVARIANT (whole): `bytes` is `header`, a commitment, and chunks none of which is shorter than a tag.
+    bytes: Arc<[u8]>,
+    header: Arc<Header>,
+}
+
+impl Sealed {
+    /// Parses a binary object, strictly.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Header::parse_prefix`]; [`OpenError::Truncated`] also if commitment or first chunk are missing
+    /// or the last chunk is shorter than its tag.
+    pub fn parse(bytes: &[u8]) -> Result<Self, OpenError> {
+        let (header, payload) = Header::parse_prefix(bytes)?;
+        parse::check_payload_length(payload.len())?;
+        Ok(Self {
+            bytes: Arc::from(bytes),
+            header: Arc::new(header),
+        })
+    }
+
+    /// Parses either text form, strictly: `pbseal1:` on one line, or the armor.
+    ///
+    /// # Errors
+    ///
+    /// `BadMagic` if the text begins like neither; `BadField`, `Truncated` or `Trailing` if the text is malformed;
+    /// then those of [`Sealed::parse`].
+    pub fn from_text(text: &str) -> Result<Self, OpenError> {
+        Self::parse(&text::decode(text)?)
+    }
+
+    /// Parses whichever of the three forms `bytes` begin like: what a command reads from a file.
+    ///
+    /// One LF after the one-line form is taken for the end of the file's only line, not for a part of the form.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Sealed::parse`] and [`Sealed::from_text`].
+    pub fn from_bytes_any(bytes: &[u8]) -> Result<Self, OpenError> {
+        if let Some(line) = bytes.strip_prefix(text::LINE_PREFIX.as_bytes()) {
+            let line = line.strip_suffix(b"\n").unwrap_or(line);
+            let line =
+                str::from_utf8(line).map_err(|_| OpenError::BadField("the base64url text"))?;
+            Self::parse(&text::decode_base64(line)?)
+        } else if bytes.starts_with(text::ARMOR_BEGIN.as_bytes()) {
+            Self::from_text(
+                str::from_utf8(bytes).map_err(|_| OpenError::BadField("the base64url text"))?,
+            )
+        } else {
+            Self::parse(bytes)
+        }
+    }
+
+    /// The object's bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The object in one line, `pbseal1:…`, without a line end.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        text::to_line(&self.bytes)
+    }
+
+    /// The object in armor, ended by an LF.
+    #[must_use]
+    pub fn to_armor(&self) -> String {
+        text::to_armor(&self.bytes)
+    }
+
+    /// The header.
+    #[must_use]
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The locks: SHARE, then REQUIRED, then RECOVERY.
+    #[must_use]
+    pub fn locks(&self) -> &[Lock] {
+        &self.header.locks
+    }
+
+    /// The label: public, and as trustworthy as whoever could write the object.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        &self.header.label
+    }
+
+    /// Bytes of commitment and payload.
+    pub(crate) fn sealed_payload(&self) -> &[u8] {
+        self.bytes.get(self.header.raw.len()..).unwrap_or_default()
+    }
+
+    /// Checks the object against what this opener accepts. The first step of opening; the only way to the next.
+    ///
+    /// # Errors
+    ///
+    /// - [`OpenError::ProfileViolation`]: outside of `profile`.
+    /// - [`OpenError::LabelMismatch`], [`OpenError::AadMismatch`]: not what `expectation` says.
+    /// - [`OpenError::DuplicateAuthority`]: two shares of one authority, by the pinned records.
+    /// - [`OpenError::UnknownKey`], [`OpenError::KeyMismatch`], [`OpenError::Unsupported`],
+    ///   [`OpenError::BadElement`], [`OpenError::BadField`]: too few locks can be used, and the first of the
+    ///   unusable ones is unusable for this reason.
+    pub fn accept(
+        &self,
+        keys: &PinnedKeys,
+        profile: &AcceptanceProfile,
+        expectation: &Expectation,
+    ) -> Result<Accepted, OpenError> {
+        let header = AcceptedHeader::new(Arc::clone(&self.header), keys, profile, expectation)?;
+        Ok(Accepted::new(header, self.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests;
