@@ -1,0 +1,257 @@
+//! The audit log: JSON lines, durable before the caller goes on.
+//!
+//! - [`AuditLog`] hands records to one writer thread, which writes what is waiting and calls
+//!   `fdatasync` once for all of it; every caller waits until its own record is on disk.
+//! - The queue is bounded. A caller that finds no place, or whose record can't be made durable, gets
+//!   [`AuditUnavailable`] and must not go on; the readiness condition `audit` turns false.
+//! - After a failed write the log tries again by itself, every second, on a clean line. After a failed
+//!   `fdatasync` it does not: the kernel may have dropped the pages, so somebody has to look.
+//! - A renamed file is noticed before the next group and a new one is begun, so that rotating needs a
+//!   rename and nothing else; [`AuditLog::reopen`] (SIGHUP) does the same at once.
+//! - A line cut short by a crash is completed, or moved to `<file>.partial`, when the log is opened.
+//!   No whole record is ever removed.
+//!
+//! # Record
+//!
+//! | member | in | meaning |
+//! |---|---|---|
+//! | `time` | all | RFC 3339, UTC, six digits of the second |
+//! | `id` | all | 32 hexadecimal digits; a decision and its outcome share it |
+//! | `kind` | all | `decision`, `outcome`, `refusal` (before any policy was asked), `notice` (the log itself) |
+//! | `service` | all | which daemon |
+//! | `principal` | all but notices | `spiffe_id`, `certificate_sha256`; `null` for an anonymous peer |
+//! | `action`, `resource` | all but notices | what was asked for |
+//! | `decision` | decision | `allow` or `deny` |
+//! | `policies` | decision | labels of the policies asked, in order |
+//! | `policy`, `rule` | decision | the policy that decided, and its rule |
+//! | `outcome` | outcome | `success`, `failure` or `abandoned` |
+//! | `code` | outcome, refusal | stable name of what happened |
+//! | `why` | all | for people |
+//! | `context` | all | small map of what the daemon adds |
+//!
+//! Members may be added; none changes its meaning.
+//!
+//! # Not promised
+//!
+//! Tamper evidence: who can write the file can rewrite it. Ship the lines elsewhere for that.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    time::Instant,
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+mod context;
+mod file;
+mod record;
+mod writer;
+
+pub use context::{AuditContext, AuditValue};
+pub(crate) use record::{Kind, Record, RecordId, RecordPrincipal};
+
+use crate::{
+    clock,
+    files::FileError,
+    limits,
+    metrics::{Condition, Metrics},
+};
+
+/// The record could not be made durable: the operation must not go on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("audit log unavailable")]
+pub struct AuditUnavailable;
+
+/// Reason the audit log could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuditError {
+    /// The file can't be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Another process writes it.
+    #[error("{path} is being written by another process: give every daemon an audit log of its own")]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The end of the file is not a line of ours.
+    #[error("{path} ends in more than {limit} bytes without a line end: it is not an audit log; move it away")]
+    NotALog {
+        /// The file.
+        path: PathBuf,
+        /// How much was looked at.
+        limit: u64,
+    },
+    /// The writer thread can't be started.
+    #[error("can't start the audit writer: {0}")]
+    Thread(std::io::Error),
+}
+
+/// Handle to the audit log; clones share one writer.
+#[derive(Clone)]
+pub struct AuditLog {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    service: String,
+    sender: mpsc::Sender<Command>,
+    places: Arc<Semaphore>,
+    reopen: Arc<AtomicBool>,
+    metrics: Arc<Metrics>,
+}
+
+/// What the writer thread is told.
+enum Command {
+    Write(Entry),
+    /// Look at the flags.
+    Wake,
+    Close(oneshot::Sender<()>),
+}
+
+/// A record on its way to the disk.
+struct Entry {
+    line: Vec<u8>,
+    since: Instant,
+    done: Option<oneshot::Sender<Result<(), AuditUnavailable>>>,
+    /// Its place in the queue; free once the entry is dropped.
+    _place: OwnedSemaphorePermit,
+}
+
+/// A reserved place in the queue: whoever holds it can always enqueue one record, even while being
+/// dropped.
+pub(crate) struct Reserved {
+    log: AuditLog,
+    place: OwnedSemaphorePermit,
+}
+
+impl fmt::Debug for AuditLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuditLog").field("service", &self.shared.service).finish_non_exhaustive()
+    }
+}
+
+impl AuditLog {
+    /// Opens or creates the log at `path` (mode 0600), repairs its end, and starts the writer.
+    ///
+    /// # Errors
+    ///
+    /// - [`AuditError::File`]: can't be created, or other users have access to it.
+    /// - [`AuditError::InUse`]: another process has it open as its audit log.
+    /// - [`AuditError::NotALog`]: its end is not ours.
+    /// - [`AuditError::Thread`]: the operating system refused a thread.
+    pub fn open(path: &Path, service: &str, metrics: &Arc<Metrics>) -> Result<Self, AuditError> {
+        let sink = file::LogFile::open(path)?;
+        Self::start(sink, service, metrics)
+    }
+
+    fn start<S: writer::Sink>(sink: S, service: &str, metrics: &Arc<Metrics>) -> Result<Self, AuditError> {
+        let (sender, receiver) = mpsc::channel();
+        let reopen = Arc::new(AtomicBool::new(false));
+        let healthy: Condition = metrics.readiness().condition("audit");
+        let writer = writer::Writer::new(sink, service, healthy, Arc::clone(&reopen), Arc::clone(metrics));
+        std::thread::Builder::new()
+            .name("audit".to_owned())
+            .spawn(move || writer.run(&receiver))
+            .map_err(AuditError::Thread)?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                service: service.to_owned(),
+                sender,
+                places: Arc::new(Semaphore::new(limits::AUDIT_QUEUE)),
+                reopen,
+                metrics: Arc::clone(metrics),
+            }),
+        })
+    }
+
+    /// Which daemon writes here.
+    #[must_use]
+    pub fn service(&self) -> &str {
+        &self.shared.service
+    }
+
+    /// Writes an event of the daemon itself (started, key state changed by hand) and waits until it is durable.
+    ///
+    /// # Errors
+    ///
+    /// [`AuditUnavailable`] if it is not durable.
+    pub async fn notice(&self, why: &str, context: AuditContext) -> Result<(), AuditUnavailable> {
+        let reserved = self.reserve().await?;
+        let record = Record::notice(clock::now(), RecordId::random()?, why.to_owned(), context);
+        reserved.append(&record).await
+    }
+
+    /// Begins a new file at the configured path if the current one was moved away (for SIGHUP).
+    pub fn reopen(&self) {
+        self.shared.reopen.store(true, Ordering::Release);
+        // An error means that the writer is gone, which the next record will notice.
+        let _ = self.shared.sender.send(Command::Wake);
+    }
+
+    /// Writes what is waiting and ends the writer; later records are refused.
+    pub async fn close(&self) {
+        let (sender, receiver) = oneshot::channel();
+        if self.shared.sender.send(Command::Close(sender)).is_ok() {
+            let _ = tokio::time::timeout(limits::AUDIT_COMMIT_WAIT, receiver).await;
+        }
+    }
+
+    /// Reserves a place in the queue.
+    pub(crate) async fn reserve(&self) -> Result<Reserved, AuditUnavailable> {
+        let place = tokio::time::timeout(
+            limits::AUDIT_QUEUE_WAIT,
+            Arc::clone(&self.shared.places).acquire_owned(),
+        )
+        .await;
+        match place {
+            Ok(Ok(place)) => Ok(Reserved { log: self.clone(), place }),
+            _ => {
+                self.shared.metrics.audit_failed();
+                Err(AuditUnavailable)
+            }
+        }
+    }
+}
+
+impl Reserved {
+    /// Hands the record to the writer now; the returned future completes when it is durable.
+    ///
+    /// Dropping the future does not take the record back.
+    pub(crate) fn append(
+        self,
+        record: &Record,
+    ) -> impl Future<Output = Result<(), AuditUnavailable>> + Send + use<> {
+        let (done, durable) = oneshot::channel();
+        self.enqueue(record, Some(done));
+        async move {
+            match tokio::time::timeout(limits::AUDIT_COMMIT_WAIT, durable).await {
+                Ok(Ok(result)) => result,
+                // The writer is gone, or the disk hangs.
+                _ => Err(AuditUnavailable),
+            }
+        }
+    }
+
+    /// Hands the record to the writer and does not wait; for `Drop`, which can't.
+    pub(crate) fn append_unattended(self, record: &Record) {
+        self.enqueue(record, None);
+    }
+
+    fn enqueue(self, record: &Record, done: Option<oneshot::Sender<Result<(), AuditUnavailable>>>) {
+        let line = record.to_line(&self.log.shared.service);
+        let entry = Entry { line, since: Instant::now(), done, _place: self.place };
+        if self.log.shared.sender.send(Command::Write(entry)).is_err() {
+            // The entry came back in the error and is dropped with its sender, so a waiter fails closed.
+            self.log.shared.metrics.audit_failed();
+            tracing::error!("audit record lost: the audit writer has ended");
+        }
+    }
+}

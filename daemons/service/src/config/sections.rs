@@ -1,0 +1,126 @@
+//! Sections that every daemon's configuration has.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use serde::Deserialize;
+
+use super::{ConfigError, ConfigPath};
+use crate::listener::Limits;
+
+/// `[listen]`: where the mTLS listener binds, and its bounds.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ListenConfig {
+    /// Address and port; loopback unless said otherwise.
+    pub address: SocketAddr,
+    /// `[listen.limits]`.
+    pub limits: Limits,
+}
+
+impl Default for ListenConfig {
+    fn default() -> Self {
+        Self { address: loopback(8443), limits: Limits::default() }
+    }
+}
+
+impl ListenConfig {
+    /// Checks that the bounds can work together.
+    ///
+    /// # Errors
+    ///
+    /// Names the setting and what is possible.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.limits.validate().map_err(|(key, message)| ConfigError::invalid(&format!("listen.limits.{key}"), &message))
+    }
+}
+
+/// `[audit]`: where the audit log is written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditConfig {
+    /// The file, JSON lines, created with mode 0600.
+    pub path: ConfigPath,
+}
+
+/// `[store]`: where the database is.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreConfig {
+    /// The SQLite file, created with mode 0600.
+    pub path: ConfigPath,
+}
+
+/// `[root_key]`: what wraps secret material in the store.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RootKeyConfig {
+    /// The file with 32 random bytes, created with mode 0600.
+    pub path: ConfigPath,
+}
+
+/// `[metrics]`: where `/metrics`, `/healthz` and `/readyz` answer over plain HTTP.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MetricsConfig {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// Must be set for any address that is not loopback, since everybody who reaches it can read it.
+    pub allow_remote: bool,
+}
+
+impl Default for MetricsConfig {
+    fn default() -> Self {
+        Self { address: loopback(9090), allow_remote: false }
+    }
+}
+
+impl MetricsConfig {
+    /// Checks that metrics are offered to other machines only on purpose.
+    ///
+    /// # Errors
+    ///
+    /// Names the setting and what is possible.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if self.address.ip().is_loopback() || self.allow_remote {
+            return Ok(());
+        }
+        Err(ConfigError::invalid(
+            "metrics.address",
+            &format!(
+                "{} can be reached from other machines, without encryption or authentication: use 127.0.0.1, or set metrics.allow_remote = true",
+                self.address
+            ),
+        ))
+    }
+}
+
+/// `[log]`: the program's own log on standard error. The audit log is another thing.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// What is logged, as `RUST_LOG` writes it: `info`, or `info,service=debug`.
+    pub filter: String,
+    /// Form of a line.
+    pub format: LogFormat,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { filter: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// Form of a log line.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}

@@ -1,0 +1,85 @@
+//! Every bound of this crate, with its reason.
+
+use std::time::Duration;
+
+/// Greatest configuration file. Ours have a few kilobytes; a megabyte is somebody's wrong path.
+pub const CONFIG_BYTES: usize = 1 << 20;
+
+/// Greatest root key file: 64 hexadecimal digits and a line end.
+pub const ROOT_KEY_FILE_BYTES: usize = 66;
+
+/// Greatest secret that a root key wraps. Private keys have a few kilobytes at most.
+pub const WRAPPED_BYTES: usize = 1 << 20;
+
+/// Audit records waiting or reserved. A `Grant` reserves one; at a kilobyte each this is 8 MiB.
+pub const AUDIT_QUEUE: usize = 8192;
+
+/// How long a caller waits for a place in the audit queue before it fails closed: a disk that is
+/// this much behind will not catch up within anybody's patience.
+pub const AUDIT_QUEUE_WAIT: Duration = Duration::from_secs(2);
+
+/// How long a caller waits for its record to be durable before it fails closed.
+pub const AUDIT_COMMIT_WAIT: Duration = Duration::from_secs(10);
+
+/// Records written with one `fdatasync`, so that the first of a group does not wait for thousands.
+pub const AUDIT_GROUP: usize = 1024;
+
+/// How often a failed audit log tries to write again, so that freeing disk space heals a daemon.
+pub const AUDIT_RETRY: Duration = Duration::from_secs(1);
+
+/// Longest caller-influenced text in an audit record (a SPIFFE ID has at most 2048 bytes).
+pub const AUDIT_TEXT: usize = 2048;
+
+/// Longest text value in an audit context: names and hexadecimal digests fit.
+pub const AUDIT_CONTEXT_TEXT: usize = 512;
+
+/// Entries of one audit context. More is a log of its own.
+pub const AUDIT_CONTEXT_ENTRIES: usize = 32;
+
+/// Incomplete bytes at the end of an audit log that are looked at as a whole. A group has at most
+/// `AUDIT_GROUP` records of a few kilobytes; a longer tail without a line end is not a log of ours.
+pub const AUDIT_TAIL: u64 = 64 << 20;
+
+/// Distinct values of one metric label that callers can influence; what comes later is `other`.
+pub const METRIC_LABELS: usize = 64;
+
+/// Connections to the metrics listener at a time: a scraper, two probes and a person.
+pub const METRICS_CONNECTIONS: usize = 16;
+
+/// Time for a whole exchange with the metrics listener.
+pub const METRICS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long SQLite waits for another connection's write before it reports the database busy.
+pub const STORE_BUSY: Duration = Duration::from_secs(5);
+
+/// SQLite connections per daemon: writes are serialised anyway, reads take microseconds.
+pub const STORE_CONNECTIONS: u32 = 4;
+
+/// How long a caller waits for a SQLite connection.
+pub const STORE_ACQUIRE: Duration = Duration::from_secs(5);
+
+/// How often the listener looks whether the trust bundle changed. "Soon" in "cut soon after a site
+/// is disabled"; a comparison of two pointers, so it costs nothing.
+pub const BUNDLE_POLL: Duration = Duration::from_millis(250);
+
+/// Longest sleep until the wall clock is asked again, so that setting it takes effect.
+pub const CLOCK_RECHECK: Duration = Duration::from_secs(30);
+
+/// Pause after the operating system refused to accept (no file descriptors): it needs time, not a
+/// busy loop.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Greatest HTTP/1.1 head, and header list of an HTTP/2 request. Ours have a few hundred bytes.
+pub const HEAD_BYTES: usize = 16 << 10;
+
+/// Headers of one HTTP/1.1 request.
+pub const HEADERS: usize = 64;
+
+/// Flow-control window of one HTTP/2 stream; a request body fits and no more is buffered unread.
+pub const H2_STREAM_WINDOW: u32 = 64 << 10;
+
+/// Flow-control window of one HTTP/2 connection.
+pub const H2_CONNECTION_WINDOW: u32 = 256 << 10;
+
+/// Bytes of answers that one HTTP/2 stream may have waiting.
+pub const H2_SEND_BUFFER: usize = 64 << 10;

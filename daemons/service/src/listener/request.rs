@@ -1,0 +1,289 @@
+//! One request, from its head to its answer.
+
+use std::{
+    any::Any,
+    convert::Infallible,
+    future::Future,
+    net::SocketAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{DefaultBodyLimit, MatchedPath, Request},
+    http::{HeaderValue, Method, StatusCode, Version, header, request::Parts},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+};
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Bytes, Incoming};
+use identity::Principal;
+use tokio::sync::OwnedSemaphorePermit;
+use tower::Service;
+
+use super::{
+    MaybePeer, PeerAddress, Shared, Unauthenticated, cut_for,
+    io::Activity,
+    table::Cut,
+};
+use crate::{audit::AuditContext, authorize::Refused, clock, metrics::Metrics};
+
+/// How much of a body that is too large is read and thrown away, so that a client that sends first
+/// and reads then gets the answer instead of a reset.
+const DISCARD_BYTES: u64 = 1 << 20;
+
+/// Who is at the other end of a connection.
+#[derive(Clone)]
+pub(super) struct Caller {
+    pub(super) principal: Option<Arc<Principal>>,
+    pub(super) address: SocketAddr,
+}
+
+/// Answers the requests of one connection.
+pub(super) struct RequestService {
+    shared: Arc<Shared>,
+    caller: Caller,
+    activity: Arc<Activity>,
+}
+
+impl RequestService {
+    pub(super) fn new(shared: Arc<Shared>, caller: Caller, activity: Arc<Activity>) -> Self {
+        Self { shared, caller, activity }
+    }
+}
+
+impl hyper::service::Service<hyper::Request<Incoming>> for RequestService {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
+        let shared = Arc::clone(&self.shared);
+        let caller = self.caller.clone();
+        let under_way = self.activity.begin();
+        Box::pin(async move {
+            let _under_way = under_way;
+            let since = Instant::now();
+            let method = method_label(request.method());
+            let mut response = handle(&shared, caller, request).await;
+            let route = response.extensions_mut().remove::<MatchedPath>();
+            let route = route.as_ref().map(MatchedPath::as_str);
+            shared.metrics.answered(method, route, response.status().as_u16(), since.elapsed());
+            Ok(response)
+        })
+    }
+}
+
+async fn handle(shared: &Shared, caller: Caller, request: hyper::Request<Incoming>) -> Response {
+    let (mut parts, body) = request.into_parts();
+    if let Some(principal) = &caller.principal
+        && let Err(error) = shared.identity.recheck(principal)
+    {
+        let code = match cut_for(error) {
+            Cut::Expired => "PEER_EXPIRED",
+            Cut::Revoked => "PEER_REVOKED",
+        };
+        refuse(shared, &caller, &parts, code, &error.to_string()).await;
+        let close = [(header::CONNECTION, HeaderValue::from_static("close"))];
+        // HTTP/2 has no such header; there the connection is told to go by the table.
+        return if parts.version < Version::HTTP_2 {
+            (close, Unauthenticated).into_response()
+        } else {
+            Unauthenticated.into_response()
+        };
+    }
+    let (bytes, _memory) = match read_body(shared, body).await {
+        Ok(read) => read,
+        Err(fault) => {
+            refuse(shared, &caller, &parts, fault.code(), fault.why()).await;
+            return fault.into_response();
+        }
+    };
+    parts.extensions.insert(MaybePeer(caller.principal));
+    parts.extensions.insert(PeerAddress(caller.address));
+    parts.extensions.insert(shared.authorizer.clone());
+    let request = Request::from_parts(parts, Body::from(bytes));
+    let Ok(response) = shared.router.clone().call(request).await;
+    response
+}
+
+async fn refuse(shared: &Shared, caller: &Caller, parts: &Parts, code: &'static str, why: &str) {
+    tracing::info!(peer = %caller.address, code, why, "request refused");
+    let refused = Refused {
+        principal: caller.principal.as_deref(),
+        action: parts.method.as_str(),
+        resource: parts.uri.path(),
+        code,
+        why,
+        context: AuditContext::new(),
+    };
+    // It is refused whether or not that can be recorded; readiness shows a failing audit log.
+    let _ = shared.authorizer.refuse(refused, clock::now()).await;
+}
+
+/// What was wrong with a request's body.
+#[derive(Clone, Copy, Debug)]
+enum BodyFault {
+    TooLarge,
+    TimedOut,
+    Unreadable,
+    Overloaded,
+}
+
+impl BodyFault {
+    fn code(self) -> &'static str {
+        match self {
+            Self::TooLarge => "BODY_TOO_LARGE",
+            Self::TimedOut => "BODY_TIMEOUT",
+            Self::Unreadable => "BODY_UNREADABLE",
+            Self::Overloaded => "OVERLOADED",
+        }
+    }
+
+    fn why(self) -> &'static str {
+        match self {
+            Self::TooLarge => "the request body is larger than allowed",
+            Self::TimedOut => "the request body took too long",
+            Self::Unreadable => "the request body broke off or was not framed as announced",
+            Self::Overloaded => "too many request bodies are in memory",
+        }
+    }
+}
+
+impl IntoResponse for BodyFault {
+    fn into_response(self) -> Response {
+        match self {
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+            Self::TimedOut => StatusCode::REQUEST_TIMEOUT.into_response(),
+            Self::Unreadable => StatusCode::BAD_REQUEST.into_response(),
+            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")]).into_response(),
+        }
+    }
+}
+
+/// Reads the whole body, within its time, its size, and the memory for all bodies.
+async fn read_body(
+    shared: &Shared,
+    body: Incoming,
+) -> Result<(Bytes, Option<OwnedSemaphorePermit>), BodyFault> {
+    if body.is_end_stream() {
+        return Ok((Bytes::new(), None));
+    }
+    let limit = shared.limits.body_bytes;
+    tokio::time::timeout(shared.limits.body_timeout, async {
+        let announced = body.size_hint();
+        if announced.lower() > limit as u64 {
+            discard(body, announced.exact()).await;
+            return Err(BodyFault::TooLarge);
+        }
+        let expected = announced.exact().and_then(|n| usize::try_from(n).ok()).unwrap_or(limit);
+        let memory = u32::try_from(expected)
+            .ok()
+            .and_then(|n| Arc::clone(&shared.body_memory).try_acquire_many_owned(n).ok())
+            .ok_or(BodyFault::Overloaded)?;
+        let bytes = collect(body, limit, expected).await?;
+        Ok((bytes, Some(memory)))
+    })
+    .await
+    .unwrap_or(Err(BodyFault::TimedOut))
+}
+
+async fn collect(mut body: Incoming, limit: usize, expected: usize) -> Result<Bytes, BodyFault> {
+    let mut bytes = Vec::with_capacity(expected.min(4096));
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| BodyFault::Unreadable)?;
+        // Trailers say nothing that is wanted here.
+        let Ok(data) = frame.into_data() else { continue };
+        if data.len() > limit - bytes.len() {
+            discard(body, None).await;
+            return Err(BodyFault::TooLarge);
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes.into())
+}
+
+/// Reads and drops what is left of a body, unless that is a lot.
+async fn discard(mut body: Incoming, announced: Option<u64>) {
+    if announced.is_some_and(|bytes| bytes > DISCARD_BYTES) {
+        return;
+    }
+    let mut dropped = 0_u64;
+    while let Some(Ok(frame)) = body.frame().await {
+        dropped += frame.data_ref().map_or(0, |data| data.len() as u64);
+        if dropped > DISCARD_BYTES {
+            return;
+        }
+    }
+}
+
+/// Methods as a metric label: from a fixed set.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::PATCH => "PATCH",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+/// Puts what every route shares around the router: its name for metrics, deadline, panics.
+pub(super) fn layered(router: Router, metrics: &Arc<Metrics>, timeout: Duration) -> Router {
+    let metrics = Arc::clone(metrics);
+    router
+        // Bodies arrive whole and within `body_bytes`.
+        .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn(move |request: Request, next: Next| {
+            let metrics = Arc::clone(&metrics);
+            async move { guarded(&metrics, timeout, request, next).await }
+        }))
+}
+
+async fn guarded(metrics: &Metrics, timeout: Duration, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let handler = CatchUnwind(Box::pin(next.run(request)));
+    let mut response = match tokio::time::timeout(timeout, handler).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_payload)) => {
+            // The payload may hold anything; the panic hook logged where it happened.
+            metrics.handler_panicked();
+            metrics.refused("HANDLER_PANICKED");
+            tracing::error!(route = route.as_ref().map(MatchedPath::as_str), "handler panicked");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+        Err(_) => {
+            metrics.refused("REQUEST_TIMEOUT");
+            tracing::warn!(route = route.as_ref().map(MatchedPath::as_str), "handler took too long");
+            StatusCode::GATEWAY_TIMEOUT.into_response()
+        }
+    };
+    if let Some(route) = route {
+        response.extensions_mut().insert(route);
+    }
+    response
+}
+
+/// A future whose panic is an outcome.
+struct CatchUnwind<F>(Pin<Box<F>>);
+
+impl<F: Future> Future for CatchUnwind<F> {
+    type Output = Result<F::Output, Box<dyn Any + Send>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // The future is not polled again after a panic, so no broken state of it is seen.
+        match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))) {
+            Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+            Ok(Poll::Pending) => Poll::Pending,
+            Err(payload) => Poll::Ready(Err(payload)),
+        }
+    }
+}
