@@ -23,6 +23,7 @@
 //!
 //! Specification: PBSEAL v1, section 9.6.
 
+use core::fmt;
 use std::io::Read;
 use std::sync::Arc;
 
@@ -91,7 +92,7 @@ impl Role {
 }
 
 /// One lock of an object, as the object describes it.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct Lock {
     pub(crate) position: u8,
     pub(crate) role: Role,
@@ -185,7 +186,7 @@ impl Lock {
 }
 
 /// Everything before the commitment; public, and bound into every key of the object.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct Header {
     pub(crate) raw: Vec<u8>,
     pub(crate) fixed: [u8; 12],
@@ -283,7 +284,7 @@ impl Header {
 /// A whole sealed object in memory, well formed.
 ///
 /// Cloning is cheap: the bytes are shared.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct Sealed {
     // INVARIANT (whole): `bytes` is `header`, a commitment, and chunks none of which is shorter than a tag.
     bytes: Arc<[u8]>,
@@ -397,6 +398,41 @@ impl Sealed {
     ) -> Result<Accepted, OpenError> {
         let header = AcceptedHeader::new(Arc::clone(&self.header), keys, profile, expectation)?;
         Ok(Accepted::new(header, self.clone()))
+    }
+}
+
+impl fmt::Debug for Lock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lock")
+            .field("role", &self.role)
+            .field("suite", &self.suite)
+            .field("key_id", &self.key_id)
+            .field("tenant", &self.tenant)
+            .field("key_version", &self.key_version)
+            .field("mode", &self.mode)
+            .field("window", &self.window)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Header")
+            .field("dem", &self.dem)
+            .field("threshold", &self.threshold)
+            .field("label", &self.label)
+            .field("locks", &self.locks)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Everything in it is public; the payload is only too long to print.
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sealed")
+            .field("header", &self.header)
+            .field("len", &self.bytes.len())
+            .finish_non_exhaustive()
     }
 }
 

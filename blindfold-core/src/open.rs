@@ -21,16 +21,13 @@
 //!
 //! Specification: PBSEAL v1, section 9.7, Open.
 
-use core::fmt;
 use std::io::{Read, Write};
 use std::sync::Arc;
-
-use zeroize::Zeroizing;
 
 use crate::batch::PolicyLock;
 use crate::group::Element;
 use crate::kdf::HASH_BYTES;
-use crate::kem::{KemError, SharedSecret};
+use crate::kem::KemError;
 use crate::key::{AuthorityKey, KeyId, StaticKey, UnsealingKey};
 use crate::object::{COMMIT_BYTES, Header, Lock, Role, Sealed};
 use crate::policy::PolicyRef;
@@ -40,36 +37,29 @@ use crate::stream;
 
 mod accept;
 mod error;
+mod secrets;
 
 pub(crate) use self::accept::are_distinct;
 pub use self::error::{LockFault, OpenError, StreamError};
+pub(crate) use self::secrets::Place;
+pub use self::secrets::{LockSecrets, Opened};
 pub use crate::stream::OpenReader;
-
-/// What ties a lock's secret to its object: a digest of the header.
-pub(crate) type Binding = [u8; HASH_BYTES];
-
-/// How a lock that can be used is opened.
-#[derive(Clone, Debug)]
-enum Kem {
-    /// With the help of an authority: the policy, and U.
-    Policy { policy: PolicyRef, element: Element },
-    /// With the site's or the recovery key.
-    Static,
-}
 
 /// A lock whose record is pinned and agrees with it.
 #[derive(Clone, Debug)]
 struct UsableLock {
     position: u8,
     key: AuthorityKey,
-    kem: Kem,
+    /// What to ask the authority with: the policy, and U. `None` for a static lock.
+    ask: Option<(PolicyRef, Element)>,
 }
 
 /// A header that the opener accepts; made by [`Header::accept`], for opening a stream.
 #[derive(Clone, Debug)]
 pub struct AcceptedHeader {
     header: Arc<Header>,
-    binding: Binding,
+    /// What ties the secrets of locks to this object: a digest of the header.
+    binding: [u8; HASH_BYTES],
     ext_aad_digest: [u8; HASH_BYTES],
     locks: Vec<UsableLock>,
     faults: Vec<LockFault>,
@@ -117,30 +107,25 @@ impl AcceptedHeader {
     /// allows recovery.
     #[must_use]
     pub fn policy_locks(&self) -> Vec<PolicyLock> {
-        let lock = |usable: &UsableLock| match &usable.kem {
-            Kem::Static => None,
-            Kem::Policy { policy, element } => Some(PolicyLock {
+        let lock = |usable: &UsableLock| {
+            let (policy, element) = usable.ask.clone()?;
+            let lock = self.lock(usable)?;
+            Some(PolicyLock {
                 key: usable.key.clone(),
-                policy: policy.clone(),
-                window: self.lock(usable)?.window,
-                role: self.lock(usable)?.role,
-                element: *element,
-                place: Place {
-                    binding: self.binding,
-                    position: usable.position,
-                },
-            }),
+                policy,
+                window: lock.window,
+                role: lock.role,
+                element,
+                place: self.place(usable),
+            })
         };
         self.locks.iter().filter_map(lock).collect()
     }
 
     /// The static keys that can help: one entry for each usable static lock, with its role.
     pub fn static_locks(&self) -> impl Iterator<Item = (Role, KeyId)> {
-        let lock = |usable: &UsableLock| match usable.kem {
-            Kem::Static => self.lock(usable).map(|lock| (lock.role, lock.key_id)),
-            Kem::Policy { .. } => None,
-        };
-        self.locks.iter().filter_map(lock)
+        let statics = self.locks.iter().filter(|usable| usable.ask.is_none());
+        statics.filter_map(|usable| self.lock(usable).map(|lock| (lock.role, lock.key_id)))
     }
 
     /// Opens all static locks of `key`; none if the object has none of it.
@@ -155,16 +140,11 @@ impl AcceptedHeader {
     pub fn static_secret(&self, key: &StaticKey) -> Result<LockSecrets, OpenError> {
         let mut secrets = LockSecrets::default();
         for usable in self.locks_of(key.record()) {
-            if let (Kem::Static, Some(lock)) = (&usable.kem, self.lock(usable)) {
-                let shared_secret = key
-                    .decap(&lock.enc)
-                    .map_err(|_| OpenError::BadField("a static lock's ciphertext"))?;
+            if let (None, Some(lock)) = (&usable.ask, self.lock(usable)) {
+                let bad_enc = OpenError::BadField("a static lock's ciphertext");
                 secrets.push(
-                    Place {
-                        binding: self.binding,
-                        position: usable.position,
-                    },
-                    shared_secret,
+                    self.place(usable),
+                    key.decap(&lock.enc).map_err(|_| bad_enc)?,
                 );
             }
         }
@@ -181,8 +161,8 @@ impl AcceptedHeader {
     pub fn recovery_secret(&self, key: &UnsealingKey) -> Result<LockSecrets, OpenError> {
         let mut secrets = LockSecrets::default();
         for usable in self.locks_of(key.record()) {
-            if let (Kem::Policy { policy, .. }, Some(lock)) = (&usable.kem, self.lock(usable)) {
-                let shared_secret =
+            if let (Some((policy, _)), Some(lock)) = (&usable.ask, self.lock(usable)) {
+                let secret =
                     key.decap(policy, lock.window, &lock.enc)
                         .map_err(|error| match error {
                             KemError::BadPolicyPoint(_) => OpenError::BadPolicyPoint {
@@ -190,13 +170,7 @@ impl AcceptedHeader {
                             },
                             _ => OpenError::BadElement,
                         })?;
-                secrets.push(
-                    Place {
-                        binding: self.binding,
-                        position: usable.position,
-                    },
-                    shared_secret,
-                );
+                secrets.push(self.place(usable), secret);
             }
         }
         Ok(secrets)
@@ -240,6 +214,13 @@ impl AcceptedHeader {
         OpenReader::new(reader, payload, self.header.padded)
     }
 
+    fn place(&self, usable: &UsableLock) -> Place {
+        Place {
+            binding: self.binding,
+            position: usable.position,
+        }
+    }
+
     fn lock(&self, usable: &UsableLock) -> Option<&Lock> {
         self.header.locks.get(usize::from(usable.position))
     }
@@ -263,11 +244,8 @@ impl AcceptedHeader {
         unlocked.missing.faults.clone_from(&self.faults);
         let mut opened_required = Vec::new();
         for usable in &self.locks {
-            let place = Place {
-                binding: self.binding,
-                position: usable.position,
-            };
-            let (Some(lock), Some(shared_secret)) = (self.lock(usable), secrets.find(&place))
+            let (Some(lock), Some(shared_secret)) =
+                (self.lock(usable), secrets.find(&self.place(usable)))
             else {
                 continue;
             };
@@ -430,109 +408,7 @@ impl Accepted {
             return Err(OpenError::CommitMismatch);
         }
         let plaintext = stream::open_chunks(&payload, self.header.header.padded, chunks)?;
-        Ok(Opened { plaintext, faults })
-    }
-}
-
-/// Where a lock's secret belongs: this object, this position.
-#[derive(Clone, Copy, Eq, PartialEq)]
-pub(crate) struct Place {
-    pub(crate) binding: Binding,
-    pub(crate) position: u8,
-}
-
-impl fmt::Debug for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Place({}.., {})",
-            hex::encode(self.binding.get(..4).unwrap_or_default()),
-            self.position
-        )
-    }
-}
-
-/// Secrets of locks, each for one position of one object; wiped on drop, never printed.
-#[derive(Default)]
-pub struct LockSecrets {
-    secrets: Vec<(Place, SharedSecret)>,
-}
-
-impl LockSecrets {
-    /// No secret.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Adds the secrets of `other`, which may be of other locks and other objects.
-    pub fn merge(&mut self, other: Self) {
-        self.secrets.extend(other.secrets);
-    }
-
-    /// How many locks have their secret here.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.secrets.len()
-    }
-
-    /// Whether no secret is here.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.secrets.is_empty()
-    }
-
-    pub(crate) fn push(&mut self, place: Place, secret: SharedSecret) {
-        self.secrets.push((place, secret));
-    }
-
-    fn find(&self, place: &Place) -> Option<&SharedSecret> {
-        self.secrets
-            .iter()
-            .find(|(at, _)| at == place)
-            .map(|(_, secret)| secret)
-    }
-}
-
-impl fmt::Debug for LockSecrets {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LockSecrets")
-            .field("len", &self.secrets.len())
-            .finish_non_exhaustive()
-    }
-}
-
-/// An opened object: its plaintext, wiped on drop, never printed.
-pub struct Opened {
-    plaintext: Zeroizing<Vec<u8>>,
-    faults: Vec<LockFault>,
-}
-
-impl Opened {
-    /// The plaintext. Every reader of a secret is found by this name.
-    #[must_use]
-    pub fn expose(&self) -> &[u8] {
-        &self.plaintext
-    }
-
-    /// The plaintext, to be kept in wiped memory.
-    #[must_use]
-    pub fn into_plaintext(self) -> Zeroizing<Vec<u8>> {
-        self.plaintext
-    }
-
-    /// Locks that could not be used, and why; others made up for them.
-    #[must_use]
-    pub fn faults(&self) -> &[LockFault] {
-        &self.faults
-    }
-}
-
-impl fmt::Debug for Opened {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Opened")
-            .field("faults", &self.faults)
-            .finish_non_exhaustive()
+        Ok(Opened::new(plaintext, faults))
     }
 }
 

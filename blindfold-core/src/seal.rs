@@ -14,7 +14,7 @@
 //!
 //! Specification: PBSEAL v1, sections 9.4, 9.5 and 9.7, Seal.
 
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
@@ -25,222 +25,21 @@ use crate::group::{Element, SecretScalar};
 use crate::info::Info;
 use crate::kdf::{HASH_BYTES, Prk, extract, hash, sha384};
 use crate::kem::{self, SharedSecret};
-use crate::key::{AuthorityKey, KeyId, Purpose};
+use crate::key::{AuthorityKey, Purpose};
 use crate::labels;
 use crate::limits::{
     CHUNK_BYTES, MAX_LABEL_BYTES, MAX_RECOVERY_LOCKS, MAX_REQUIRED_LOCKS, MAX_SHARE_LOCKS,
 };
 use crate::object::{FLAG_EXT_AAD, FLAG_PADDED, MAGIC, Role, SALT_BYTES};
 use crate::open::are_distinct;
-use crate::policy::{PolicyRef, Window};
+use crate::policy::PolicyRef;
 use crate::schedule::{FileKey, LockContext, Payload, ext_aad_digest};
 use crate::shamir::{self, Share};
 use crate::stream::{self, Sealing};
 
-/// Reason nothing was sealed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SealError {
-    /// Threshold and number of SHARE locks do not fit.
-    #[error(
-        "the threshold must be between 1 and the number of shares, and there may be 16 shares at most"
-    )]
-    BadThreshold,
-    /// Two SHARE locks of a threshold above one are of one authority.
-    #[error(
-        "two shares belong to one authority, so the threshold would not mean what it says; choose distinct authorities"
-    )]
-    DuplicateAuthority,
-    /// A key can't make this lock: a policy needs a policy-unseal key, a static lock a static-lock key.
-    #[error(
-        "key {key_id} is not made for this kind of lock; a policy needs an unsealing authority's key, a lock without one a static key"
-    )]
-    KeyMismatch {
-        /// The key.
-        key_id: KeyId,
-    },
-    /// A length or count rule is broken.
-    #[error("{0}; the format does not allow that")]
-    BadField(&'static str),
-    /// Public key and policy add up to the point at infinity.
-    #[error(
-        "key {key_id} can't be used with this policy; tell its operator and seal to another key"
-    )]
-    BadPolicyPoint {
-        /// The key.
-        key_id: KeyId,
-    },
-    /// The derived `r` of a lock is zero, which happens once in 2^384 times.
-    #[error("the random number generator gave an unusable value; seal again")]
-    BadDraw,
-    /// The plaintext needs more than 2^32 chunks.
-    #[error("the plaintext exceeds 2^32 chunks of 64 KiB; split it")]
-    TooLong,
-    /// The plaintext could not be read.
-    #[error("the plaintext could not be read; discard what was written and try again")]
-    Read(#[source] io::Error),
-    /// The sealed object could not be written.
-    #[error("the sealed object could not be written; discard what was written and try again")]
-    Write(#[source] io::Error),
-}
+mod spec;
 
-impl SealError {
-    /// The specification's name of the error, if it is one of the specification's.
-    #[must_use]
-    pub fn name(&self) -> Option<&'static str> {
-        match self {
-            Self::BadThreshold => Some("BAD_THRESHOLD"),
-            Self::DuplicateAuthority => Some("DUPLICATE_AUTHORITY"),
-            Self::KeyMismatch { .. } => Some("KEY_MISMATCH"),
-            Self::BadField(_) => Some("BAD_FIELD"),
-            Self::BadPolicyPoint { .. } => Some("BAD_POLICY_POINT"),
-            Self::BadDraw | Self::TooLong | Self::Read(_) | Self::Write(_) => None,
-        }
-    }
-}
-
-/// One lock to put on an object.
-#[derive(Clone, Debug)]
-pub struct LockSpec {
-    role: Role,
-    key: AuthorityKey,
-    policy: Option<PolicyRef>,
-    window: Window,
-}
-
-impl LockSpec {
-    /// One of the shares of which the threshold is needed: opened with the help of the authority of `key`.
-    #[must_use]
-    pub fn share(key: &AuthorityKey, policy: PolicyRef, window: Window) -> Self {
-        Self {
-            role: Role::Share,
-            key: key.clone(),
-            policy: Some(policy),
-            window,
-        }
-    }
-
-    /// Needed in addition to the shares: a key that the customer's own site holds.
-    #[must_use]
-    pub fn required_static(key: &AuthorityKey) -> Self {
-        Self {
-            role: Role::Required,
-            key: key.clone(),
-            policy: None,
-            window: Window::unbounded(),
-        }
-    }
-
-    /// Needed in addition to the shares: the help of one particular authority.
-    #[must_use]
-    pub fn required_policy(key: &AuthorityKey, policy: PolicyRef, window: Window) -> Self {
-        Self {
-            role: Role::Required,
-            key: key.clone(),
-            policy: Some(policy),
-            window,
-        }
-    }
-
-    /// Opens the object alone: a key kept offline for the day when an authority is lost.
-    #[must_use]
-    pub fn recovery_static(key: &AuthorityKey) -> Self {
-        Self {
-            role: Role::Recovery,
-            key: key.clone(),
-            policy: None,
-            window: Window::unbounded(),
-        }
-    }
-
-    /// Opens the object alone, with the help of one authority, whatever the threshold.
-    #[must_use]
-    pub fn recovery_policy(key: &AuthorityKey, policy: PolicyRef, window: Window) -> Self {
-        Self {
-            role: Role::Recovery,
-            key: key.clone(),
-            policy: Some(policy),
-            window,
-        }
-    }
-
-    /// What the lock is for.
-    #[must_use]
-    pub fn role(&self) -> Role {
-        self.role
-    }
-
-    /// The key that it is sealed to.
-    #[must_use]
-    pub fn key(&self) -> &AuthorityKey {
-        &self.key
-    }
-}
-
-/// How to seal. The default: a threshold of one, AES-256-GCM-SIV, padding, no label, no external AAD.
-#[derive(Clone, Debug)]
-pub struct SealOptions {
-    threshold: u8,
-    dem: Dem,
-    padded: bool,
-    label: String,
-    ext_aad: Option<Vec<u8>>,
-}
-
-impl Default for SealOptions {
-    fn default() -> Self {
-        Self {
-            threshold: 1,
-            dem: Dem::default(),
-            padded: true,
-            label: String::new(),
-            ext_aad: None,
-        }
-    }
-}
-
-impl SealOptions {
-    /// The default options.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// How many of the SHARE locks must be opened.
-    #[must_use]
-    pub fn threshold(mut self, threshold: u8) -> Self {
-        self.threshold = threshold;
-        self
-    }
-
-    /// How payload and wrapped keys are encrypted.
-    #[must_use]
-    pub fn dem(mut self, dem: Dem) -> Self {
-        self.dem = dem;
-        self
-    }
-
-    /// Whether to hide the plaintext's exact length.
-    #[must_use]
-    pub fn pad(mut self, pad: bool) -> Self {
-        self.padded = pad;
-        self
-    }
-
-    /// A public name for the object, which openers can insist on. At most 1,024 bytes.
-    #[must_use]
-    pub fn label(mut self, label: impl Into<String>) -> Self {
-        self.label = label.into();
-        self
-    }
-
-    /// Context that the opener must know and give again; it is not stored in the object.
-    #[must_use]
-    pub fn ext_aad(mut self, ext_aad: impl Into<Vec<u8>>) -> Self {
-        self.ext_aad = Some(ext_aad.into());
-        self
-    }
-}
+pub use self::spec::{LockSpec, SealError, SealOptions};
 
 /// A lock whose key, policy and role agree, with all that does not change from object to object.
 #[derive(Clone, Debug)]
@@ -444,17 +243,20 @@ impl Sealer {
     fn draws(&self, first: &[u8; HASH_BYTES], rng: &mut impl CryptoRng) -> Draws {
         let mut rnd = Zeroizing::new([0; 64]);
         rng.fill_bytes(rnd.as_mut_slice());
+        Draws(extract(rnd.as_slice(), &[&self.hedge(first)]))
+    }
+
+    fn hedge(&self, first: &[u8; HASH_BYTES]) -> [u8; HASH_BYTES] {
         // "hedge = H("hedge", LV32(fixed ‖ LV16(label) ‖ LV16(prefix_0) ‖ … ) ‖ SHA-384(first …) ‖ SHA-384(ext_aad))"
         let mut described = self.fixed.to_vec();
         put_lv16(&mut described, self.label.as_bytes());
         for lock in &self.locks {
             put_lv16(&mut described, &lock.prefix);
         }
-        let hedge = hash(
+        hash(
             labels::HEDGE,
             &[&len32(&described), &described, first, &self.ext_aad_digest],
-        );
-        Draws(extract(rnd.as_slice(), &[&hedge]))
+        )
     }
 }
 

@@ -80,7 +80,10 @@ fn unpadded_len(before: u64, last: &[u8]) -> Result<usize, OpenError> {
         .rposition(|byte| *byte != 0)
         .ok_or(OpenError::BadPadding)?;
     let stripped = (last.len() - mark) as u64;
-    if padded % multiple != 0 || stripped > multiple || last.get(mark) != Some(&PADDING_MARK) {
+    if !padded.is_multiple_of(multiple)
+        || stripped > multiple
+        || last.get(mark) != Some(&PADDING_MARK)
+    {
         return Err(OpenError::BadPadding);
     }
     Ok(mark)

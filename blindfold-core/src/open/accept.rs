@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{AcceptedHeader, Kem, LockFault, OpenError, UsableLock};
+use super::{AcceptedHeader, LockFault, OpenError, UsableLock};
 use crate::group::Element;
 use crate::kdf::sha384;
 use crate::key::{AuthorityKey, Suite};
@@ -97,12 +97,12 @@ fn usable(
     if let Some((_, field)) = agreements.into_iter().find(|(agrees, _)| !agrees) {
         return Err(OpenError::KeyMismatch { key_id, field });
     }
-    let kem = match lock.policy()? {
+    let ask = match lock.policy()? {
         Some(policy) => {
             let element = Element::decode(&lock.enc).map_err(|_| OpenError::BadElement)?;
-            Kem::Policy { policy, element }
+            Some((policy, element))
         }
-        None if lock.enc.len() == MLKEM768_CIPHERTEXT_BYTES => Kem::Static,
+        None if lock.enc.len() == MLKEM768_CIPHERTEXT_BYTES => None,
         None => {
             return Err(OpenError::BadField(
                 "the length of a static lock's ciphertext",
@@ -112,7 +112,7 @@ fn usable(
     Ok(UsableLock {
         position: lock.position,
         key: key.clone(),
-        kem,
+        ask,
     })
 }
 
