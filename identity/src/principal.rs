@@ -20,6 +20,7 @@ pub struct Principal {
     pub(crate) attributes: Attributes,
     pub(crate) not_before: u64,
     pub(crate) not_after: u64,
+    pub(crate) valid_from: u64,
     pub(crate) deadline: u64,
     pub(crate) fingerprint: [u8; 32],
     pub(crate) anchor_fingerprint: [u8; 32],
@@ -75,11 +76,15 @@ impl Principal {
     ///
     /// # Errors
     ///
+    /// - [`VerifyError::NotYetValid`]: the clock was set back to before a certificate of its chain.
     /// - [`VerifyError::Expired`]: a certificate of its chain ended.
     /// - [`VerifyError::TrustDomain`]: the bundle is of another trust domain.
     /// - [`VerifyError::SiteDisabled`]: its site was switched off.
     /// - [`VerifyError::AnchorRemoved`]: the trust anchor that it was verified under left the bundle.
     pub fn recheck(&self, bundle: &TrustBundle, now: u64) -> Result<(), VerifyError> {
+        if now < self.valid_from {
+            return Err(VerifyError::NotYetValid { not_before: self.valid_from });
+        }
         if now > self.deadline {
             return Err(VerifyError::Expired { not_after: self.deadline });
         }

@@ -288,6 +288,13 @@ text_forms!(TrustDomain, |this| &this.0);
 text_forms!(SpiffeId, |this| &this.text);
 text_forms!(SiteName, |this| &this.0);
 
+/// Equality and order of a site name are those of its text, so sets of them are searched by `&str`.
+impl std::borrow::Borrow<str> for SiteName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 const SCHEME: &str = "spiffe://";
 
 /// Path of the identity authority in its trust domain.

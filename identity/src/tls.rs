@@ -1,86 +1,238 @@
-//! skeleton
+//! TLS configurations that know identities; the one module that knows rustls's traits.
+//!
+//! TLS 1.3 only, aws-lc-rs, X25519MLKEM768 preferred. Session resumption is off on both sides, early data too: every
+//! connection is a full handshake in which both certificates are verified at the time of the connection. Documents
+//! and bundle are exchanged under a running server: new connections use the new ones.
+//!
+//! A connection ends with its peer's document. rustls closes nothing by itself: whoever holds a connection asks
+//! [`TlsIdentity::peer_principal`] once, closes at [`Principal::deadline`], and asks [`TlsIdentity::recheck`] when
+//! [`TlsIdentity::generation`] changed.
+//!
+//! # Not promised
+//!
+//! That a client knows at the end of its handshake whether the server took its certificate: in TLS 1.3 the refusal
+//! arrives with the first read.
+//!
+//! Specification: RFC 8446; draft-ietf-tls-ecdhe-mlkem for the key exchange.
+
 use std::sync::Arc;
-use rustls::{ClientConfig, CommonState, ServerConfig};
-use rustls::time_provider::TimeProvider;
-use crate::bundle::{BundleFingerprint, TrustBundle};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::{self, kx_group};
+use rustls::server::NoServerSessionStorage;
+use rustls::sign::CertifiedKey;
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
+use rustls::version::TLS13;
+use rustls::{ClientConfig, CommonState, HandshakeKind, ServerConfig};
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use self::verified::VerifiedChains;
+use self::verifier::{OwnDocument, PeerVerifier};
+use crate::bundle::TrustBundle;
 use crate::document::IdentityDocument;
 use crate::principal::Principal;
 use crate::spiffe_id::SpiffeId;
-use crate::verify::{Usage, VerifyError};
+use crate::verify::{Usage, VerifyError, verify_peer};
 
-/// Hot-reloadable source of the own document and the bundle, shared by configurations and daemons.
+pub mod bootstrap;
+mod verified;
+mod verifier;
+
+/// The own document and the bundle, exchanged while connections go on.
 #[derive(Debug)]
-pub struct TlsIdentity(());
+pub struct TlsIdentity {
+    own: ArcSwap<Presented>,
+    trust: Arc<Trust>,
+    writer: std::sync::Mutex<()>,
+}
+
+/// A document, and the same for rustls.
+#[derive(Debug)]
+struct Presented {
+    document: Arc<IdentityDocument>,
+    certified_key: Arc<CertifiedKey>,
+}
+
+/// What peers are verified under.
+#[derive(Debug)]
+struct Trust {
+    bundle: ArcSwap<TrustBundle>,
+    clock: Arc<dyn TimeProvider>,
+    verified: VerifiedChains,
+    generation: AtomicU64,
+}
 
 impl TlsIdentity {
-    /// With the system's clock.
+    /// Joins document and bundle, by the system's clock.
     ///
     /// # Errors
     ///
-    /// The document is of another trust domain, or its key is not usable.
-    pub fn new(_document: IdentityDocument, _bundle: TrustBundle) -> Result<Arc<Self>, TlsError> {
-        Err(TlsError::Key)
+    /// - [`TlsError::OwnDocument`]: peers with this bundle would refuse the document now.
+    /// - [`TlsError::Key`]: the TLS library refuses the key.
+    pub fn new(document: IdentityDocument, bundle: TrustBundle) -> Result<Arc<Self>, TlsError> {
+        Self::with_clock(document, bundle, Arc::new(DefaultTimeProvider))
     }
-    /// With another clock, for tests.
+
+    /// Joins document and bundle, by another clock than the system's.
     ///
     /// # Errors
     ///
     /// As [`TlsIdentity::new`].
-    pub fn with_clock(_document: IdentityDocument, _bundle: TrustBundle, _clock: Arc<dyn TimeProvider>) -> Result<Arc<Self>, TlsError> {
-        Err(TlsError::Key)
+    pub fn with_clock(
+        document: IdentityDocument,
+        bundle: TrustBundle,
+        clock: Arc<dyn TimeProvider>,
+    ) -> Result<Arc<Self>, TlsError> {
+        let trust = Trust::new(Arc::new(bundle), clock);
+        let own = ArcSwap::from_pointee(trust.present(document)?);
+        Ok(Arc::new(Self { own, trust: Arc::new(trust), writer: std::sync::Mutex::new(()) }))
     }
+
     /// The current document.
     #[must_use]
     pub fn document(&self) -> Arc<IdentityDocument> {
-        std::process::abort()
+        Arc::clone(&self.own.load().document)
     }
+
     /// The current bundle.
     #[must_use]
     pub fn bundle(&self) -> Arc<TrustBundle> {
-        std::process::abort()
+        self.trust.bundle.load_full()
     }
-    /// New connections show this document from now on.
+
+    /// Shows `document` on all new connections. After a change of roots, replace the bundle first.
     ///
     /// # Errors
     ///
-    /// The document is of another trust domain or another SPIFFE ID, or its key is not usable.
-    pub fn replace_document(&self, _document: IdentityDocument) -> Result<(), TlsError> {
-        Err(TlsError::Key)
+    /// The former document stays:
+    /// - [`TlsError::OtherIdentity`]: it is of another SPIFFE ID.
+    /// - [`TlsError::OwnDocument`], [`TlsError::Key`]: as [`TlsIdentity::new`].
+    pub fn replace_document(&self, document: IdentityDocument) -> Result<(), TlsError> {
+        let _one_writer = self.lock();
+        if document.spiffe_id() != self.own.load().document.spiffe_id() {
+            return Err(TlsError::OtherIdentity);
+        }
+        self.own.store(Arc::new(self.trust.present(document)?));
+        self.trust.generation.fetch_add(1, Ordering::AcqRel);
+        Ok(())
     }
-    /// New connections are verified under this bundle from now on. An older sequence is refused.
+
+    /// Verifies all new connections under `bundle`. The same bundle again changes nothing.
     ///
     /// # Errors
     ///
-    /// Another trust domain or an older sequence.
-    pub fn replace_bundle(&self, _bundle: TrustBundle) -> Result<(), TlsError> {
-        Err(TlsError::Key)
+    /// The former bundle stays:
+    /// - [`TlsError::OtherTrustDomain`]: it is of another trust domain.
+    /// - [`TlsError::StaleBundle`]: its sequence is older, or the same with another content.
+    pub fn replace_bundle(&self, bundle: TrustBundle) -> Result<(), TlsError> {
+        let _one_writer = self.lock();
+        let current = self.trust.bundle.load();
+        if bundle.trust_domain() != current.trust_domain() {
+            return Err(TlsError::OtherTrustDomain);
+        }
+        if bundle == **current {
+            return Ok(());
+        }
+        if bundle.sequence() <= current.sequence() {
+            return Err(TlsError::StaleBundle { current: current.sequence(), offered: bundle.sequence() });
+        }
+        self.trust.bundle.store(Arc::new(bundle));
+        self.trust.generation.fetch_add(1, Ordering::AcqRel);
+        Ok(())
     }
-    /// Grows whenever document or bundle were replaced.
+
+    /// Number that grows when document or bundle were replaced; open connections are rechecked when it did.
     #[must_use]
     pub fn generation(&self) -> u64 {
-        0
+        self.trust.generation.load(Ordering::Acquire)
     }
-    /// Unix seconds of the clock in use.
+
+    /// The clock's time, Unix seconds; the end of time if it has none, at which everything is expired.
     #[must_use]
     pub fn now(&self) -> u64 {
-        0
+        self.trust.now()
     }
-    /// The peer of a finished connection made with a configuration of this identity; `usage` is the peer's role.
-    /// `None` where the client showed no certificate.
+
+    /// Who is at the other end of a finished connection that was made with a configuration of this identity.
+    ///
+    /// `usage` is the *peer's* role. `None` is a client that showed no certificate, which only a server with
+    /// [`ClientAuth::Optional`] lets in. The chain is verified here again (or found among those verified lately), so
+    /// that a principal does not depend on how the connection was configured.
     ///
     /// # Errors
     ///
-    /// The peer is not (no longer) acceptable.
-    pub fn peer_principal(&self, _connection: &CommonState, _usage: Usage) -> Result<Option<Principal>, VerifyError> {
-        Ok(None)
+    /// - [`VerifyError::Handshake`]: the handshake is not finished, is not TLS 1.3, or resumed another one.
+    /// - Any other: the rule that the peer's chain breaks now.
+    pub fn peer_principal(&self, connection: &CommonState, usage: Usage) -> Result<Option<Principal>, VerifyError> {
+        let full = matches!(
+            connection.handshake_kind(),
+            Some(HandshakeKind::Full | HandshakeKind::FullWithHelloRetryRequest)
+        );
+        let version = connection.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3);
+        if connection.is_handshaking() || !full || !version {
+            return Err(VerifyError::Handshake);
+        }
+        match (connection.peer_certificates(), usage) {
+            (Some(chain), _) => self.trust.verify(chain, usage, self.now()).map(Some),
+            (None, Usage::Client) => Ok(None),
+            (None, Usage::Server) => Err(VerifyError::NoCertificate),
+        }
     }
-    /// [`Principal::recheck`] against the current bundle and clock.
+
+    /// [`Principal::recheck`] under the current bundle and clock.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As [`Principal::recheck`].
     pub fn recheck(&self, principal: &Principal) -> Result<(), VerifyError> {
-        principal.recheck(&self.bundle(), self.now())
+        principal.recheck(&self.trust.bundle.load(), self.now())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Trust {
+    fn new(bundle: Arc<TrustBundle>, clock: Arc<dyn TimeProvider>) -> Self {
+        Self {
+            bundle: ArcSwap::new(bundle),
+            clock,
+            verified: VerifiedChains::default(),
+            generation: AtomicU64::new(0),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.clock.current_time().map_or(u64::MAX, |time| time.as_secs())
+    }
+
+    fn verify(
+        &self,
+        chain: &[rustls_pki_types::CertificateDer<'_>],
+        usage: Usage,
+        now: u64,
+    ) -> Result<Principal, VerifyError> {
+        self.verified.verify(chain, &self.bundle.load(), usage, now)
+    }
+
+    /// Prepares a document, provided that peers would take it.
+    fn present(&self, document: IdentityDocument) -> Result<Presented, TlsError> {
+        let (bundle, now) = (self.bundle.load(), self.now());
+        match verify_peer(document.chain(), &bundle, Usage::Client, now) {
+            Err(VerifyError::ExtendedKeyUsage) => verify_peer(document.chain(), &bundle, Usage::Server, now),
+            verified => verified,
+        }
+        .map_err(TlsError::OwnDocument)?;
+        let pkcs8 = document.key().ec().expose_pkcs8_der().map_err(|_| TlsError::Key)?;
+        let pkcs8 = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(pkcs8.as_bytes()));
+        let key = aws_lc_rs::sign::any_ecdsa_type(&pkcs8).map_err(|_| TlsError::Key)?;
+        let certified_key = CertifiedKey::new(document.chain().to_vec(), key);
+        certified_key.keys_match().map_err(|_| TlsError::Key)?;
+        Ok(Presented { document: Arc::new(document), certified_key: Arc::new(certified_key) })
     }
 }
 
@@ -89,91 +241,123 @@ impl TlsIdentity {
 pub enum ClientAuth {
     /// No certificate, no connection.
     Required,
-    /// A client may come without; one that it shows must verify.
+    /// A client may come without one; one that it shows must verify.
     Optional,
 }
 
-/// Application protocol offered in the handshake.
+/// Application protocol a client offers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Alpn {
-    /// `h2`.
+    /// HTTP/2, `h2`.
     Http2,
-    /// `http/1.1`.
+    /// HTTP/1.1, `http/1.1`.
     Http11,
 }
 
-/// Who the server must prove to be.
+impl Alpn {
+    fn id(self) -> Vec<u8> {
+        match self {
+            Self::Http2 => b"h2".to_vec(),
+            Self::Http11 => b"http/1.1".to_vec(),
+        }
+    }
+}
+
+/// Who a server must prove to be; its host name plays no part.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ServerExpectation {
     /// Exactly this SPIFFE ID.
     pub spiffe_id: SpiffeId,
 }
 
-/// Server configuration: TLS 1.3 only, ALPN h2 and http/1.1, no resumption.
-///
-/// # Errors
-///
-/// rustls refused the configuration.
-pub fn server_config(_identity: &Arc<TlsIdentity>, _client_auth: ClientAuth) -> Result<Arc<ServerConfig>, TlsError> {
-    Err(TlsError::Key)
-}
-
-/// Client configuration that shows the own document: TLS 1.3 only, no resumption.
-///
-/// # Errors
-///
-/// rustls refused the configuration.
-pub fn client_config(_identity: &Arc<TlsIdentity>, _server: ServerExpectation, _alpn: &[Alpn]) -> Result<Arc<ClientConfig>, TlsError> {
-    Err(TlsError::Key)
-}
-
-/// First contact, for a client that holds only a join token.
-pub mod bootstrap {
-    use super::{Alpn, Arc, BundleFingerprint, ClientConfig, ServerExpectation, TlsError, TrustBundle};
-
-    /// Configuration that authenticates nobody, for reading the bundle and nothing else.
-    #[derive(Debug)]
-    pub struct DangerousUnauthenticatedBundleFetch(());
-
-    impl DangerousUnauthenticatedBundleFetch {
-        /// Makes it (ALPN http/1.1).
-        ///
-        /// # Errors
-        ///
-        /// rustls refused the configuration.
-        pub fn new() -> Result<Self, TlsError> {
-            Err(TlsError::Key)
-        }
-        /// For one GET of the bundle. Send nothing secret over it, believe nothing from it.
-        #[must_use]
-        pub fn dangerous_client_config(&self) -> Arc<ClientConfig> {
-            std::process::abort()
-        }
-        /// Reads what came over that connection, provided it is the pinned bundle.
-        ///
-        /// # Errors
-        ///
-        /// Not a bundle, or not the pinned one.
-        pub fn accept(self, _json: &[u8], _pinned: &BundleFingerprint) -> Result<TrustBundle, TlsError> {
-            Err(TlsError::Key)
-        }
-    }
-
-    /// Configuration without an own document that verifies the server under `bundle`: for the join request.
-    ///
-    /// # Errors
-    ///
-    /// rustls refused the configuration.
-    pub fn anonymous_client_config(_bundle: Arc<TrustBundle>, _server: ServerExpectation, _alpn: &[Alpn]) -> Result<Arc<ClientConfig>, TlsError> {
-        Err(TlsError::Key)
+impl From<SpiffeId> for ServerExpectation {
+    fn from(spiffe_id: SpiffeId) -> Self {
+        Self { spiffe_id }
     }
 }
 
-/// Reason a TLS identity or configuration was not made.
+/// Server configuration: shows the own document, verifies clients; ALPN `h2`, then `http/1.1`.
+///
+/// # Errors
+///
+/// [`TlsError::Configuration`]: the TLS library refuses the parameters.
+pub fn server_config(identity: &Arc<TlsIdentity>, client_auth: ClientAuth) -> Result<Arc<ServerConfig>, TlsError> {
+    let verifier = PeerVerifier::of_clients(&identity.trust, client_auth);
+    let clock = Arc::clone(&identity.trust.clock);
+    let mut config = ServerConfig::builder_with_details(provider(), clock)
+        .with_protocol_versions(&[&TLS13])
+        .map_err(|_| TlsError::Configuration)?
+        .with_client_cert_verifier(Arc::new(verifier))
+        .with_cert_resolver(Arc::new(OwnDocument::new(identity)));
+    // Resumption off: no tickets, no store; the default ticketer makes none, and early data needs both.
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.max_early_data_size = 0;
+    config.alpn_protocols = vec![Alpn::Http2.id(), Alpn::Http11.id()];
+    Ok(Arc::new(config))
+}
+
+/// Client configuration: shows the own document, verifies that the server is `server`.
+///
+/// # Errors
+///
+/// [`TlsError::Configuration`]: the TLS library refuses the parameters.
+pub fn client_config(
+    identity: &Arc<TlsIdentity>,
+    server: impl Into<ServerExpectation>,
+    alpn: &[Alpn],
+) -> Result<Arc<ClientConfig>, TlsError> {
+    let verifier = PeerVerifier::of_server(&identity.trust, server.into());
+    let clock = Arc::clone(&identity.trust.clock);
+    let config = ClientConfig::builder_with_details(provider(), clock)
+        .with_protocol_versions(&[&TLS13])
+        .map_err(|_| TlsError::Configuration)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_client_cert_resolver(Arc::new(OwnDocument::new(identity)));
+    Ok(Arc::new(without_resumption(config, alpn)))
+}
+
+fn without_resumption(mut config: ClientConfig, alpn: &[Alpn]) -> ClientConfig {
+    config.resumption = Resumption::disabled();
+    config.enable_early_data = false;
+    config.alpn_protocols = alpn.iter().map(|alpn| alpn.id()).collect();
+    config
+}
+
+/// aws-lc-rs with the hybrid key exchange first.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(CryptoProvider {
+        kx_groups: vec![kx_group::X25519MLKEM768, kx_group::X25519, kx_group::SECP384R1, kx_group::SECP256R1],
+        ..aws_lc_rs::default_provider()
+    })
+}
+
+/// Reason a TLS identity or configuration was not made, or not changed.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
-    /// Key not usable.
+    /// Peers would refuse the own document.
+    #[error("own identity document does not verify under the trust bundle")]
+    OwnDocument(#[source] VerifyError),
+    /// The TLS library refuses the key.
     #[error("private key is not usable for TLS")]
     Key,
+    /// A document of another SPIFFE ID.
+    #[error("new identity document is of another SPIFFE ID: an identity cannot change while it runs")]
+    OtherIdentity,
+    /// A bundle of another trust domain.
+    #[error("new trust bundle is of another trust domain")]
+    OtherTrustDomain,
+    /// A bundle that is not newer.
+    #[error("trust bundle with sequence {offered} is not newer than the current one with {current}")]
+    StaleBundle {
+        /// Sequence of the bundle in use.
+        current: u64,
+        /// Sequence of the one refused.
+        offered: u64,
+    },
+    /// The TLS library refuses the parameters.
+    #[error("TLS library refused the configuration")]
+    Configuration,
 }

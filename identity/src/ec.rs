@@ -1,0 +1,194 @@
+//! ECDSA keys of the two curves in use, and nothing else.
+//!
+//! P-256 with SHA-256 and P-384 with SHA-384; points uncompressed, so that one key has one encoding.
+//!
+//! Specification: FIPS 186-5; RFC 5480 (public keys), RFC 5758 (signatures), RFC 5958 (private keys).
+
+use der::asn1::{AnyRef, ObjectIdentifier};
+use der::pem::LineEnding;
+use der::{Decode, Encode};
+use p256::ecdsa::signature::{RandomizedSigner, Verifier};
+use p256::elliptic_curve::Generate;
+use p256::elliptic_curve::sec1::ToSec1Point;
+use pkcs8::{DecodePrivateKey, EncodePrivateKey, SecretDocument};
+use rand_core::CryptoRng;
+use sha2::{Digest, Sha256};
+use spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
+use zeroize::Zeroizing;
+
+/// Curve and the digest that goes with it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Curve {
+    P256,
+    P384,
+}
+
+impl Curve {
+    /// Curve of a public key in its one accepted form; whether the point lies on it is not checked.
+    pub(crate) fn of(spki: &SubjectPublicKeyInfoRef<'_>) -> Option<Self> {
+        if spki.algorithm.oid != EC_PUBLIC_KEY {
+            return None;
+        }
+        let parameters: ObjectIdentifier = spki.algorithm.parameters?.decode_as().ok()?;
+        let (curve, length) = match parameters {
+            SECP256R1 => (Self::P256, 65),
+            SECP384R1 => (Self::P384, 97),
+            _ => return None,
+        };
+        let point = spki.subject_public_key.as_bytes()?;
+        (point.len() == length && point.first() == Some(&UNCOMPRESSED)).then_some(curve)
+    }
+
+    /// Signature algorithm of this curve's keys.
+    pub(crate) fn signature_algorithm(self) -> AlgorithmIdentifierRef<'static> {
+        let oid = match self {
+            Self::P256 => ECDSA_WITH_SHA256,
+            Self::P384 => ECDSA_WITH_SHA384,
+        };
+        AlgorithmIdentifierRef { oid, parameters: None::<AnyRef<'static>> }
+    }
+
+    /// Name of the curve in a JWK (RFC 7518, section 6.2.1.1).
+    pub(crate) fn jwk_name(self) -> &'static str {
+        match self {
+            Self::P256 => "P-256",
+            Self::P384 => "P-384",
+        }
+    }
+}
+
+/// Why a signature was not accepted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum SignatureFault {
+    /// Key or algorithm other than the two pairs above.
+    Algorithm,
+    /// The signature is not the key's.
+    Invalid,
+}
+
+/// Verifies `signature` over `message` by the key `spki`; the point is checked to lie on the curve.
+pub(crate) fn verify(
+    spki: &SubjectPublicKeyInfoRef<'_>,
+    algorithm: &AlgorithmIdentifierRef<'_>,
+    message: &[u8],
+    signature: &[u8],
+) -> Result<(), SignatureFault> {
+    let curve = Curve::of(spki).ok_or(SignatureFault::Algorithm)?;
+    if *algorithm != curve.signature_algorithm() {
+        return Err(SignatureFault::Algorithm);
+    }
+    let point = spki.subject_public_key.as_bytes().ok_or(SignatureFault::Algorithm)?;
+    let verified = match curve {
+        Curve::P256 => p256::ecdsa::VerifyingKey::from_sec1_bytes(point).and_then(|key| {
+            key.verify(message, &p256::ecdsa::DerSignature::from_bytes(signature)?)
+        }),
+        Curve::P384 => p384::ecdsa::VerifyingKey::from_sec1_bytes(point).and_then(|key| {
+            key.verify(message, &p384::ecdsa::DerSignature::from_bytes(signature)?)
+        }),
+    };
+    verified.map_err(|_| SignatureFault::Invalid)
+}
+
+/// SHA-256 of a public key, over the DER of its `SubjectPublicKeyInfo`.
+pub(crate) fn spki_sha256(spki_der: &[u8]) -> [u8; 32] {
+    Sha256::digest(spki_der).into()
+}
+
+/// A private key, wiped on drop and never printed: there is no `Debug`.
+pub(crate) enum EcKey {
+    P256(p256::SecretKey),
+    P384(p384::SecretKey),
+}
+
+impl EcKey {
+    pub(crate) fn generate(curve: Curve, rng: &mut impl CryptoRng) -> Box<Self> {
+        Box::new(match curve {
+            Curve::P256 => Self::P256(p256::SecretKey::generate_from_rng(rng)),
+            Curve::P384 => Self::P384(p384::SecretKey::generate_from_rng(rng)),
+        })
+    }
+
+    pub(crate) fn curve(&self) -> Curve {
+        match self {
+            Self::P256(_) => Curve::P256,
+            Self::P384(_) => Curve::P384,
+        }
+    }
+
+    /// Reads PKCS#8 PEM, `None` unless it is a whole key of one of the two curves.
+    pub(crate) fn from_pem(pem: &str) -> Option<Box<Self>> {
+        let p256 = p256::SecretKey::from_pkcs8_pem(pem).ok().map(Self::P256);
+        p256.or_else(|| p384::SecretKey::from_pkcs8_pem(pem).ok().map(Self::P384)).map(Box::new)
+    }
+
+    pub(crate) fn expose_pkcs8_der(&self) -> pkcs8::Result<SecretDocument> {
+        match self {
+            Self::P256(key) => key.to_pkcs8_der(),
+            Self::P384(key) => key.to_pkcs8_der(),
+        }
+    }
+
+    pub(crate) fn expose_pem(&self) -> pkcs8::Result<Zeroizing<String>> {
+        match self {
+            Self::P256(key) => key.to_pkcs8_pem(LineEnding::LF),
+            Self::P384(key) => key.to_pkcs8_pem(LineEnding::LF),
+        }
+    }
+
+    /// The public key as uncompressed point.
+    pub(crate) fn public_point(&self) -> Box<[u8]> {
+        match self {
+            Self::P256(key) => key.public_key().to_sec1_point(false).as_bytes().into(),
+            Self::P384(key) => key.public_key().to_sec1_point(false).as_bytes().into(),
+        }
+    }
+
+    /// The public key as `SubjectPublicKeyInfo`.
+    pub(crate) fn spki_der(&self) -> der::Result<Vec<u8>> {
+        let curve = match self.curve() {
+            Curve::P256 => &SECP256R1,
+            Curve::P384 => &SECP384R1,
+        };
+        let point = self.public_point();
+        SubjectPublicKeyInfoRef {
+            algorithm: AlgorithmIdentifierRef { oid: EC_PUBLIC_KEY, parameters: Some(AnyRef::from(curve)) },
+            subject_public_key: der::asn1::BitStringRef::from_bytes(&point)?,
+        }
+        .to_der()
+    }
+
+    /// Signs with the curve's digest; the nonce is derived from key, message and fresh randomness.
+    pub(crate) fn sign(&self, message: &[u8], rng: &mut impl CryptoRng) -> Result<Box<[u8]>, p256::ecdsa::Error> {
+        match self {
+            Self::P256(key) => {
+                let signature: p256::ecdsa::DerSignature =
+                    p256::ecdsa::SigningKey::from(key).try_sign_with_rng(rng, message)?;
+                Ok(signature.as_bytes().into())
+            }
+            Self::P384(key) => {
+                let signature: p384::ecdsa::DerSignature =
+                    p384::ecdsa::SigningKey::from(key).try_sign_with_rng(rng, message)?;
+                Ok(signature.as_bytes().into())
+            }
+        }
+    }
+
+    /// Whether `spki_der` is this key's public half.
+    pub(crate) fn matches(&self, spki_der: &[u8]) -> bool {
+        self.spki_der().is_ok_and(|own| own == spki_der)
+    }
+}
+
+/// Reads an SPKI of one of the two curves.
+pub(crate) fn parse_spki(der: &[u8]) -> Option<(SubjectPublicKeyInfoRef<'_>, Curve)> {
+    let spki = SubjectPublicKeyInfoRef::from_der(der).ok()?;
+    let curve = Curve::of(&spki)?;
+    Some((spki, curve))
+}
+
+const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+const SECP256R1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+const SECP384R1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+const ECDSA_WITH_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2");
+const ECDSA_WITH_SHA384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.3");
+const UNCOMPRESSED: u8 = 4;
