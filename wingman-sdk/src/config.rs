@@ -30,8 +30,8 @@ use std::{
     time::Duration,
 };
 
-use blindfold_core::{AcceptanceProfile, AuthorityKey, KeyId, SecretKey};
 use ::identity::SpiffeId;
+use blindfold_core::{AuthorityKey, KeyId, SecretKey};
 use serde::Deserialize;
 
 use crate::{
@@ -125,7 +125,7 @@ pub(crate) struct Config {
     pub(crate) unsealers: Vec<UnsealerConfig>,
     pub(crate) pinned: Vec<AuthorityKey>,
     pub(crate) profile: ProfileConfig,
-    pub(crate) local_keys: Vec<SecretKey>,
+    pub(crate) site_keys: Vec<SecretKey>,
     pub(crate) open_deadline: Option<Duration>,
     pub(crate) attempt_timeout: Option<Duration>,
 }
@@ -192,7 +192,7 @@ impl Config {
         let file: File = toml::from_str(&text).map_err(|error| syntax(path, &text, &error))?;
         let unsealers = file.unsealer.into_iter().map(|unsealer| unsealer.read(base)).collect::<Result<_, _>>()?;
         let pinned = file.profile.pinned_keys.iter().map(|key| read_record(&base.join(key))).collect::<Result<_, _>>()?;
-        let local_keys =
+        let site_keys =
             file.site.iter().map(|site| read_secret_key(&base.join(&site.key_file))).collect::<Result<_, _>>()?;
         let seconds = |seconds: Option<std::num::NonZeroU16>| seconds.map(|s| Duration::from_secs(s.get().into()));
         Ok(Self {
@@ -200,7 +200,7 @@ impl Config {
             unsealers,
             pinned,
             profile: file.profile,
-            local_keys,
+            site_keys,
             open_deadline: seconds(file.timeouts.open_seconds),
             attempt_timeout: seconds(file.timeouts.attempt_seconds),
         })
@@ -219,8 +219,8 @@ impl Unsealer {
 }
 
 fn read_record(path: &Path) -> Result<AuthorityKey, ConfigError> {
-    let bytes = files::read(path, limits::MAX_KEY_RECORD_BYTES)?;
-    AuthorityKey::from_json(&bytes).map_err(|error| ConfigError::Key { path: path.into(), why: error.to_string() })
+    let json = files::read_text(path, limits::MAX_KEY_RECORD_BYTES)?;
+    AuthorityKey::from_json(&json).map_err(|error| ConfigError::Key { path: path.into(), why: error.to_string() })
 }
 
 fn read_secret_key(path: &Path) -> Result<SecretKey, ConfigError> {

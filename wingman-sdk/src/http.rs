@@ -253,7 +253,8 @@ struct Told {
     message: String,
 }
 
-fn check_url(text: &str) -> Result<Url, HttpError> {
+/// Checks that a URL is `https://host[:port]`.
+pub(crate) fn check_url(text: &str) -> Result<Url, HttpError> {
     let refuse = |why| HttpError::Url { url: shorten(text), why };
     let url = Url::parse(text).map_err(|_| refuse("it does not parse"))?;
     if url.scheme() != "https" {

@@ -47,7 +47,7 @@ use serde::Deserialize;
 
 pub use self::{directory::AuthorityContact, error::IdentityError};
 use self::{directory::Directory, renewal::StopOnDrop};
-use crate::{files, http::HttpClient, limits};
+use crate::{error::Chain, files, http::HttpClient, limits};
 
 mod authority;
 mod directory;
@@ -388,7 +388,7 @@ impl Shared {
                 state.bundle_refreshed = Some(SystemTime::now());
                 state.bundle_error = None;
             }
-            Err(error) => state.bundle_error = Some(renewal::Chain(error).to_string()),
+            Err(error) => state.bundle_error = Some(Chain(error).to_string()),
         }
         refreshed
     }

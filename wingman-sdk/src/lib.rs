@@ -1,10 +1,66 @@
 //! Wingman: obtains and renews the workload's identity and opens sealed values.
+//!
+//! A secret is sealed offline with `blindfold seal`, travels in the open (a configuration file, an image, Git), and is
+//! opened only here, in the memory of a workload whose identity satisfies its policy. The unsealing authority that
+//! helps sees neither the secret, nor its key, nor which object is opened.
+//!
+//! ```no_run
+//! use wingman_sdk::{ExposeSecret, SealedObject, Wingman};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let wingman = Wingman::from_config("wingman.toml")?;
+//! wingman.start_renewal()?; // optional: keeps the identity fresh in the background
+//!
+//! let sealed = SealedObject::from_text("pbseal1:UEJTRUFM…")?;
+//! let password = wingman.open_string(&sealed)?;
+//! assert_eq!(password.expose_secret().len(), 20);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Layout
+//!
+//! - [`Wingman`] opens objects: one, several in one round trip, streams, fields of a configuration.
+//! - [`sealed`]: [`Sealed`], a value that any serde format can carry.
+//! - [`config`]: the configuration file.
+//! - [`identity`]: the workload's identity, also for daemons that need one of their own.
+//! - [`http`]: mutual TLS to other members of the trust domain.
+//!
+//! # Guarantees
+//!
+//! Nothing is started, and nothing sent, before it is asked for. No secret appears in an error, in a log or in `Debug`
+//! output. Every byte from outside is bounded before it is used.
+//!
+//! # Not promised
+//!
+//! Blocking calls: on an async runtime, call from `spawn_blocking`. Copies that the compiler or the operating system
+//! make (stack, swap, core dumps) are not wiped. Unix only, as secret files are judged by their permissions.
+//!
+//! Specification: PBSEAL v1, sections 9.7 (Blind, Finalize, Open), 9.8 and 11.4.
 
-mod files;
+pub mod config;
 pub mod http;
 pub mod identity;
+pub mod sealed;
+
+mod builder;
+mod error;
+mod explain;
+mod files;
+mod gather;
 mod limits;
 mod random;
 mod retry;
+mod secret;
+mod unsealer;
+mod wingman;
 
+pub use blindfold_core::{AcceptanceProfile, Expectation, Sealed as SealedObject};
+
+pub use builder::{Ready, WantsIdentity, WingmanBuilder};
+pub use config::{ConfigError, UnsealerConfig};
+pub use error::{Error, LoadError, UnsealerError, UnsealerFault};
 pub use files::FileError;
+pub use sealed::Sealed;
+pub use secret::{ExposeSecret, SecretBytes, SecretString};
+pub use wingman::Wingman;

@@ -170,6 +170,15 @@ pub enum NotOpened {
     },
 }
 
+/// A place and a label, for one line.
+pub(crate) fn show_place(place: &str, label: &str) -> String {
+    match (place, label) {
+        ("", label) => format!("`{label}`"),
+        (place, "") => format!("`{place}`"),
+        (place, label) => format!("`{place}` (label `{label}`)"),
+    }
+}
+
 fn named(label: &str) -> String {
     if label.is_empty() { String::new() } else { format!(" `{label}`") }
 }

@@ -8,7 +8,7 @@ use std::{
 use tracing::{debug, info, warn};
 
 use super::{IdentityError, RenewalState, Shared, authority, time};
-use crate::{limits, retry::Backoff};
+use crate::{error::Chain, limits, retry::Backoff};
 
 /// Ends the thread when the last handle of the identity goes away.
 #[derive(Debug)]
@@ -106,21 +106,6 @@ impl Renewal {
 
 fn new_backoff() -> Backoff {
     Backoff::new(limits::RENEWAL_BACKOFF_FIRST, limits::RENEWAL_BACKOFF_LONGEST)
-}
-
-/// An error with its causes, in one line.
-pub(super) struct Chain<'a>(pub(super) &'a dyn std::error::Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
-    }
 }
 
 impl Shared {

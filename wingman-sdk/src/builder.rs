@@ -1,0 +1,247 @@
+//! Building a [`Wingman`].
+
+use std::{fmt, marker::PhantomData, path::Path, time::Duration};
+
+use blindfold_core::{AcceptanceProfile, AuthorityKey, PinnedKeys, Purpose, SecretKey};
+
+use crate::{
+    Wingman,
+    config::{Config, ConfigError, UnsealerConfig},
+    gather::Unsealers,
+    identity::IdentitySource,
+    limits,
+    unsealer::Unsealer,
+    wingman::Inner,
+};
+
+/// A builder that wants to know about the identity first.
+#[derive(Debug)]
+pub enum WantsIdentity {}
+
+/// A builder that may build.
+#[derive(Debug)]
+pub enum Ready {}
+
+/// Builds a [`Wingman`]; whether it has an identity must be said first.
+///
+/// ```
+/// use wingman_sdk::Wingman;
+///
+/// # fn main() -> Result<(), wingman_sdk::ConfigError> {
+/// let offline = Wingman::builder().without_identity().build()?; // opens with local keys only
+/// # let _ = offline;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// ```compile_fail,E0599
+/// use wingman_sdk::Wingman;
+///
+/// let undecided = Wingman::builder().build(); // neither `identity` nor `without_identity`
+/// ```
+pub struct WingmanBuilder<State = WantsIdentity> {
+    identity: Option<IdentitySource>,
+    unsealers: Vec<UnsealerConfig>,
+    pinned: Vec<AuthorityKey>,
+    profile: AcceptanceProfile,
+    least_threshold: u8,
+    site_keys: Vec<SecretKey>,
+    recovery_keys: Vec<SecretKey>,
+    open_deadline: Duration,
+    attempt_timeout: Duration,
+    state: PhantomData<State>,
+}
+
+impl WingmanBuilder<WantsIdentity> {
+    pub(crate) fn new() -> Self {
+        Self {
+            identity: None,
+            unsealers: Vec::new(),
+            pinned: Vec::new(),
+            profile: AcceptanceProfile::default(),
+            least_threshold: 1,
+            site_keys: Vec::new(),
+            recovery_keys: Vec::new(),
+            open_deadline: limits::OPEN_DEADLINE,
+            attempt_timeout: limits::ATTEMPT_TIMEOUT,
+            state: PhantomData,
+        }
+    }
+
+    /// The identity to show to the unsealing authorities.
+    #[must_use]
+    pub fn identity(self, source: IdentitySource) -> WingmanBuilder<Ready> {
+        self.ready(Some(source))
+    }
+
+    /// No identity: only objects that local keys open can be opened.
+    #[must_use]
+    pub fn without_identity(self) -> WingmanBuilder<Ready> {
+        self.ready(None)
+    }
+
+    /// Everything that a configuration file says; see [`crate::config`].
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::File`], [`ConfigError::Syntax`], [`ConfigError::Key`].
+    pub fn config(self, path: impl AsRef<Path>) -> Result<WingmanBuilder<Ready>, ConfigError> {
+        let config = Config::read(path.as_ref())?;
+        let mut builder = self.ready(config.identity);
+        builder.unsealers = config.unsealers;
+        builder.pinned = config.pinned;
+        builder.least_threshold = config.profile.threshold.map_or(1, std::num::NonZeroU8::get);
+        builder.profile = AcceptanceProfile::default()
+            .minimum_threshold(builder.least_threshold)
+            .require_site_lock(config.profile.require_site_lock);
+        builder.site_keys = config.site_keys;
+        builder.open_deadline = config.open_deadline.unwrap_or(builder.open_deadline);
+        builder.attempt_timeout = config.attempt_timeout.unwrap_or(builder.attempt_timeout);
+        Ok(builder)
+    }
+
+    fn ready(self, identity: Option<IdentitySource>) -> WingmanBuilder<Ready> {
+        WingmanBuilder {
+            identity,
+            unsealers: self.unsealers,
+            pinned: self.pinned,
+            profile: self.profile,
+            least_threshold: self.least_threshold,
+            site_keys: self.site_keys,
+            recovery_keys: self.recovery_keys,
+            open_deadline: self.open_deadline,
+            attempt_timeout: self.attempt_timeout,
+            state: PhantomData,
+        }
+    }
+}
+
+impl WingmanBuilder<Ready> {
+    /// Adds an unsealing authority; its keys are pinned.
+    #[must_use]
+    pub fn unsealer(mut self, unsealer: UnsealerConfig) -> Self {
+        self.unsealers.push(unsealer);
+        self
+    }
+
+    /// Pins a key record that objects may name although nobody is asked for it.
+    #[must_use]
+    pub fn pin(mut self, record: AuthorityKey) -> Self {
+        self.pinned.push(record);
+        self
+    }
+
+    /// Sets which objects are accepted, in place of the configured or default profile.
+    #[must_use]
+    pub fn profile(mut self, profile: AcceptanceProfile) -> Self {
+        self.profile = profile;
+        self.least_threshold = 1;
+        self
+    }
+
+    /// Adds the secret key of this site, which opens site locks without asking anybody. Its record is pinned.
+    #[must_use]
+    pub fn site_key(mut self, key: SecretKey) -> Self {
+        self.site_keys.push(key);
+        self
+    }
+
+    /// Adds a recovery key, which opens RECOVERY locks alone, whatever the threshold. For break-glass tools; a
+    /// workload should not have one. Its record is pinned, and the profile allows recovery from now on.
+    #[must_use]
+    pub fn recovery_key(mut self, key: SecretKey) -> Self {
+        self.recovery_keys.push(key);
+        self
+    }
+
+    /// Sets the time for all attempts of one call together.
+    #[must_use]
+    pub fn open_deadline(mut self, deadline: Duration) -> Self {
+        self.open_deadline = deadline;
+        self
+    }
+
+    /// Sets the time for one request.
+    #[must_use]
+    pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.attempt_timeout = timeout;
+        self
+    }
+
+    /// Checks everything and builds. Starts and sends nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::NoIdentity`], [`ConfigError::NoKey`], [`ConfigError::DuplicateKey`],
+    /// [`ConfigError::WrongPurpose`], [`ConfigError::Threshold`], [`ConfigError::Url`].
+    pub fn build(self) -> Result<Wingman, ConfigError> {
+        if self.identity.is_none() && !self.unsealers.is_empty() {
+            return Err(ConfigError::NoIdentity);
+        }
+        let authorities = self.unsealers.len();
+        if authorities > 0 && usize::from(self.least_threshold) > authorities {
+            return Err(ConfigError::Threshold { threshold: self.least_threshold, authorities });
+        }
+        let mut pinned: PinnedKeys = self.pinned.into_iter().collect();
+        let mut unsealers = Unsealers::default();
+        for config in self.unsealers {
+            add(config, self.attempt_timeout, &mut unsealers, &mut pinned)?;
+        }
+        if let Some(key) = self.site_keys.iter().find(|key| !matches!(key, SecretKey::Static(_))) {
+            return Err(ConfigError::WrongPurpose {
+                key_id: key.record().key_id(),
+                why: "is an unsealing key and cannot open site locks: name a static key",
+            });
+        }
+        pinned.extend(self.site_keys.iter().chain(&self.recovery_keys).map(|key| key.record().clone()));
+        let mut profile = self.profile;
+        if !self.recovery_keys.is_empty() {
+            profile = profile.allow_recovery(true);
+        }
+        Ok(Wingman::from_inner(Inner {
+            identity: self.identity,
+            unsealers,
+            pinned,
+            profile,
+            site_keys: self.site_keys,
+            recovery_keys: self.recovery_keys,
+            open_deadline: self.open_deadline,
+        }))
+    }
+}
+
+fn add(
+    config: UnsealerConfig,
+    attempt_timeout: Duration,
+    unsealers: &mut Unsealers,
+    pinned: &mut PinnedKeys,
+) -> Result<(), ConfigError> {
+    crate::http::check_url(&config.url)?;
+    if config.keys.is_empty() {
+        return Err(ConfigError::NoKey { url: config.url });
+    }
+    for key in &config.keys {
+        let key_id = key.key_id();
+        if key.purpose() != Purpose::PolicyUnseal {
+            let why = "is a static key, which no unsealing authority has: name the authority's own record";
+            return Err(ConfigError::WrongPurpose { key_id, why });
+        }
+        if unsealers.knows(&key_id) {
+            return Err(ConfigError::DuplicateKey { key_id });
+        }
+    }
+    let ids: Vec<_> = config.keys.iter().map(AuthorityKey::key_id).collect();
+    unsealers.push(Unsealer::new(config.url, config.spiffe_id, attempt_timeout), ids);
+    pinned.extend(config.keys);
+    Ok(())
+}
+
+impl<State> fmt::Debug for WingmanBuilder<State> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WingmanBuilder")
+            .field("identity", &self.identity)
+            .field("unsealers", &self.unsealers)
+            .field("profile", &self.profile)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,396 @@
+//! Gathering lock secrets: which authorities are asked for which locks, and when enough have answered.
+//!
+//! Locks of all objects that share key, policy and window go into one request. Of a threshold t of n, t
+//! authorities are asked first, those that failed lately last. When one fails, stumbles or stays silent for
+//! [`HEDGE_AFTER`], the next one is asked too; whoever answers first counts. A wrong proof or a lock that does not
+//! open is a failure like any other: it is named, and the others go on.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, atomic::Ordering, mpsc},
+    time::{Duration, Instant},
+};
+
+use blindfold_core::{
+    Accepted, AcceptedHeader, Batch, Header, KeyId, LockSecrets, Missing, OpenError, PolicyLock, PolicyRef, Role,
+    StaticKey, UnsealingKey,
+};
+
+use self::lane::{Event, Lane, Outcome};
+use crate::{
+    error::{Error, UnsealerError, UnsealerFault},
+    identity::IdentityError,
+    limits::HEDGE_AFTER,
+    unsealer::{Call, Unsealer},
+};
+
+mod lane;
+
+/// What is common to an accepted object in memory and the accepted header of a stream.
+pub(crate) trait Locked {
+    fn header(&self) -> &Header;
+    fn policy_locks(&self) -> Vec<PolicyLock>;
+    fn static_secret(&self, key: &StaticKey) -> Result<LockSecrets, OpenError>;
+    fn recovery_secret(&self, key: &UnsealingKey) -> Result<LockSecrets, OpenError>;
+    fn missing(&self, secrets: &LockSecrets) -> Missing;
+}
+
+impl Locked for AcceptedHeader {
+    fn header(&self) -> &Header {
+        AcceptedHeader::header(self)
+    }
+    fn policy_locks(&self) -> Vec<PolicyLock> {
+        AcceptedHeader::policy_locks(self)
+    }
+    fn static_secret(&self, key: &StaticKey) -> Result<LockSecrets, OpenError> {
+        AcceptedHeader::static_secret(self, key)
+    }
+    fn recovery_secret(&self, key: &UnsealingKey) -> Result<LockSecrets, OpenError> {
+        AcceptedHeader::recovery_secret(self, key)
+    }
+    fn missing(&self, secrets: &LockSecrets) -> Missing {
+        AcceptedHeader::missing(self, secrets)
+    }
+}
+
+impl Locked for Accepted {
+    fn header(&self) -> &Header {
+        self.sealed().header()
+    }
+    fn policy_locks(&self) -> Vec<PolicyLock> {
+        Accepted::policy_locks(self)
+    }
+    fn static_secret(&self, key: &StaticKey) -> Result<LockSecrets, OpenError> {
+        Accepted::static_secret(self, key)
+    }
+    fn recovery_secret(&self, key: &UnsealingKey) -> Result<LockSecrets, OpenError> {
+        Accepted::recovery_secret(self, key)
+    }
+    fn missing(&self, secrets: &LockSecrets) -> Missing {
+        Accepted::missing(self, secrets)
+    }
+}
+
+/// The authorities, in the order of the configuration, and which keys each of them has.
+#[derive(Debug, Default)]
+pub(crate) struct Unsealers {
+    all: Vec<Arc<Unsealer>>,
+    by_key: BTreeMap<KeyId, usize>,
+}
+
+impl Unsealers {
+    pub(crate) fn push(&mut self, unsealer: Unsealer, keys: impl IntoIterator<Item = KeyId>) {
+        let index = self.all.len();
+        self.all.push(Arc::new(unsealer));
+        self.by_key.extend(keys.into_iter().map(|key| (key, index)));
+    }
+
+    pub(crate) fn knows(&self, key: &KeyId) -> bool {
+        self.by_key.contains_key(key)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Unsealer> {
+        self.all.iter().map(|unsealer| &**unsealer)
+    }
+
+    fn find(&self, key: &KeyId) -> Option<(usize, &Arc<Unsealer>)> {
+        let index = *self.by_key.get(key)?;
+        self.all.get(index).map(|unsealer| (index, unsealer))
+    }
+}
+
+/// What one request can ask for: the same key, policy and window.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+struct Group {
+    key: KeyId,
+    policy: Policy,
+    window: (u32, u32),
+}
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+enum Policy {
+    Name(String),
+    /// Of an inline document too, as the two are one policy.
+    Digest([u8; 48]),
+}
+
+impl Group {
+    fn of(key: KeyId, policy: &PolicyRef, window: blindfold_core::Window) -> Self {
+        let policy = match policy {
+            PolicyRef::Inline(document) => Policy::Digest(*document.digest()),
+            PolicyRef::Digest(digest) => Policy::Digest(*digest),
+            PolicyRef::Name(name) => Policy::Name(name.as_str().to_owned()),
+        };
+        Self { key, policy, window: (window.not_before_day(), window.not_after_day()) }
+    }
+}
+
+/// How far a group has got.
+#[derive(Debug)]
+enum Progress {
+    /// Batches are with the authority.
+    Waiting { batches: usize, since: Instant, slow: bool },
+    /// Every batch was answered, or given up.
+    Ended,
+}
+
+/// One object that is not open yet.
+struct Want<'a> {
+    object: &'a dyn Locked,
+    locks: Vec<WantedLock>,
+    /// Open, or beyond help.
+    settled: bool,
+}
+
+struct WantedLock {
+    lock: PolicyLock,
+    group: Group,
+    /// Healthy authorities first, then in the order of the configuration.
+    preference: (bool, usize),
+    asked: bool,
+}
+
+/// What was gathered: secrets, and what went wrong on the way.
+#[derive(Debug, Default)]
+pub(crate) struct Gathered {
+    pub(crate) secrets: LockSecrets,
+    faults: HashMap<Group, Vec<Arc<UnsealerFault>>>,
+    block: Option<Block>,
+}
+
+/// Why nobody was asked at all.
+#[derive(Debug)]
+enum Block {
+    NoIdentity,
+    Identity(Arc<IdentityError>),
+}
+
+impl Gathered {
+    /// Notes that nobody could be asked.
+    pub(crate) fn blocked(mut self, identity: Option<IdentityError>) -> Self {
+        self.block = Some(identity.map_or(Block::NoIdentity, |error| Block::Identity(Arc::new(error))));
+        self
+    }
+
+    /// Why nobody was asked at all, if so.
+    pub(crate) fn block(&self) -> Option<Error> {
+        self.block.as_ref().map(|block| match block {
+            Block::NoIdentity => Error::NoIdentity,
+            Block::Identity(error) => Error::Identity(Arc::clone(error)),
+        })
+    }
+
+    /// What the authorities of `object` answered instead of helping.
+    pub(crate) fn faults_of(&self, object: &dyn Locked, unsealers: &Unsealers) -> Vec<Arc<UnsealerFault>> {
+        let locks = object.policy_locks();
+        let mut faults = Vec::new();
+        for lock in locks.iter().filter(|lock| lock.role() != Role::Recovery) {
+            let group = Group::of(lock.key().key_id(), lock.policy(), lock.window());
+            match self.faults.get(&group) {
+                Some(found) => faults.extend(found.iter().cloned()),
+                None if unsealers.knows(&group.key) => {}
+                None => faults.push(Arc::new(fault(lock.key(), "", UnsealerError::NoServer))),
+            }
+        }
+        faults
+    }
+}
+
+/// Whether an object still needs an authority's help.
+pub(crate) fn needs_help(object: &dyn Locked, secrets: &LockSecrets) -> bool {
+    !object.missing(secrets).is_empty()
+}
+
+/// Asks authorities until every object can be opened or nothing more can be done for it.
+///
+/// `gathered` holds what could be had without asking anybody.
+pub(crate) fn gather(unsealers: &Unsealers, objects: &[&dyn Locked], call: &Call, gathered: Gathered) -> Gathered {
+    let (sender, receiver) = mpsc::channel();
+    let lanes = unsealers.all.iter().map(|unsealer| Lane::new(Arc::clone(unsealer), call.clone(), sender.clone()));
+    let mut gathering = Gathering {
+        lanes: lanes.collect(),
+        wants: objects.iter().map(|object| Want::new(*object, unsealers)).collect(),
+        progress: HashMap::new(),
+        unsealers,
+        gathered,
+    };
+    gathering.run(call, &receiver);
+    // Whoever still waits or pauses for a repetition need not go on.
+    call.over.store(true, Ordering::Relaxed);
+    gathering.gathered
+}
+
+struct Gathering<'a> {
+    unsealers: &'a Unsealers,
+    lanes: Vec<Arc<Lane>>,
+    wants: Vec<Want<'a>>,
+    progress: HashMap<Group, Progress>,
+    gathered: Gathered,
+}
+
+impl Gathering<'_> {
+    fn run(&mut self, call: &Call, events: &mpsc::Receiver<Event>) {
+        loop {
+            self.ask();
+            if self.wants.iter().all(|want| want.settled) || !self.is_waiting() {
+                return;
+            }
+            let Some(left) = call.deadline.left() else {
+                return self.give_up();
+            };
+            match events.recv_timeout(left.min(self.until_next_hedge())) {
+                Ok(event) => self.take(event),
+                Err(_) => self.mark_slow(),
+            }
+        }
+    }
+
+    /// Asks for whatever is needed now and was not asked for yet.
+    fn ask(&mut self) {
+        let mut locks = Vec::new();
+        for want in &mut self.wants {
+            want.select(&self.gathered.secrets, &self.progress, &mut locks);
+        }
+        let batches = Batch::group(locks);
+        // With one request and nobody to turn to instead, a thread gains nothing.
+        let alone = batches.len() == 1 && !self.is_waiting() && !self.wants.iter().any(Want::has_reserve);
+        for batch in batches {
+            let group = Group::of(batch.key().key_id(), batch.policy(), batch.window());
+            let lane = self.unsealers.find(&group.key).and_then(|(index, _)| self.lanes.get(index));
+            let Some(lane) = lane.map(Arc::clone) else { continue };
+            match self.progress.get_mut(&group) {
+                Some(Progress::Waiting { batches, .. }) => *batches += 1,
+                _ => {
+                    let waiting = Progress::Waiting { batches: 1, since: Instant::now(), slow: false };
+                    self.progress.insert(group.clone(), waiting);
+                }
+            }
+            if alone { lane.run_here(group, batch) } else { lane.submit(group, batch) }
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        let Event { group, outcome } = event;
+        match outcome {
+            Outcome::Stumbled => {
+                if let Some(Progress::Waiting { slow, .. }) = self.progress.get_mut(&group) {
+                    *slow = true;
+                }
+                return;
+            }
+            Outcome::Answered(secrets) => self.gathered.secrets.merge(secrets),
+            Outcome::Failed(fault) => self.gathered.faults.entry(group.clone()).or_default().push(Arc::new(fault)),
+        }
+        if let Some(progress) = self.progress.get_mut(&group) {
+            match progress {
+                Progress::Waiting { batches, .. } if *batches > 1 => *batches -= 1,
+                _ => *progress = Progress::Ended,
+            }
+        }
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.progress.values().any(|progress| matches!(progress, Progress::Waiting { .. }))
+    }
+
+    fn until_next_hedge(&self) -> Duration {
+        let left = |progress: &Progress| match progress {
+            Progress::Waiting { since, slow: false, .. } => Some(HEDGE_AFTER.saturating_sub(since.elapsed())),
+            _ => None,
+        };
+        self.progress.values().filter_map(left).min().unwrap_or(Duration::MAX)
+    }
+
+    fn mark_slow(&mut self) {
+        for progress in self.progress.values_mut() {
+            if let Progress::Waiting { since, slow, .. } = progress {
+                *slow |= since.elapsed() >= HEDGE_AFTER;
+            }
+        }
+    }
+
+    /// The time is up: whoever has not answered is named.
+    fn give_up(&mut self) {
+        for want in &self.wants {
+            for wanted in want.locks.iter().filter(|wanted| wanted.asked) {
+                if !matches!(self.progress.get(&wanted.group), Some(Progress::Waiting { .. })) {
+                    continue;
+                }
+                let Some((_, unsealer)) = self.unsealers.find(&wanted.group.key) else { continue };
+                let faults = self.gathered.faults.entry(wanted.group.clone()).or_default();
+                if faults.is_empty() {
+                    faults.push(Arc::new(fault(wanted.lock.key(), unsealer.url(), UnsealerError::OutOfTime)));
+                }
+            }
+        }
+    }
+}
+
+impl<'a> Want<'a> {
+    fn new(object: &'a dyn Locked, unsealers: &Unsealers) -> Self {
+        let askable = |lock: PolicyLock| {
+            // A RECOVERY lock opens alone: it is for a key in hand, never for a request.
+            let (index, unsealer) = unsealers.find(&lock.key().key_id()).filter(|_| lock.role() != Role::Recovery)?;
+            let group = Group::of(lock.key().key_id(), lock.policy(), lock.window());
+            Some(WantedLock { preference: (unsealer.is_shunned(), index), group, lock, asked: false })
+        };
+        let mut locks: Vec<_> = object.policy_locks().into_iter().filter_map(askable).collect();
+        locks.sort_by_key(|wanted| wanted.preference);
+        Self { object, locks, settled: false }
+    }
+
+    /// Whether there are further authorities to turn to.
+    fn has_reserve(&self) -> bool {
+        !self.settled && self.locks.iter().any(|wanted| !wanted.asked)
+    }
+
+    /// Moves the locks that are to be asked for now into `into`; settles the object if it is open or beyond help.
+    fn select(&mut self, secrets: &LockSecrets, progress: &HashMap<Group, Progress>, into: &mut Vec<PolicyLock>) {
+        if self.settled {
+            return;
+        }
+        let missing = self.object.missing(secrets);
+        if missing.is_empty() {
+            self.settled = true;
+            return;
+        }
+        let running = |wanted: &WantedLock| wanted.asked && matches!(progress.get(&wanted.group), Some(Progress::Waiting { .. }));
+        let prompt = |wanted: &WantedLock| {
+            wanted.asked && matches!(progress.get(&wanted.group), Some(Progress::Waiting { slow: false, .. }))
+        };
+        let hoped_for = |wanted: &&WantedLock| !wanted.asked || running(wanted);
+        let share = |wanted: &&WantedLock| wanted.lock.role() == Role::Share;
+        let required = |position: u8| {
+            self.locks.iter().any(|wanted| wanted.lock.position() == position && hoped_for(&wanted))
+        };
+        let shares_hoped_for = self.locks.iter().filter(share).filter(hoped_for).count();
+        if shares_hoped_for < missing.shares || !missing.required.iter().all(|position| required(*position)) {
+            // Nobody is asked in vain.
+            self.settled = true;
+            return;
+        }
+        let prompt_shares = self.locks.iter().filter(share).filter(|wanted| prompt(wanted)).count();
+        let mut shares_to_ask = missing.shares.saturating_sub(prompt_shares);
+        for wanted in self.locks.iter_mut().filter(|wanted| !wanted.asked) {
+            let needed = match wanted.lock.role() {
+                Role::Share => shares_to_ask > 0,
+                _ => missing.required.contains(&wanted.lock.position()),
+            };
+            if needed {
+                if wanted.lock.role() == Role::Share {
+                    shares_to_ask -= 1;
+                }
+                wanted.asked = true;
+                into.push(wanted.lock.clone());
+            }
+        }
+    }
+}
+
+fn fault(key: &blindfold_core::AuthorityKey, server: &str, reason: UnsealerError) -> UnsealerFault {
+    UnsealerFault { authority: key.authority().to_owned(), server: server.to_owned(), key_id: key.key_id(), reason }
+}
