@@ -115,7 +115,7 @@ impl HttpClient {
     ///
     /// Every [`HttpError`] but [`HttpError::Url`] and [`HttpError::Request`].
     pub fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<T, HttpError> {
-        self.json(path, None)
+        self.json(path, None, limits::MAX_JSON_ANSWER_BYTES)
     }
 
     /// Posts JSON and gets JSON; an empty answer counts as `null`.
@@ -128,7 +128,7 @@ impl HttpClient {
         let encoded = zeroize::Zeroizing::new(
             serde_json::to_vec(body).map_err(|error| HttpError::Request { why: error.to_string() })?,
         );
-        self.json(path, Some(&encoded))
+        self.json(path, Some(&encoded), limits::MAX_JSON_ANSWER_BYTES)
     }
 
     /// Posts bytes that already are JSON, secrets in it included, and gets JSON.
@@ -137,15 +137,21 @@ impl HttpClient {
     ///
     /// Every [`HttpError`] but [`HttpError::Url`] and [`HttpError::Request`].
     pub fn post_json_bytes<T: DeserializeOwned>(&self, path: &str, body: &[u8]) -> Result<T, HttpError> {
-        self.json(path, Some(body))
+        self.json(path, Some(body), limits::MAX_JSON_ANSWER_BYTES)
     }
 
-    fn json<T: DeserializeOwned>(&self, path: &str, body: Option<&[u8]>) -> Result<T, HttpError> {
+    /// Sends JSON, if any, and gets JSON of at most `limit` bytes.
+    pub(crate) fn json<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: Option<&[u8]>,
+        limit: u64,
+    ) -> Result<T, HttpError> {
         let answer = self.exchange(&Exchange {
             path,
             body: body.map(|body| (JSON, body)),
             accept: JSON,
-            limit: limits::MAX_JSON_ANSWER_BYTES,
+            limit,
             timeout: self.timeout,
         })?;
         let bytes = if answer.body.is_empty() { b"null" } else { answer.body.as_slice() };

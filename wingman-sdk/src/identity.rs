@@ -410,10 +410,11 @@ impl Shared {
             let known = tls.bundle();
             let bundle = authority::refresh(&client, &known)?;
             if bundle != *known {
+                // In force first: a directory that cannot be written must not keep a site enabled.
+                replace_bundle(&tls, bundle.clone())?;
                 if let Some(directory) = directory {
                     directory.save_bundle(&bundle)?;
                 }
-                replace_bundle(&tls, bundle)?;
             }
         }
         Ok(changed)

@@ -11,23 +11,23 @@ pub(crate) const MAX_KEY_RECORD_BYTES: u64 = 16 * 1024;
 /// A secret key file (`PBSS`): record and secret together stay below 2 KiB.
 pub(crate) const MAX_KEY_FILE_BYTES: u64 = 16 * 1024;
 
-/// A certificate chain in PEM: four certificates with 8 KiB of attributes each, in base64.
-pub(crate) const MAX_CHAIN_BYTES: u64 = 128 * 1024;
+/// A certificate chain in PEM.
+pub(crate) const MAX_CHAIN_BYTES: u64 = ::identity::limits::MAX_CHAIN_PEM_BYTES as u64;
 
-/// A leaf key in PEM: P-256 takes 241 bytes.
-pub(crate) const MAX_LEAF_KEY_BYTES: u64 = 8 * 1024;
+/// A leaf key in PEM.
+pub(crate) const MAX_LEAF_KEY_BYTES: u64 = ::identity::limits::MAX_KEY_PEM_BYTES as u64;
 
-/// A trust bundle: a few anchors and thousands of disabled sites.
-pub(crate) const MAX_BUNDLE_BYTES: u64 = 1024 * 1024;
+/// A trust bundle.
+pub(crate) const MAX_BUNDLE_BYTES: u64 = ::identity::limits::MAX_BUNDLE_BYTES as u64;
 
-/// A join token in text form: a URL and 64 bytes in base64url.
-pub(crate) const MAX_TOKEN_BYTES: u64 = 8 * 1024;
+/// A join token in text form, with white space around it.
+pub(crate) const MAX_TOKEN_BYTES: u64 = ::identity::limits::MAX_JOIN_TOKEN_BYTES as u64 + 16;
 
 /// `authority.json`: a URL and a SPIFFE ID, 2 KiB each.
 pub(crate) const MAX_AUTHORITY_FILE_BYTES: u64 = 8 * 1024;
 
-/// An answer of the identity authority: a chain and a bundle, JSON escapes included.
-pub(crate) const MAX_IDENTITY_ANSWER_BYTES: u64 = 2 * (MAX_CHAIN_BYTES + MAX_BUNDLE_BYTES);
+/// An answer of the identity authority: a chain and a bundle.
+pub(crate) const MAX_IDENTITY_ANSWER_BYTES: u64 = ::identity::limits::MAX_WIRE_RESPONSE_BYTES as u64;
 
 /// An answer to an administration call: listings of thousands of sites or keys.
 pub(crate) const MAX_JSON_ANSWER_BYTES: u64 = 16 * 1024 * 1024;

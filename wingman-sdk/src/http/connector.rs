@@ -8,6 +8,7 @@
 use std::{
     fmt, io,
     io::{Read, Write},
+    net::Ipv4Addr,
     sync::Arc,
     time::SystemTime,
 };
@@ -17,9 +18,6 @@ use rustls_pki_types::ServerName;
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport, TransportAdapter,
 };
-
-/// Sent nowhere (server name indication is off): rustls wants a name even where the verifier ignores it.
-const UNUSED_NAME: &str = "wingman.invalid";
 
 /// Reads from the finished handshake until when the connection may live.
 pub(super) type Lifetime = Arc<dyn Fn(&ClientConnection) -> SystemTime + Send + Sync>;
@@ -49,8 +47,7 @@ impl<In: Transport> Connector<In> for TlsConnector {
         let Some(tcp) = chained else {
             return Err(ureq::Error::ConnectionFailed);
         };
-        let name = ServerName::try_from(UNUSED_NAME).map_err(|_| ureq::Error::Tls("unusable server name"))?;
-        let mut connection = ClientConnection::new(Arc::clone(&self.config), name)
+        let mut connection = ClientConnection::new(Arc::clone(&self.config), server_name(details))
             .map_err(|error| ureq::Error::Io(io::Error::new(io::ErrorKind::InvalidData, error)))?;
         let mut socket = TransportAdapter::new(tcp.boxed(), Arc::clone(&details.current_time));
         socket.set_timeout(details.timeout);
@@ -61,6 +58,13 @@ impl<In: Transport> Connector<In> for TlsConnector {
         let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
         Ok(Some(TlsTransport { buffers, until, stream: StreamOwned::new(connection, socket) }))
     }
+}
+
+/// The host of the URL, sent as server name indication for whatever routes by it. The verifier ignores it.
+fn server_name(details: &ConnectionDetails<'_>) -> ServerName<'static> {
+    let host = details.uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    // An address is never sent.
+    ServerName::try_from(host.to_owned()).unwrap_or(ServerName::IpAddress(Ipv4Addr::UNSPECIFIED.into()))
 }
 
 /// One TLS connection; never handed out again once a document it rests on has expired.

@@ -4,12 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use ::identity::{
     DocumentKey, IdentityDocument, TrustBundle,
-    join::JoinToken,
+    join::{JoinSecret, JoinToken},
     tls::{Alpn, ServerExpectation, TlsIdentity, bootstrap},
     verify::{Usage, VerifyError, verify_peer},
     wire,
 };
+use base64ct::{Base64UrlUnpadded, Encoding};
 use tracing::debug;
+use zeroize::Zeroizing;
 
 use super::{AuthorityContact, IdentityError, Obtained, time};
 use crate::{
@@ -46,7 +48,7 @@ fn try_join(token: &JoinToken, key: &DocumentKey) -> Result<Obtained, IdentityEr
         .map_err(|error| wrong(error.to_string()))?;
     let client = HttpClient::first_contact(url, config).map_err(IdentityError::Authority)?;
     let request = join_body(token, csr(key)?)?;
-    let answer = client.post_json_bytes(wire::JOIN_PATH, &request).map_err(|error| match error {
+    let answer = client.json(wire::JOIN_PATH, Some(&request), limits::MAX_IDENTITY_ANSWER_BYTES).map_err(|error| match error {
         HttpError::WrongServer { detail, .. } => wrong(detail),
         HttpError::Status { status: 400..=428 | 430..=499, code, message, .. } => {
             IdentityError::TokenRefused { url: url.to_owned(), message: either(message, code) }
@@ -57,8 +59,10 @@ fn try_join(token: &JoinToken, key: &DocumentKey) -> Result<Obtained, IdentityEr
     accept(&answer, key, &pinned, Some(contact))
 }
 
-fn join_body(_token: &JoinToken, _csr: wire::CsrDer) -> Result<zeroize::Zeroizing<Vec<u8>>, IdentityError> {
-    Err(answer_error("not yet"))
+fn join_body(token: &JoinToken, csr: wire::CsrDer) -> Result<Zeroizing<Vec<u8>>, IdentityError> {
+    let secret = Zeroizing::new(Base64UrlUnpadded::encode_string(token.secret().expose_bytes()));
+    let token_secret = JoinSecret::from_base64(&secret).map_err(|error| answer_error(error.to_string()))?;
+    Ok(wire::JoinRequest { token_secret, csr }.expose_json())
 }
 
 fn pinned_bundle(token: &JoinToken) -> Result<TrustBundle, IdentityError> {
@@ -78,8 +82,9 @@ pub(super) fn renew(
     current: &TlsIdentity,
     key: &DocumentKey,
 ) -> Result<Obtained, IdentityError> {
-    let request = wire::RenewRequest { csr: csr(key)? };
-    let answer = client.post_json(wire::RENEW_PATH, &request).map_err(|error| match error {
+    let request = serde_json::to_vec(&wire::RenewRequest { csr: csr(key)? })
+        .map_err(|error| IdentityError::Key { why: error.to_string() })?;
+    let answer = client.json(wire::RENEW_PATH, Some(&request), limits::MAX_IDENTITY_ANSWER_BYTES).map_err(|error| match error {
         HttpError::Status { status: 400..=428 | 430..=499, code, message, .. } => {
             IdentityError::RenewalRefused { url: contact.url.clone(), message: either(message, code) }
         }
