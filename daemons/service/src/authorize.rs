@@ -42,6 +42,7 @@ use identity::{
     policy::{Effect, Facts, Policy, Query},
 };
 
+mod attested;
 mod grant;
 
 pub use grant::{Grant, Outcome};
@@ -148,25 +149,31 @@ impl Authorizer {
         context: AuditContext,
         now: SystemTime,
     ) -> Result<Grant, Denied> {
+        let query = Query { facts: Facts::from(principal), action, resource, now: clock::unix_seconds(now) };
+        self.decide(Some(RecordPrincipal::from(principal)), &query, policies, context, now).await
+    }
+
+    async fn decide(
+        &self,
+        principal: Option<RecordPrincipal>,
+        query: &Query<'_>,
+        policies: &[(&str, &Policy)],
+        context: AuditContext,
+        now: SystemTime,
+    ) -> Result<Grant, Denied> {
         let audit = &self.inner.audit;
         let decision_place = audit.reserve().await?;
         // Reserved before the decision, so that the outcome always has a place, even in `Drop`.
         let outcome_place = audit.reserve().await?;
-        let query = Query {
-            facts: Facts::from(principal),
-            action,
-            resource,
-            now: clock::unix_seconds(now),
-        };
-        let verdict = ask_all(policies, &query);
+        let verdict = ask_all(policies, query);
         let id = RecordId::random()?;
         let record = Record {
             time: now,
             id,
             kind: Kind::Decision,
-            principal: Some(RecordPrincipal::from(principal)),
-            action: action.to_owned(),
-            resource: resource.to_owned(),
+            principal,
+            action: query.action.to_owned(),
+            resource: query.resource.to_owned(),
             decision: Some(if verdict.allowed { "allow" } else { "deny" }),
             policies: policies.iter().map(|(label, _)| (*label).to_owned()).collect(),
             policy: verdict.policy,
@@ -176,7 +183,7 @@ impl Authorizer {
             why: verdict.why,
             context,
         };
-        self.inner.metrics.decided(action, if verdict.allowed { "allow" } else { "deny" });
+        self.inner.metrics.decided(query.action, if verdict.allowed { "allow" } else { "deny" });
         let durable = decision_place.append(&record);
         if !verdict.allowed {
             drop(outcome_place);
