@@ -1,0 +1,102 @@
+//! What the fuzz targets call: one function for each parser that meets bytes from outside.
+//!
+//! A parser must not panic, and what it accepts must come back byte for byte (or, where the form for people is
+//! freer than the canonical one, must come back as the same value). The functions hold real keys, so that fuzzing
+//! does not stop at the first authentication.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a fuzz target reports by panicking")]
+
+use blindfold_core::{
+    AcceptanceProfile, AuthorityKey, CanonicalPolicy, Expectation, PinnedKeys, Request, Response, Sealed, SecretKey,
+};
+use identity::{
+    Attributes, SpiffeId,
+    policy::{Facts, Policy, Query, Selector},
+};
+
+/// A sealed object in any form: parse, print, parse; then the acceptance profile and the opening of locks.
+pub fn object(data: &[u8]) {
+    let Ok(sealed) = Sealed::from_bytes_any(data) else { return };
+    let again = Sealed::parse(sealed.as_bytes()).unwrap();
+    assert_eq!(again.as_bytes(), sealed.as_bytes());
+    assert_eq!(Sealed::from_text(&sealed.to_text()).unwrap().as_bytes(), sealed.as_bytes());
+    assert_eq!(Sealed::from_text(&sealed.to_armor()).unwrap().as_bytes(), sealed.as_bytes());
+    let pinned = PinnedKeys::new();
+    assert!(
+        sealed.accept(&pinned, &AcceptanceProfile::new(), &Expectation::new()).is_err(),
+        "accepted an object of an unknown key"
+    );
+    for lock in sealed.locks() {
+        let _ = lock.policy();
+    }
+}
+
+/// A request of the evaluation protocol.
+pub fn request(data: &[u8]) {
+    let Ok(request) = Request::parse(data) else { return };
+    assert_eq!(request.to_bytes(), data);
+    let _ = request.check();
+}
+
+/// A response of the evaluation protocol.
+pub fn response(data: &[u8]) {
+    let Ok(response) = Response::parse(data) else { return };
+    assert_eq!(response.to_bytes(), data);
+}
+
+/// A public key record, in binary or JSON, or a secret key file.
+pub fn key_record(data: &[u8]) {
+    if let Ok(record) = AuthorityKey::from_bytes(data) {
+        assert_eq!(record.to_bytes(), data);
+        assert_eq!(AuthorityKey::from_json(&record.to_json()).unwrap().key_id(), record.key_id());
+    }
+    if let Some(Ok(record)) = std::str::from_utf8(data).ok().map(AuthorityKey::from_json) {
+        assert_eq!(AuthorityKey::from_bytes(&record.to_bytes()).unwrap().key_id(), record.key_id());
+    }
+    if let Ok(key) = SecretKey::from_file_bytes(data) {
+        assert_eq!(key.to_file_bytes().as_slice(), data);
+    }
+}
+
+/// A policy document: YAML, JSON and canonical; what one accepts the format accepts, and a decision is total.
+pub fn policy_document(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let spiffe_id: SpiffeId = "spiffe://acme.example/paris/ns/payments/sa/api".parse().unwrap();
+    let attributes = Attributes::new();
+    for policy in [Policy::from_yaml(text), Policy::from_json(text), Policy::from_canonical(data)].into_iter().flatten() {
+        let canonical = policy.canonical();
+        let again = Policy::from_canonical(&canonical).unwrap();
+        assert_eq!(again.canonical(), canonical);
+        assert_eq!(again.digest(), policy.digest());
+        let sealed = CanonicalPolicy::parse(&canonical).unwrap();
+        assert_eq!(*sealed.digest(), policy.digest());
+        let query = Query {
+            facts: Facts { spiffe_id: &spiffe_id, attributes: &attributes },
+            action: "open",
+            resource: "unseal/acme/unsealer.acme.example",
+            now: 1_795_305_600,
+        };
+        assert_eq!(policy.decide(&query).effect, policy.explain(&query).effect);
+    }
+}
+
+/// A selector: parse, print, parse.
+pub fn selector(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(selector) = text.parse::<Selector>() else { return };
+    let again: Selector = selector.to_string().parse().unwrap_or_else(|e| panic!("{selector}: {e}"));
+    assert_eq!(again.to_string(), selector.to_string());
+}
+
+/// A SPIFFE ID: accepted only in its one form.
+pub fn spiffe_id(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(id) = text.parse::<SpiffeId>() else { return };
+    assert_eq!(id.to_string(), text);
+}
+
+/// The attribute extension of a certificate: accepted only in its one DER form.
+pub fn certificate_extension(data: &[u8]) {
+    let Ok(attributes) = Attributes::from_der(data) else { return };
+    assert_eq!(attributes.to_der(), data);
+}
