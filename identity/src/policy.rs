@@ -153,29 +153,65 @@ impl Policy {
         let text = std::str::from_utf8(bytes).map_err(|error| {
             let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
             let mark = end_of(&String::from_utf8_lossy(before));
-            let fault = Fault::new("policy is not UTF-8", "send the bytes of the canonical form as they were made");
+            let fault = Fault::new(
+                "policy is not UTF-8",
+                "send the bytes of the canonical form as they were made",
+            );
             PolicyError::new(PolicyErrorKind::Syntax, mark, &Place::Document, fault)
         })?;
         let policy = Self::from_json(text)?;
         if *policy.canonical == *text {
             return Ok(policy);
         }
-        let same = policy.canonical.chars().zip(text.chars()).take_while(|(a, b)| a == b);
+        let same = policy
+            .canonical
+            .chars()
+            .zip(text.chars())
+            .take_while(|(a, b)| a == b);
         let mark = end_of(&same.map(|(character, _)| character).collect::<String>());
-        let fault = Fault::new("policy is not in canonical form from here on", "make the canonical form anew");
-        Err(PolicyError::new(PolicyErrorKind::NotCanonical, mark, &Place::Document, fault))
+        let fault = Fault::new(
+            "policy is not in canonical form from here on",
+            "make the canonical form anew",
+        );
+        Err(PolicyError::new(
+            PolicyErrorKind::NotCanonical,
+            mark,
+            &Place::Document,
+            fault,
+        ))
     }
 
     fn compile(mut document: Node) -> Result<Self, PolicyError> {
-        let schema::Compiled { name, combine, rules } = schema::compile(&mut document)?;
+        let schema::Compiled {
+            name,
+            combine,
+            rules,
+        } = schema::compile(&mut document)?;
         let canonical = canonical::write(&document);
         if canonical.len() > MAX_DOCUMENT_BYTES {
-            let problem = format!("canonical form is {} bytes long, over {MAX_DOCUMENT_BYTES}", canonical.len());
-            let fault = Fault::new(problem, "shorten the policy, with patterns and selectors in place of lists");
-            return Err(PolicyError::new(PolicyErrorKind::Limit, document.mark, &Place::Document, fault));
+            let problem = format!(
+                "canonical form is {} bytes long, over {MAX_DOCUMENT_BYTES}",
+                canonical.len()
+            );
+            let fault = Fault::new(
+                problem,
+                "shorten the policy, with patterns and selectors in place of lists",
+            );
+            return Err(PolicyError::new(
+                PolicyErrorKind::Limit,
+                document.mark,
+                &Place::Document,
+                fault,
+            ));
         }
         let digest = canonical::digest(canonical.as_bytes());
-        Ok(Self { name, combine, rules, canonical: canonical.into(), digest })
+        Ok(Self {
+            name,
+            combine,
+            rules,
+            canonical: canonical.into(),
+            digest,
+        })
     }
 
     /// The canonical form of the document as written: RFC 8785, nothing filled in.

@@ -22,7 +22,10 @@ pub(crate) fn write(node: &Node) -> String {
 /// SHA-384 over the label, led by its length, and the canonical form (PBSEAL v1, section 9: `H("policy", doc)`).
 pub(crate) fn digest(canonical: &[u8]) -> [u8; 48] {
     const LENGTH: u8 = DIGEST_LABEL.len() as u8;
-    let hash = Sha384::new().chain_update([LENGTH]).chain_update(DIGEST_LABEL).chain_update(canonical);
+    let hash = Sha384::new()
+        .chain_update([LENGTH])
+        .chain_update(DIGEST_LABEL)
+        .chain_update(canonical);
     hash.finalize().into()
 }
 

@@ -114,7 +114,10 @@ pub enum Condition<'p> {
 
 impl<'a> From<&'a Principal> for Facts<'a> {
     fn from(principal: &'a Principal) -> Self {
-        Self { spiffe_id: principal.spiffe_id(), attributes: principal.attributes() }
+        Self {
+            spiffe_id: principal.spiffe_id(),
+            attributes: principal.attributes(),
+        }
     }
 }
 
@@ -153,14 +156,25 @@ impl Policy {
                 Account::MatchesForAbsentFact(condition) => Why::AbsentFact(condition),
                 Account::Fails(_) | Account::FailsForAbsentFact(_) => continue,
             };
-            let rule_id = RuleId { index, name: rule.name.as_deref() };
-            let decision = Decision { effect: rule.effect, rule: Some(rule_id), why };
+            let rule_id = RuleId {
+                index,
+                name: rule.name.as_deref(),
+            };
+            let decision = Decision {
+                effect: rule.effect,
+                rule: Some(rule_id),
+                why,
+            };
             if overrides {
                 return decision;
             }
             other = Some(decision);
         }
-        other.unwrap_or(Decision { effect: Effect::Deny, rule: None, why: Why::NoRuleMatched })
+        other.unwrap_or(Decision {
+            effect: Effect::Deny,
+            rule: None,
+            why: Why::NoRuleMatched,
+        })
     }
 }
 

@@ -32,7 +32,12 @@ pub enum PolicyErrorKind {
 
 impl PolicyError {
     pub(crate) fn new(kind: PolicyErrorKind, mark: Mark, place: &Place<'_>, fault: Fault) -> Self {
-        Self { kind, mark, place: place.to_string(), fault }
+        Self {
+            kind,
+            mark,
+            place: place.to_string(),
+            fault,
+        }
     }
 
     /// What sort of rule the document breaks.
@@ -74,7 +79,11 @@ impl PolicyError {
 
 impl fmt::Display for PolicyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}, column {}: {}: {}", self.mark.line, self.mark.column, self.place, self.fault)
+        write!(
+            f,
+            "line {}, column {}: {}: {}",
+            self.mark.line, self.mark.column, self.place, self.fault
+        )
     }
 }
 
@@ -88,8 +97,14 @@ pub(crate) struct Fault {
 }
 
 impl Fault {
-    pub(crate) fn new(problem: impl Into<Cow<'static, str>>, remedy: impl Into<Cow<'static, str>>) -> Self {
-        Self { problem: problem.into(), remedy: remedy.into() }
+    pub(crate) fn new(
+        problem: impl Into<Cow<'static, str>>,
+        remedy: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            problem: problem.into(),
+            remedy: remedy.into(),
+        }
     }
 }
 
@@ -159,7 +174,11 @@ impl fmt::Display for Shown<'_> {
         for character in characters.by_ref().take(MAX_QUOTED_CHARACTERS) {
             write!(f, "{}", character.escape_debug())?;
         }
-        if characters.next().is_some() { f.write_str("…") } else { Ok(()) }
+        if characters.next().is_some() {
+            f.write_str("…")
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -177,7 +196,10 @@ mod tests {
         let rules = Place::Document.member("rules");
         let rule = rules.entry(2);
         let principal = rule.member("principal");
-        assert_eq!(principal.member("selector").to_string(), "rules[2].principal.selector");
+        assert_eq!(
+            principal.member("selector").to_string(),
+            "rules[2].principal.selector"
+        );
         assert_eq!(Place::Document.to_string(), "document");
         assert_eq!(Place::Document.entry(1).to_string(), "[1]");
     }

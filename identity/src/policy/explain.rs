@@ -57,7 +57,11 @@ impl Policy {
             decided_by: decision.rule.map(|rule| rule.index),
             combine: self.combine.as_str(),
             summary: decision.to_string(),
-            rules: self.rules.iter().map(|rule| explain_rule(rule, query)).collect(),
+            rules: self
+                .rules
+                .iter()
+                .map(|rule| explain_rule(rule, query))
+                .collect(),
         }
     }
 }
@@ -66,9 +70,13 @@ fn explain_rule(rule: &Rule, query: &Query<'_>) -> RuleExplanation {
     let account = rule.account(query);
     let (condition, reason) = match account {
         Account::Matches => (None, "every condition holds".to_owned()),
-        Account::MatchesForAbsentFact(condition) => {
-            (Some(condition), format!("{}, and a rule that denies matches then", describe(rule, condition, query)))
-        }
+        Account::MatchesForAbsentFact(condition) => (
+            Some(condition),
+            format!(
+                "{}, and a rule that denies matches then",
+                describe(rule, condition, query)
+            ),
+        ),
         Account::Fails(condition) | Account::FailsForAbsentFact(condition) => {
             (Some(condition), describe(rule, condition, query))
         }
@@ -87,17 +95,28 @@ fn describe(rule: &Rule, condition: Condition<'_>, query: &Query<'_>) -> String 
     match condition {
         Condition::Action => match query.known_action() {
             None => "the query names no action".to_owned(),
-            Some(action) => format!("the action is {}, not {}", quoted(action), listed(rule.actions.iter())),
+            Some(action) => format!(
+                "the action is {}, not {}",
+                quoted(action),
+                listed(rule.actions.iter())
+            ),
         },
         Condition::SpiffeId => {
             let patterns = listed(rule.spiffe_ids.iter());
-            format!("{} does not match {patterns}", quoted(query.facts.spiffe_id.as_str()))
+            format!(
+                "{} does not match {patterns}",
+                quoted(query.facts.spiffe_id.as_str())
+            )
         }
         Condition::Requirement(requirement) => describe_requirement(requirement, query),
         Condition::Resource => match query.known_resource() {
             None => "the query names no resource".to_owned(),
             Some(resource) => {
-                format!("the resource {} does not match {}", quoted(resource), listed(rule.resources.iter()))
+                format!(
+                    "the resource {} does not match {}",
+                    quoted(resource),
+                    listed(rule.resources.iter())
+                )
             }
         },
         Condition::NotBefore => format!("it is {}, before {}", now(query), bound(rule.not_before)),
@@ -110,16 +129,25 @@ fn describe_requirement(requirement: &Requirement, query: &Query<'_>) -> String 
     match query.facts.attributes.get(requirement.key()) {
         None => format!("attribute {key} is absent"),
         Some(AttributeValue::Text(value)) => format!("attribute {key} is {}", quoted(value)),
-        Some(AttributeValue::Binary(_)) => format!("attribute {key} is binary and has no text to compare"),
+        Some(AttributeValue::Binary(_)) => {
+            format!("attribute {key} is binary and has no text to compare")
+        }
     }
 }
 
 fn listed(texts: impl ExactSizeIterator<Item: ToString>) -> String {
     let number = texts.len();
-    let texts: Vec<String> = texts.take(4).map(|text| quoted(&text.to_string())).collect();
+    let texts: Vec<String> = texts
+        .take(4)
+        .map(|text| quoted(&text.to_string()))
+        .collect();
     let more = number - texts.len();
     let texts = texts.join(" or ");
-    if more == 0 { texts } else { format!("{texts} or {more} more") }
+    if more == 0 {
+        texts
+    } else {
+        format!("{texts} or {more} more")
+    }
 }
 
 fn now(query: &Query<'_>) -> String {
@@ -135,8 +163,16 @@ impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} ({})", self.summary, self.combine)?;
         for (index, rule) in self.rules.iter().enumerate() {
-            let mark = if self.decided_by == Some(index) { '>' } else { ' ' };
-            let outcome = if rule.matched { "matches" } else { "does not match" };
+            let mark = if self.decided_by == Some(index) {
+                '>'
+            } else {
+                ' '
+            };
+            let outcome = if rule.matched {
+                "matches"
+            } else {
+                "does not match"
+            };
             write!(f, "{mark} rules[{index}]")?;
             if let Some(name) = &rule.name {
                 write!(f, " {name:?}")?;

@@ -12,12 +12,19 @@ use super::tree::{Member, Node, Value, check_depth, check_text, check_unique};
 /// Reads one JSON value that is the whole of `text`.
 pub(crate) fn read(text: &str) -> Result<Node, PolicyError> {
     check_text(text)?;
-    let mut reader = Reader { rest: text.chars(), mark: Mark::START };
+    let mut reader = Reader {
+        rest: text.chars(),
+        mark: Mark::START,
+    };
     reader.skip_blanks();
     let node = reader.node(&Place::Document, 1)?;
     reader.skip_blanks();
     if reader.peek().is_some() {
-        return Err(reader.unexpected(&Place::Document, "the end", "remove what follows the policy"));
+        return Err(reader.unexpected(
+            &Place::Document,
+            "the end",
+            "remove what follows the policy",
+        ));
     }
     Ok(node)
 }
@@ -57,7 +64,11 @@ impl Reader<'_> {
         loop {
             let mark = self.mark;
             if self.peek() != Some('"') {
-                return Err(self.unexpected(place, "a name in double quotes", "write \"name\": value; no last comma"));
+                return Err(self.unexpected(
+                    place,
+                    "a name in double quotes",
+                    "write \"name\": value; no last comma",
+                ));
             }
             let name = self.string(place)?;
             let member = place.member(&name);
@@ -74,7 +85,11 @@ impl Reader<'_> {
                 return Ok(Value::Object(members));
             }
             if !self.take(',') {
-                return Err(self.unexpected(place, "a comma or '}'", "part members by commas and close the object"));
+                return Err(self.unexpected(
+                    place,
+                    "a comma or '}'",
+                    "part members by commas and close the object",
+                ));
             }
             self.skip_blanks();
         }
@@ -94,7 +109,11 @@ impl Reader<'_> {
                 return Ok(Value::List(entries));
             }
             if !self.take(',') {
-                return Err(self.unexpected(place, "a comma or ']'", "part entries by commas and close the list"));
+                return Err(self.unexpected(
+                    place,
+                    "a comma or ']'",
+                    "part entries by commas and close the list",
+                ));
             }
             self.skip_blanks();
         }
@@ -111,18 +130,44 @@ impl Reader<'_> {
                 // RFC 8259, section 7: "characters that MUST be escaped: [...] the control characters (U+0000 through
                 // U+001F)".
                 Some('\0'..='\u{1f}') => {
-                    return Err(syntax(mark, place, "string holds a control character", "write it as \\n, \\t or \\u00XX"));
+                    return Err(syntax(
+                        mark,
+                        place,
+                        "string holds a control character",
+                        "write it as \\n, \\t or \\u00XX",
+                    ));
                 }
                 Some(character) => text.push(character),
-                None => return Err(syntax(mark, place, "document ends within a string", "close it with a double quote")),
+                None => {
+                    return Err(syntax(
+                        mark,
+                        place,
+                        "document ends within a string",
+                        "close it with a double quote",
+                    ));
+                }
             }
         }
     }
 
     /// The character for an escape whose backslash stood at `mark`.
     fn escape(&mut self, mark: Mark, place: &Place<'_>) -> Result<char, PolicyError> {
-        let unknown = || syntax(mark, place, "unknown escape", r#"use \" \\ \/ \b \f \n \r \t or \uXXXX"#);
-        let surrogate = || syntax(mark, place, "lone surrogate", "write the character itself or both halves of its pair");
+        let unknown = || {
+            syntax(
+                mark,
+                place,
+                "unknown escape",
+                r#"use \" \\ \/ \b \f \n \r \t or \uXXXX"#,
+            )
+        };
+        let surrogate = || {
+            syntax(
+                mark,
+                place,
+                "lone surrogate",
+                "write the character itself or both halves of its pair",
+            )
+        };
         match self.bump() {
             Some(character @ ('"' | '\\' | '/')) => Ok(character),
             Some('b') => Ok('\u{8}'),
@@ -138,7 +183,9 @@ impl Reader<'_> {
                             return Err(surrogate());
                         }
                         match self.four_digits().ok_or_else(unknown)? {
-                            low @ 0xdc00..=0xdfff => 0x1_0000 + ((unit - 0xd800) << 10) + (low - 0xdc00),
+                            low @ 0xdc00..=0xdfff => {
+                                0x1_0000 + ((unit - 0xd800) << 10) + (low - 0xdc00)
+                            }
                             _ => return Err(surrogate()),
                         }
                     }
@@ -167,13 +214,28 @@ impl Reader<'_> {
             magnitude = magnitude.saturating_mul(10).saturating_add(digit.into());
         }
         if digits == 0 || (leading_zero && digits > 1) {
-            return Err(syntax(mark, place, "number without digits or with a leading zero", REMEDY));
+            return Err(syntax(
+                mark,
+                place,
+                "number without digits or with a leading zero",
+                REMEDY,
+            ));
         }
         if matches!(self.peek(), Some('.' | 'e' | 'E')) {
-            return Err(syntax(mark, place, "number with a fraction or exponent", REMEDY));
+            return Err(syntax(
+                mark,
+                place,
+                "number with a fraction or exponent",
+                REMEDY,
+            ));
         }
         if magnitude > MAX_INTEGER || (negative && magnitude == 0) {
-            return Err(syntax(mark, place, "number beyond what every JSON reader holds exactly, or -0", REMEDY));
+            return Err(syntax(
+                mark,
+                place,
+                "number beyond what every JSON reader holds exactly, or -0",
+                REMEDY,
+            ));
         }
         Ok(if negative { -magnitude } else { magnitude })
     }
@@ -189,7 +251,12 @@ impl Reader<'_> {
             "null" => Ok(Value::Null),
             "true" => Ok(Value::Bool(true)),
             "false" => Ok(Value::Bool(false)),
-            _ => Err(syntax(mark, place, format!("{} is no JSON value", quoted(&word)), "put texts in double quotes")),
+            _ => Err(syntax(
+                mark,
+                place,
+                format!("{} is no JSON value", quoted(&word)),
+                "put texts in double quotes",
+            )),
         }
     }
 
@@ -220,7 +287,10 @@ impl Reader<'_> {
     fn unexpected(&self, place: &Place<'_>, expected: &str, remedy: &'static str) -> PolicyError {
         let problem = match self.peek() {
             Some(character) => {
-                format!("{} stands where {expected} is expected", quoted(character.encode_utf8(&mut [0; 4])))
+                format!(
+                    "{} stands where {expected} is expected",
+                    quoted(character.encode_utf8(&mut [0; 4]))
+                )
             }
             None => format!("document ends where {expected} is expected"),
         };
@@ -234,7 +304,12 @@ fn syntax(
     problem: impl Into<std::borrow::Cow<'static, str>>,
     remedy: &'static str,
 ) -> PolicyError {
-    PolicyError::new(PolicyErrorKind::Syntax, mark, place, Fault::new(problem, remedy))
+    PolicyError::new(
+        PolicyErrorKind::Syntax,
+        mark,
+        place,
+        Fault::new(problem, remedy),
+    )
 }
 
 #[cfg(test)]

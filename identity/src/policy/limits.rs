@@ -26,8 +26,8 @@ pub const MAX_ACTION_BYTES: usize = 64;
 /// Greatest length of a pattern: twice a trust domain of 255 bytes. Longer identities are matched with wildcards.
 pub const MAX_PATTERN_BYTES: usize = 512;
 
-/// Greatest number of wildcards in a pattern; four are many, and each one widens a rule.
-pub const MAX_WILDCARDS: usize = 16;
+/// Greatest number of asterisks in a pattern; four are many, and each one widens a rule.
+pub const MAX_ASTERISKS: usize = 16;
 
 /// Greatest length of a selector: twelve of the longest label keys, or fifty usual requirements.
 pub const MAX_SELECTOR_BYTES: usize = 4 * 1024;

@@ -21,7 +21,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::error::{Fault, quoted};
-use super::limits::{MAX_PATTERN_BYTES, MAX_WILDCARDS};
+use super::limits::{MAX_ASTERISKS, MAX_PATTERN_BYTES};
 use crate::spiffe_id::TrustDomain;
 
 /// Glob over a path: `*` within a segment, `**` across segments, everything else literal.
@@ -71,7 +71,11 @@ struct Gaps {
 #[derive(Clone, Eq, Hash, PartialEq)]
 enum Segment {
     Literal(Box<str>),
-    Glob { first: Box<str>, middle: Box<[Box<str>]>, last: Box<str> },
+    Glob {
+        first: Box<str>,
+        middle: Box<[Box<str>]>,
+        last: Box<str>,
+    },
 }
 
 impl Pattern {
@@ -101,11 +105,17 @@ impl Pattern {
             ));
         }
         if let Err(error) = TrustDomain::parse(trust_domain) {
-            return Err(fault(error.to_string(), "write spiffe://<trust-domain>/<path>"));
+            return Err(fault(
+                error.to_string(),
+                "write spiffe://<trust-domain>/<path>",
+            ));
         }
         let Some(path) = path else {
             return Err(fault(
-                format!("pattern {} has no path, and no workload's SPIFFE ID is without", quoted(text)),
+                format!(
+                    "pattern {} has no path, and no workload's SPIFFE ID is without",
+                    quoted(text)
+                ),
                 "add the path, or /** for every identity of the trust domain",
             ));
         };
@@ -116,10 +126,15 @@ impl Pattern {
                     "remove doubled and last slashes and write the path out",
                 ));
             }
-            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'*');
+            let allowed = |byte: u8| {
+                byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'*')
+            };
             if !segment.bytes().all(allowed) {
                 return Err(fault(
-                    format!("segment {} holds a character that no SPIFFE ID has", quoted(segment)),
+                    format!(
+                        "segment {} holds a character that no SPIFFE ID has",
+                        quoted(segment)
+                    ),
                     "use letters, digits, '.', '-', '_' and the wildcards * and **",
                 ));
             }
@@ -143,7 +158,11 @@ impl Pattern {
         let Shape::Glob { prefix, head, gaps } = &self.shape else {
             return *self.text == *text;
         };
-        let Some(rest) = self.text.get(..*prefix).and_then(|prefix| text.strip_prefix(prefix)) else {
+        let Some(rest) = self
+            .text
+            .get(..*prefix)
+            .and_then(|prefix| text.strip_prefix(prefix))
+        else {
             return false;
         };
         let mut rest = rest.split('/');
@@ -154,7 +173,10 @@ impl Pattern {
             return rest.next().is_none();
         };
         for segment in tail.iter().rev() {
-            if !rest.next_back().is_some_and(|text| segment.matches(text, meter)) {
+            if !rest
+                .next_back()
+                .is_some_and(|text| segment.matches(text, meter))
+            {
                 return false;
             }
         }
@@ -175,8 +197,13 @@ impl Pattern {
 }
 
 /// Takes the segments of `run` from the front of `rest`.
-fn starts_with<'t>(rest: &mut impl Iterator<Item = &'t str>, run: &[Segment], meter: &mut impl Meter) -> bool {
-    run.iter().all(|segment| rest.next().is_some_and(|text| segment.matches(text, meter)))
+fn starts_with<'t>(
+    rest: &mut impl Iterator<Item = &'t str>,
+    run: &[Segment],
+    meter: &mut impl Meter,
+) -> bool {
+    run.iter()
+        .all(|segment| rest.next().is_some_and(|text| segment.matches(text, meter)))
 }
 
 impl Segment {
@@ -185,10 +212,18 @@ impl Segment {
             return Self::Literal(text.into());
         };
         match rest.rsplit_once('*') {
-            None => Self::Glob { first: first.into(), middle: Box::default(), last: rest.into() },
+            None => Self::Glob {
+                first: first.into(),
+                middle: Box::default(),
+                last: rest.into(),
+            },
             Some((middle, last)) => {
                 let middle = middle.split('*').map(Into::into).collect();
-                Self::Glob { first: first.into(), middle, last: last.into() }
+                Self::Glob {
+                    first: first.into(),
+                    middle,
+                    last: last.into(),
+                }
             }
         }
     }
@@ -197,8 +232,15 @@ impl Segment {
         meter.add(text.len() + 1);
         match self {
             Self::Literal(literal) => **literal == *text,
-            Self::Glob { first, middle, last } => {
-                let Some(mut rest) = text.strip_prefix(&**first).and_then(|rest| rest.strip_suffix(&**last)) else {
+            Self::Glob {
+                first,
+                middle,
+                last,
+            } => {
+                let Some(mut rest) = text
+                    .strip_prefix(&**first)
+                    .and_then(|rest| rest.strip_suffix(&**last))
+                else {
                     return false;
                 };
                 for piece in middle {
@@ -219,27 +261,39 @@ impl FromStr for Pattern {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text.is_empty() {
-            return Err(fault("pattern is empty", "write a pattern, or ** for everything"));
+            return Err(fault(
+                "pattern is empty",
+                "write a pattern, or ** for everything",
+            ));
         }
         if text.len() > MAX_PATTERN_BYTES {
             return Err(fault(
-                format!("pattern is {} bytes long, over {MAX_PATTERN_BYTES}", text.len()),
+                format!(
+                    "pattern is {} bytes long, over {MAX_PATTERN_BYTES}",
+                    text.len()
+                ),
                 "shorten it, with a wildcard if need be",
             ));
         }
         if text.chars().any(char::is_control) {
-            return Err(fault(format!("pattern {} holds a control character", quoted(text)), "remove it"));
+            return Err(fault(
+                format!("pattern {} holds a control character", quoted(text)),
+                "remove it",
+            ));
         }
         // INVARIANT (runs): `runs` holds the segments between `**`, so one more run than there are `**`.
         let mut runs = vec![Vec::new()];
         let mut prefix = 0;
-        let mut wildcards = 0;
+        let mut asterisks = 0;
         let mut after_gap = false;
         for segment in text.split('/') {
-            wildcards += segment.matches('*').count();
+            asterisks += segment.matches('*').count();
             if segment == "**" {
                 if after_gap {
-                    return Err(fault(format!("pattern {} repeats **/**", quoted(text)), "write ** once"));
+                    return Err(fault(
+                        format!("pattern {} repeats **/**", quoted(text)),
+                        "write ** once",
+                    ));
                 }
                 after_gap = true;
                 runs.push(Vec::new());
@@ -248,29 +302,44 @@ impl FromStr for Pattern {
             after_gap = false;
             if segment.contains("**") {
                 return Err(fault(
-                    format!("segment {} holds ** beside other characters", quoted(segment)),
+                    format!(
+                        "segment {} holds ** beside other characters",
+                        quoted(segment)
+                    ),
                     "give ** a segment of its own, or write * to stay within the segment",
                 ));
             }
-            if wildcards == 0 {
+            if asterisks == 0 {
                 prefix += segment.len() + 1;
             } else if let Some(run) = runs.last_mut() {
                 run.push(Segment::new(segment));
             }
         }
-        if wildcards == 0 {
-            return Ok(Self { text: text.into(), shape: Shape::Literal });
+        if asterisks == 0 {
+            return Ok(Self {
+                text: text.into(),
+                shape: Shape::Literal,
+            });
         }
-        if wildcards > MAX_WILDCARDS {
+        if asterisks > MAX_ASTERISKS {
             return Err(fault(
-                format!("pattern {} holds over {MAX_WILDCARDS} asterisks", quoted(text)),
+                format!(
+                    "pattern {} holds over {MAX_ASTERISKS} asterisks",
+                    quoted(text)
+                ),
                 "use ** for any number of segments",
             ));
         }
         let mut runs = runs.into_iter().map(Vec::into_boxed_slice);
         let head = runs.next().unwrap_or_default();
-        let gaps = runs.next_back().map(|tail| Gaps { middle: runs.collect(), tail });
-        Ok(Self { text: text.into(), shape: Shape::Glob { prefix, head, gaps } })
+        let gaps = runs.next_back().map(|tail| Gaps {
+            middle: runs.collect(),
+            tail,
+        });
+        Ok(Self {
+            text: text.into(),
+            shape: Shape::Glob { prefix, head, gaps },
+        })
     }
 }
 

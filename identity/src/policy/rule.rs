@@ -57,27 +57,47 @@ impl Rule {
         };
         let spiffe_id = || {
             let text = query.facts.spiffe_id.as_str();
-            yes_if(self.spiffe_ids.is_empty() || self.spiffe_ids.iter().any(|pattern| pattern.matches(text)))
+            yes_if(
+                self.spiffe_ids.is_empty()
+                    || self.spiffe_ids.iter().any(|pattern| pattern.matches(text)),
+            )
         };
         let resource = || match query.known_resource() {
             _ if self.resources.is_empty() => Answer::Yes,
             None => Answer::Absent,
-            Some(resource) => yes_if(self.resources.iter().any(|pattern| pattern.matches(resource))),
+            Some(resource) => yes_if(
+                self.resources
+                    .iter()
+                    .any(|pattern| pattern.matches(resource)),
+            ),
         };
         // No time of a document lies that far ahead.
         let now = i64::try_from(query.now).unwrap_or(i64::MAX);
         let requirements = self.selector.requirements().iter();
         std::iter::once_with(move || (Condition::Action, action()))
-            .chain(std::iter::once_with(move || (Condition::SpiffeId, spiffe_id())))
+            .chain(std::iter::once_with(move || {
+                (Condition::SpiffeId, spiffe_id())
+            }))
             .chain(requirements.map(|requirement| {
-                (Condition::Requirement(requirement), requirement.answer(query.facts.attributes))
+                (
+                    Condition::Requirement(requirement),
+                    requirement.answer(query.facts.attributes),
+                )
             }))
-            .chain(std::iter::once_with(move || (Condition::Resource, resource())))
             .chain(std::iter::once_with(move || {
-                (Condition::NotBefore, yes_if(self.not_before.is_none_or(|first| first <= now)))
+                (Condition::Resource, resource())
             }))
             .chain(std::iter::once_with(move || {
-                (Condition::NotAfter, yes_if(self.not_after.is_none_or(|last| now <= last)))
+                (
+                    Condition::NotBefore,
+                    yes_if(self.not_before.is_none_or(|first| first <= now)),
+                )
+            }))
+            .chain(std::iter::once_with(move || {
+                (
+                    Condition::NotAfter,
+                    yes_if(self.not_after.is_none_or(|last| now <= last)),
+                )
             }))
     }
 }

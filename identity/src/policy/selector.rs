@@ -119,8 +119,12 @@ impl Requirement {
             (_, Some(AttributeValue::Binary(_))) => return Answer::Absent,
             (Test::Equals(wanted), Some(AttributeValue::Text(value))) => **wanted == **value,
             (Test::NotEquals(unwanted), Some(AttributeValue::Text(value))) => **unwanted != **value,
-            (Test::In(set), Some(AttributeValue::Text(value))) => set.iter().any(|wanted| **wanted == **value),
-            (Test::NotIn(set), Some(AttributeValue::Text(value))) => set.iter().all(|unwanted| **unwanted != **value),
+            (Test::In(set), Some(AttributeValue::Text(value))) => {
+                set.iter().any(|wanted| **wanted == **value)
+            }
+            (Test::NotIn(set), Some(AttributeValue::Text(value))) => {
+                set.iter().all(|unwanted| **unwanted != **value)
+            }
         };
         if holds { Answer::Yes } else { Answer::No }
     }
@@ -139,7 +143,9 @@ impl FromStr for Selector {
 
     /// Parses Kubernetes selector syntax; a text without requirements holds for everything, as in Kubernetes.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self { requirements: parse::requirements(text)?.into() })
+        Ok(Self {
+            requirements: parse::requirements(text)?.into(),
+        })
     }
 }
 
@@ -163,27 +169,19 @@ impl fmt::Display for Requirement {
             Test::DoesNotExist => write!(f, "!{key}"),
             Test::Equals(value) => write!(f, "{key}={value}"),
             Test::NotEquals(value) => write!(f, "{key}!={value}"),
-            Test::In(values) => write!(f, "{key} in ({})", Values(values)),
-            Test::NotIn(values) => write!(f, "{key} notin ({})", Values(values)),
-        }
-    }
-}
-
-/// A list of values. One that is empty and alone is written as a comma, since `()` holds none.
-struct Values<'a>(&'a [Box<str>]);
-
-impl fmt::Display for Values<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            [only] if only.is_empty() => f.write_str(","),
-            values => f.write_str(&values.join(",")),
+            Test::In(values) => write!(f, "{key} in ({})", values.join(",")),
+            Test::NotIn(values) => write!(f, "{key} notin ({})", values.join(",")),
         }
     }
 }
 
 impl fmt::Display for SelectorError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at character {}: {}", self.fault.problem, self.character, self.fault.remedy)
+        write!(
+            f,
+            "{} at character {}: {}",
+            self.fault.problem, self.character, self.fault.remedy
+        )
     }
 }
 

@@ -4,7 +4,10 @@
 const MAX_COMPARED_BYTES: usize = 32;
 
 /// The one of `known` nearest to `written`, if it is near: another spelling of it, or at most two slips away.
-pub(crate) fn nearest<'k>(written: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+pub(crate) fn nearest<'k>(
+    written: &str,
+    known: impl IntoIterator<Item = &'k str>,
+) -> Option<&'k str> {
     if written.len() > MAX_COMPARED_BYTES {
         return None;
     }
@@ -19,7 +22,10 @@ pub(crate) fn nearest<'k>(written: &str, known: impl IntoIterator<Item = &'k str
 
 /// Lower case without separators: `notBefore` and `not-before` are `not_before`.
 fn plain(name: &str) -> Vec<char> {
-    name.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).flat_map(char::to_lowercase).collect()
+    name.chars()
+        .filter(|c| !matches!(c, '_' | '-' | ' '))
+        .flat_map(char::to_lowercase)
+        .collect()
 }
 
 /// Levenshtein's distance: insertions, deletions and replacements.
@@ -31,7 +37,9 @@ fn distance(a: &[char], b: &[char]) -> usize {
         let mut next = Vec::with_capacity(row.len());
         next.push(left);
         for (to, above) in b.iter().zip(row.iter().skip(1)) {
-            left = (left + 1).min(above + 1).min(diagonal + usize::from(from != to));
+            left = (left + 1)
+                .min(above + 1)
+                .min(diagonal + usize::from(from != to));
             diagonal = *above;
             next.push(left);
         }
@@ -44,7 +52,14 @@ fn distance(a: &[char], b: &[char]) -> usize {
 mod tests {
     use super::*;
 
-    const KNOWN: [&str; 6] = ["name", "effect", "actions", "principal", "resource", "not_before"];
+    const KNOWN: [&str; 6] = [
+        "name",
+        "effect",
+        "actions",
+        "principal",
+        "resource",
+        "not_before",
+    ];
 
     #[test]
     fn near_names_are_found() {

@@ -40,13 +40,32 @@ impl Node {
 pub(crate) fn check_text(text: &str) -> Result<(), PolicyError> {
     let place = Place::Document;
     if text.len() > MAX_DOCUMENT_BYTES {
-        let problem = format!("policy is {} bytes long, over {MAX_DOCUMENT_BYTES}", text.len());
-        let fault = Fault::new(problem, "shorten it, with patterns and selectors in place of lists");
-        return Err(PolicyError::new(PolicyErrorKind::Limit, Mark::START, &place, fault));
+        let problem = format!(
+            "policy is {} bytes long, over {MAX_DOCUMENT_BYTES}",
+            text.len()
+        );
+        let fault = Fault::new(
+            problem,
+            "shorten it, with patterns and selectors in place of lists",
+        );
+        return Err(PolicyError::new(
+            PolicyErrorKind::Limit,
+            Mark::START,
+            &place,
+            fault,
+        ));
     }
     if text.starts_with('\u{feff}') {
-        let fault = Fault::new("policy begins with a byte order mark", "save it as UTF-8 without one");
-        return Err(PolicyError::new(PolicyErrorKind::Syntax, Mark::START, &place, fault));
+        let fault = Fault::new(
+            "policy begins with a byte order mark",
+            "save it as UTF-8 without one",
+        );
+        return Err(PolicyError::new(
+            PolicyErrorKind::Syntax,
+            Mark::START,
+            &place,
+            fault,
+        ));
     }
     Ok(())
 }
@@ -56,7 +75,10 @@ pub(crate) fn check_depth(depth: usize, mark: Mark, place: &Place<'_>) -> Result
     if depth <= MAX_DEPTH {
         return Ok(());
     }
-    let fault = Fault::new(format!("over {MAX_DEPTH} levels of lists and objects"), "nest less; a policy needs five");
+    let fault = Fault::new(
+        format!("over {MAX_DEPTH} levels of lists and objects"),
+        "nest less; a policy needs five",
+    );
     Err(PolicyError::new(PolicyErrorKind::Limit, mark, place, fault))
 }
 
@@ -70,7 +92,16 @@ pub(crate) fn check_unique(
     let Some(first) = members.iter().find(|member| member.name == name) else {
         return Ok(());
     };
-    let problem = format!("member {} occurs twice, first on line {}", quoted(name), first.mark.line);
+    let problem = format!(
+        "member {} occurs twice, first on line {}",
+        quoted(name),
+        first.mark.line
+    );
     let fault = Fault::new(problem, "keep one of them");
-    Err(PolicyError::new(PolicyErrorKind::Syntax, mark, place, fault))
+    Err(PolicyError::new(
+        PolicyErrorKind::Syntax,
+        mark,
+        place,
+        fault,
+    ))
 }

@@ -13,7 +13,10 @@ use super::tree::{Member, Node, Value, check_depth, check_text, check_unique};
 pub(crate) fn read(text: &str) -> Result<Node, PolicyError> {
     check_text(text)?;
     check_lines(text)?;
-    let mut reader = Reader { parser: Parser::new_from_str(text), last: Mark::START };
+    let mut reader = Reader {
+        parser: Parser::new_from_str(text),
+        last: Mark::START,
+    };
     let place = Place::Document;
     // The stream's and the document's start.
     let mut event = reader.next(&place)?;
@@ -21,7 +24,12 @@ pub(crate) fn read(text: &str) -> Result<Node, PolicyError> {
         event = reader.next(&place)?;
     }
     if event.event == Event::StreamEnd {
-        return Err(syntax(event.mark, &place, "document is empty", "write a policy, beginning with v: 1"));
+        return Err(syntax(
+            event.mark,
+            &place,
+            "document is empty",
+            "write a policy, beginning with v: 1",
+        ));
     }
     let node = reader.node(event, &place, 1)?;
     let mut event = reader.next(&place)?;
@@ -29,7 +37,12 @@ pub(crate) fn read(text: &str) -> Result<Node, PolicyError> {
         event = reader.next(&place)?;
     }
     if event.event != Event::StreamEnd {
-        return Err(syntax(event.mark, &place, "a second document follows", "keep one policy in a file"));
+        return Err(syntax(
+            event.mark,
+            &place,
+            "a second document follows",
+            "keep one policy in a file",
+        ));
     }
     Ok(node)
 }
@@ -39,11 +52,21 @@ fn check_lines(text: &str) -> Result<(), PolicyError> {
     let mut mark = Mark::START;
     for character in text.chars() {
         if character == '%' && mark.column == 1 {
-            return Err(syntax(mark, &Place::Document, "line begins with a directive", "remove it: policies are YAML 1.2"));
+            return Err(syntax(
+                mark,
+                &Place::Document,
+                "line begins with a directive",
+                "remove it: policies are YAML 1.2",
+            ));
         }
         // YAML 1.2.2, section 5.1: c-printable.
         if character.is_control() && !matches!(character, '\t' | '\n' | '\r' | '\u{85}') {
-            return Err(syntax(mark, &Place::Document, "control character", "remove it"));
+            return Err(syntax(
+                mark,
+                &Place::Document,
+                "control character",
+                "remove it",
+            ));
         }
         mark.advance(character);
     }
@@ -62,19 +85,34 @@ struct Located<'t> {
 
 impl<'t> Reader<'t> {
     /// Builds the value that begins with `located`.
-    fn node(&mut self, located: Located<'t>, place: &Place<'_>, depth: usize) -> Result<Node, PolicyError> {
+    fn node(
+        &mut self,
+        located: Located<'t>,
+        place: &Place<'_>,
+        depth: usize,
+    ) -> Result<Node, PolicyError> {
         let Located { event, mark } = located;
         let (anchor, tag) = match &event {
-            Event::Scalar(_, _, anchor, tag) | Event::SequenceStart(anchor, tag) | Event::MappingStart(anchor, tag) => {
-                (*anchor, tag.is_some())
-            }
+            Event::Scalar(_, _, anchor, tag)
+            | Event::SequenceStart(anchor, tag)
+            | Event::MappingStart(anchor, tag) => (*anchor, tag.is_some()),
             _ => (0, false),
         };
         if anchor != 0 {
-            return Err(syntax(mark, place, "anchor", "remove it; put a text that begins with & in quotes"));
+            return Err(syntax(
+                mark,
+                place,
+                "anchor",
+                "remove it; put a text that begins with & in quotes",
+            ));
         }
         if tag {
-            return Err(syntax(mark, place, "tag", "remove it; put a text that begins with ! in quotes"));
+            return Err(syntax(
+                mark,
+                place,
+                "tag",
+                "remove it; put a text that begins with ! in quotes",
+            ));
         }
         let value = match event {
             Event::Scalar(text, ScalarStyle::Plain, ..) => Value::Plain(text.into_owned()),
@@ -88,7 +126,14 @@ impl<'t> Reader<'t> {
                 self.object(place, depth)?
             }
             Event::Alias(_) => return Err(alias(mark, place)),
-            _ => return Err(syntax(mark, place, "document ends where a value is expected", "write the value")),
+            _ => {
+                return Err(syntax(
+                    mark,
+                    place,
+                    "document ends where a value is expected",
+                    "write the value",
+                ));
+            }
         };
         Ok(Node::new(mark, value))
     }
@@ -115,7 +160,12 @@ impl<'t> Reader<'t> {
             // A name obeys the rules of values as to anchors and tags.
             let Node { mark, value } = self.node(located, place, depth + 1)?;
             let (Value::Plain(name) | Value::Text(name)) = value else {
-                return Err(syntax(mark, place, "name of a member is no text", "write name: value"));
+                return Err(syntax(
+                    mark,
+                    place,
+                    "name of a member is no text",
+                    "write name: value",
+                ));
             };
             let member = place.member(&name);
             if name == "<<" {
@@ -132,17 +182,26 @@ impl<'t> Reader<'t> {
         match self.parser.next_event() {
             Some(Ok((event, Span { start, .. }))) => {
                 self.last = mark(start);
-                Ok(Located { event, mark: self.last })
+                Ok(Located {
+                    event,
+                    mark: self.last,
+                })
             }
             Some(Err(error)) => Err(scan_error(&error, place)),
-            None => Ok(Located { event: Event::StreamEnd, mark: self.last }),
+            None => Ok(Located {
+                event: Event::StreamEnd,
+                mark: self.last,
+            }),
         }
     }
 }
 
 /// The parser's columns begin at 0.
 fn mark(marker: Marker) -> Mark {
-    Mark { line: marker.line(), column: marker.col() + 1 }
+    Mark {
+        line: marker.line(),
+        column: marker.col() + 1,
+    }
 }
 
 fn scan_error(error: &ScanError, place: &Place<'_>) -> PolicyError {
@@ -164,7 +223,12 @@ fn scan_error(error: &ScanError, place: &Place<'_>) -> PolicyError {
 }
 
 fn alias(mark: Mark, place: &Place<'_>) -> PolicyError {
-    syntax(mark, place, "alias or anchor", "write the value out; put a text that begins with * or & in quotes")
+    syntax(
+        mark,
+        place,
+        "alias or anchor",
+        "write the value out; put a text that begins with * or & in quotes",
+    )
 }
 
 fn syntax(
@@ -173,7 +237,12 @@ fn syntax(
     problem: impl Into<std::borrow::Cow<'static, str>>,
     remedy: &'static str,
 ) -> PolicyError {
-    PolicyError::new(PolicyErrorKind::Syntax, mark, place, Fault::new(problem, remedy))
+    PolicyError::new(
+        PolicyErrorKind::Syntax,
+        mark,
+        place,
+        Fault::new(problem, remedy),
+    )
 }
 
 #[cfg(test)]

@@ -5,12 +5,13 @@
 //! requirement = key | "!" key | key ( "=" | "==" | "!=" ) [ value ] | key ( "in" | "notin" ) "(" values ")"
 //! ```
 //!
-//! `in` and `notin` are keywords only behind a key. In `values` an item may be empty, but not all of them, and a list
-//! that ends in two commas is refused, as it is there.
+//! `in` and `notin` are keywords only behind a key. Values may be empty: `()` and `(,)` hold the empty value alone. A
+//! list that ends in two commas is refused, as it is there.
 
 use super::super::error::{Fault, quoted};
 use super::super::limits::{
-    MAX_LABEL_BYTES, MAX_LABEL_PREFIX_BYTES, MAX_REQUIREMENTS, MAX_SELECTOR_BYTES, MAX_SELECTOR_VALUES,
+    MAX_LABEL_BYTES, MAX_LABEL_PREFIX_BYTES, MAX_REQUIREMENTS, MAX_SELECTOR_BYTES,
+    MAX_SELECTOR_VALUES,
 };
 use super::{Requirement, SelectorError, Test};
 
@@ -18,11 +19,17 @@ pub(super) fn requirements(text: &str) -> Result<Vec<Requirement>, SelectorError
     if text.len() > MAX_SELECTOR_BYTES {
         return Err(error(
             1,
-            format!("selector is {} bytes long, over {MAX_SELECTOR_BYTES}", text.len()),
+            format!(
+                "selector is {} bytes long, over {MAX_SELECTOR_BYTES}",
+                text.len()
+            ),
             "spread the requirements over several rules",
         ));
     }
-    let mut parser = Parser { rest: text, character: 1 };
+    let mut parser = Parser {
+        rest: text,
+        character: 1,
+    };
     let mut requirements = Vec::new();
     if parser.peek().kind == Kind::End {
         return Ok(requirements);
@@ -82,13 +89,20 @@ impl<'t> Parser<'t> {
             token = self.next();
         }
         if token.kind != Kind::Identifier {
-            return Err(token.unexpected("a key", "write key, !key, key=value, key!=value, key in (…) or key notin (…)"));
+            return Err(token.unexpected(
+                "a key",
+                "write key, !key, key=value, key!=value, key in (…) or key notin (…)",
+            ));
         }
         check_key(token)?;
         let key = token.text.into();
         let operator = self.peek();
         if negated || matches!(operator.kind, Kind::End | Kind::Comma) {
-            let test = if negated { Test::DoesNotExist } else { Test::Exists };
+            let test = if negated {
+                Test::DoesNotExist
+            } else {
+                Test::Exists
+            };
             return Ok(Requirement { key, test });
         }
         self.next();
@@ -98,9 +112,15 @@ impl<'t> Parser<'t> {
             (Kind::Identifier, "in") => Test::In(self.values()?),
             (Kind::Identifier, "notin") => Test::NotIn(self.values()?),
             (Kind::Comparison, _) => {
-                return Err(operator.unexpected("an operator", "compare for equality only: =, ==, !=, in or notin"));
+                return Err(operator.unexpected(
+                    "an operator",
+                    "compare for equality only: =, ==, !=, in or notin",
+                ));
             }
-            _ => return Err(operator.unexpected("an operator", "write =, ==, !=, in or notin behind the key")),
+            _ => {
+                return Err(operator
+                    .unexpected("an operator", "write =, ==, !=, in or notin behind the key"));
+            }
         };
         Ok(Requirement { key, test })
     }
@@ -126,10 +146,11 @@ impl<'t> Parser<'t> {
         if open.kind != Kind::Open {
             return Err(open.unexpected("an opening parenthesis", LIST));
         }
-        if self.peek().kind == Kind::Close {
-            return Err(self.peek().unexpected("a value", "name at least one value, or use key or !key"));
-        }
         let mut values: Vec<Box<str>> = Vec::new();
+        if self.peek().kind == Kind::Close {
+            self.next();
+            return Ok(["".into()].into());
+        }
         loop {
             let token = self.next();
             match token.kind {
@@ -162,17 +183,17 @@ impl<'t> Parser<'t> {
                 }
                 _ => return Err(token.unexpected("a comma or a value", LIST)),
             }
-            if values.len() > MAX_SELECTOR_VALUES {
-                return Err(error(
-                    token.character,
-                    format!("list holds over {MAX_SELECTOR_VALUES} values"),
-                    "spread them over several rules",
-                ));
-            }
         }
         self.next();
         values.sort_unstable();
         values.dedup();
+        if values.len() > MAX_SELECTOR_VALUES {
+            return Err(error(
+                open.character,
+                format!("list holds over {MAX_SELECTOR_VALUES} values"),
+                "spread them over several rules",
+            ));
+        }
         Ok(values.into())
     }
 
@@ -203,11 +224,18 @@ impl<'t> Parser<'t> {
                 (Kind::Identifier, end.unwrap_or(self.rest.len()))
             }
         };
-        Token { kind, text: self.take(length), character }
+        Token {
+            kind,
+            text: self.take(length),
+            character,
+        }
     }
 
     fn take(&mut self, length: usize) -> &'t str {
-        let (taken, rest) = self.rest.split_at_checked(length).unwrap_or((self.rest, ""));
+        let (taken, rest) = self
+            .rest
+            .split_at_checked(length)
+            .unwrap_or((self.rest, ""));
         self.rest = rest;
         self.character += taken.chars().count();
         taken
@@ -262,7 +290,9 @@ fn check_value(token: Token<'_>) -> Result<(), SelectorError> {
 fn is_label(text: &str) -> bool {
     let edge = |c: char| c.is_ascii_alphanumeric();
     text.len() <= MAX_LABEL_BYTES
-        && text.chars().all(|c| edge(c) || matches!(c, '-' | '_' | '.'))
+        && text
+            .chars()
+            .all(|c| edge(c) || matches!(c, '-' | '_' | '.'))
         && text.chars().next().is_none_or(edge)
         && text.chars().next_back().is_none_or(edge)
 }
@@ -279,5 +309,8 @@ fn is_dns_subdomain(text: &str) -> bool {
 }
 
 fn error(character: usize, problem: String, remedy: &'static str) -> SelectorError {
-    SelectorError { character, fault: Fault::new(problem, remedy) }
+    SelectorError {
+        character,
+        fault: Fault::new(problem, remedy),
+    }
 }

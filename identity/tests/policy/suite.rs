@@ -1,0 +1,8 @@
+//! What the policy engine promises, through its public interface.
+
+mod book;
+mod decisions;
+mod documents;
+mod explanations;
+mod properties;
+mod support;
