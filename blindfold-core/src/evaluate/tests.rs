@@ -1,1 +1,30 @@
+//! A fault refuses the whole request, through the same door that the service uses (V10).
 
+use getrandom::SysRng;
+use getrandom::rand_core::UnwrapErr;
+
+use super::*;
+use crate::message::Request;
+use crate::policy::{PolicyRef, Window};
+use crate::poprf::tests::WrongElement;
+
+#[test]
+fn v10_fault_is_answered_with_internal_and_releases_nothing() {
+    let rng = &mut UnwrapErr(SysRng);
+    let key = UnsealingKey::generate("authority.example", "acme", 1, rng).unwrap();
+    let policy = PolicyRef::parse(2, b"p").unwrap();
+    let (_, blinded) = poprf::blind(&[Element::generator(); 2], rng).unwrap();
+    let request = Request::new(
+        [1; 16],
+        key.record().key_id(),
+        &policy,
+        Window::unbounded(),
+        &blinded,
+    )
+    .unwrap();
+    let request = request.check().unwrap();
+    assert!(key.evaluate(&request, rng, &mut NoFaults).is_ok());
+    let refused = key.evaluate(&request, rng, &mut WrongElement(1));
+    assert_eq!(refused, Err(EvaluateError::Fault));
+    assert_eq!(EvaluateError::Fault.refusal(), Refusal::Internal);
+}

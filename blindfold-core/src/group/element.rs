@@ -134,6 +134,12 @@ impl Point {
         ]))
     }
 
+    /// The identity: what a fault could leave.
+    #[cfg(test)]
+    pub(crate) fn generator_minus_generator() -> Self {
+        Self(ProjectivePoint::GENERATOR - ProjectivePoint::GENERATOR)
+    }
+
     /// `public·G`, in variable time.
     pub(crate) fn mul_generator_vartime(public: &Scalar) -> Self {
         Self(ProjectivePoint::mul_by_generator_vartime(&public.0))

