@@ -1,0 +1,282 @@
+//! The identity authority as a library: open, administer, serve.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use identity::attributes::Attributes;
+use identity::issue::{Csr, Issuer};
+use identity::limits::BACKDATE_SECONDS;
+use identity::tls::{ClientAuth, TlsIdentity};
+use identity::{DocumentKey, IdentityDocument, TrustBundle};
+use service::audit::{AuditContext, AuditLog};
+use service::clock::{Clock, SystemClock};
+use service::listener::Server;
+use service::metrics::{Metrics, MetricsServer};
+use service::root_key::RootKey;
+use service::shutdown::Shutdown;
+use tokio::net::TcpListener;
+
+use crate::administration::Administration;
+use crate::api;
+use crate::call::Admission;
+use crate::certificates::{self, StoredIssuer};
+use crate::config::Config;
+use crate::documents::{Documents, sign};
+use crate::error::AuthorityError;
+use crate::foundation::{Foundation, SERVICE};
+use crate::metrics::{AuthorityMetrics, Issued};
+use crate::operator::Operator;
+use crate::random;
+use crate::registry::Registry;
+use crate::upkeep;
+
+/// An identity authority that is open and bound to its address, and not yet serving.
+#[derive(Debug)]
+pub struct Authority {
+    inner: Arc<Inner>,
+    listener: TcpListener,
+    address: SocketAddr,
+    url: String,
+    _metrics_server: MetricsServer,
+}
+
+/// What handlers and upkeep share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) config: Config,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) administration: Arc<Administration>,
+    pub(crate) documents: Documents,
+    pub(crate) tls: Arc<TlsIdentity>,
+    pub(crate) metrics: AuthorityMetrics,
+    root_key: RootKey,
+}
+
+impl Authority {
+    /// Opens an initialized authority and binds its address; nothing answers before [`Authority::serve`].
+    ///
+    /// A new issuing certificate is made if the current one would end within six lifetimes of a document.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError`]: what is missing or wrong, and what to do.
+    pub async fn open(config: Config) -> Result<Self, AuthorityError> {
+        Self::open_with_clock(config, Arc::new(SystemClock)).await
+    }
+
+    /// As [`Authority::open`], with another clock for everything but TLS, for tests.
+    ///
+    /// # Errors
+    ///
+    /// As [`Authority::open`].
+    pub async fn open_with_clock(config: Config, clock: Arc<dyn Clock>) -> Result<Self, AuthorityError> {
+        config.validate()?;
+        let metrics = Metrics::new(SERVICE);
+        let audit = AuditLog::open(&config.audit.path, SERVICE, &metrics)?;
+        let foundation = Foundation::open(&config, clock, audit, &metrics).await?;
+        let now = foundation.admission.clock().now()?;
+        let issuer = usable_issuer(&config, &foundation, now).await?;
+        let own_metrics = AuthorityMetrics::new(&metrics);
+        let (own, bundle) = (own_document(&config, &issuer, now)?, foundation.registry.snapshot().bundle.clone());
+        let tls = TlsIdentity::new(own, bundle)?;
+        own_metrics.issued(Issued::Own);
+        foundation.registry.feed(Arc::clone(&tls));
+
+        let bind = |cause| AuthorityError::Bind { address: config.listen.address, cause };
+        let listener = TcpListener::bind(config.listen.address).await.map_err(bind)?;
+        let address = listener.local_addr().map_err(bind)?;
+        let url = config.url_at(address)?;
+        let metrics_server = service::metrics::serve(&config.metrics, Arc::clone(&metrics))
+            .await
+            .map_err(|cause| AuthorityError::Bind { address: config.metrics.address, cause })?;
+
+        let administration = Arc::new(foundation.administration(&config, Some(url.clone()))?);
+        let Foundation { registry, admission, root_key, .. } = foundation;
+        let documents = Documents::new(
+            Arc::clone(&registry),
+            Arc::clone(&admission),
+            issuer,
+            config.documents.greatest_lifetime.as_secs(),
+            &config.rates,
+            own_metrics.clone(),
+        );
+        let inner = Inner {
+            config,
+            registry,
+            admission,
+            administration,
+            documents,
+            tls,
+            metrics: own_metrics,
+            root_key,
+        };
+        Ok(Self { inner: Arc::new(inner), listener, address, url, _metrics_server: metrics_server })
+    }
+
+    /// Where it listens; with the port that the operating system chose if port 0 was configured.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where the metrics listener answers.
+    #[must_use]
+    pub fn metrics_addr(&self) -> SocketAddr {
+        self._metrics_server.address()
+    }
+
+    /// What its join tokens carry.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The trust bundle as it is now.
+    #[must_use]
+    pub fn bundle(&self) -> TrustBundle {
+        self.inner.registry.snapshot().bundle.clone()
+    }
+
+    /// Its TLS side: the document that it shows, and the bundle that it verifies with.
+    #[must_use]
+    pub fn tls_identity(&self) -> &Arc<TlsIdentity> {
+        &self.inner.tls
+    }
+
+    /// Administration from this process, before and while it serves.
+    #[must_use]
+    pub fn operator(&self) -> Operator {
+        Operator::new(Arc::clone(&self.inner.administration))
+    }
+
+    /// Its audit log, for reopening on SIGHUP.
+    #[must_use]
+    pub fn audit(&self) -> &AuditLog {
+        self.inner.admission.authorizer().audit()
+    }
+
+    /// Answers until `shutdown`, then drains.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::Tls`], [`AuthorityError::AuditUnavailable`]; nothing that a client does ends it.
+    pub async fn serve(self, shutdown: Shutdown) -> Result<(), AuthorityError> {
+        let Self { inner, listener, address, url, _metrics_server } = self;
+        let sequence = inner.registry.snapshot().bundle.sequence();
+        let context = AuditContext::new().with("address", address.to_string()).with("bundle_sequence", sequence);
+        inner.admission.authorizer().audit().notice("serving", context).await?;
+        tracing::info!(%address, url, trust_domain = %inner.registry.trust_domain(), "serving");
+        let server = Server::new(
+            Arc::clone(&inner.tls),
+            // Joining clients have no document yet; everything else asks for one.
+            ClientAuth::Optional,
+            api::app(Arc::clone(&inner)),
+            inner.admission.authorizer().clone(),
+            inner.config.listen.limits.clone(),
+        );
+        let served = tokio::select! {
+            served = server.serve(listener, shutdown) => served,
+            never = upkeep::run(&inner) => match never {},
+        };
+        upkeep::remember_time(&inner).await;
+        inner.registry.tables().close().await;
+        inner.admission.authorizer().audit().close().await;
+        Ok(served?)
+    }
+}
+
+impl Inner {
+    /// Makes the next issuing certificate if it is time, and signs with it.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError`]; the former one stays in use.
+    pub(crate) async fn replace_issuer_if_due(&self, now: u64) -> Result<bool, AuthorityError> {
+        if !is_due(&self.config, &self.documents.issuer(), now) {
+            return Ok(false);
+        }
+        let tables = self.registry.tables();
+        let row = tables.authority().await?.ok_or_else(|| AuthorityError::NotInitialized {
+            store: self.config.store.path.to_path_buf(),
+        })?;
+        let stored = certificates::load_issuer(&row, self.registry.trust_domain(), &self.root_key)?;
+        let next = if is_due(&self.config, &stored, now) {
+            let audit = self.admission.authorizer().audit();
+            make_issuer(&self.config, &row, &self.root_key, audit, self.registry.tables(), now).await?
+        } else {
+            stored
+        };
+        self.documents.replace_issuer(next);
+        Ok(true)
+    }
+
+    /// Gives the authority a new document of its own; connections made from now on see it.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError`]; the former one stays in use.
+    pub(crate) fn renew_own_document(&self, now: u64) -> Result<(), AuthorityError> {
+        let document = own_document(&self.config, &self.documents.issuer(), now)?;
+        self.tls.replace_document(document)?;
+        self.metrics.issued(Issued::Own);
+        Ok(())
+    }
+}
+
+/// The stored issuing CA, or its successor if it ends too soon for the documents it would sign.
+async fn usable_issuer(config: &Config, foundation: &Foundation, now: u64) -> Result<Issuer, AuthorityError> {
+    let issuer = certificates::load_issuer(&foundation.row, &config.trust_domain, &foundation.root_key)?;
+    if !is_due(config, &issuer, now) {
+        return Ok(issuer);
+    }
+    let audit = foundation.admission.authorizer().audit();
+    make_issuer(config, &foundation.row, &foundation.root_key, audit, foundation.registry.tables(), now).await
+}
+
+fn is_due(config: &Config, issuer: &Issuer, now: u64) -> bool {
+    // The back-dated minute belongs to a document's lifetime.
+    issuer.is_due_for_replacement(now, config.documents.greatest_lifetime.as_secs() + BACKDATE_SECONDS)
+}
+
+async fn make_issuer(
+    config: &Config,
+    row: &crate::tables::AuthorityRow,
+    root_key: &RootKey,
+    audit: &AuditLog,
+    tables: &crate::tables::Tables,
+    now: u64,
+) -> Result<Issuer, AuthorityError> {
+    let root = certificates::load_root(row, &config.trust_domain, root_key)?;
+    let StoredIssuer { issuer, chain, key_wrapped } =
+        certificates::create_issuer(&root, root_key, &config.certificates, now)?;
+    drop(root);
+    let context = AuditContext::new().with("not_after", issuer.not_after());
+    audit.notice("replacing the issuing certificate", context).await?;
+    if tables.replace_issuer(&row.issuer_chain, &chain, &key_wrapped).await? {
+        tracing::info!(not_after = issuer.not_after(), "the issuing certificate was replaced");
+        return Ok(issuer);
+    }
+    // Another process replaced it meanwhile: its certificate counts.
+    let row = tables.authority().await?;
+    let row = row.ok_or_else(|| AuthorityError::NotInitialized { store: config.store.path.to_path_buf() })?;
+    Ok(certificates::load_issuer(&row, &config.trust_domain, root_key)?)
+}
+
+/// A document of the authority itself, under the one path that no site can have.
+fn own_document(config: &Config, issuer: &Issuer, now: u64) -> Result<IdentityDocument, AuthorityError> {
+    let failed = |why: String| AuthorityError::OwnDocument(why);
+    let rng = &mut random::system();
+    let key = DocumentKey::generate(rng);
+    let csr = key.csr_der(rng).map_err(|error| failed(error.to_string()))?;
+    let csr = Csr::parse(&csr).map_err(|error| failed(error.to_string()))?;
+    let mut attributes = Attributes::new();
+    attributes.set_new_instance(rng).map_err(|error| failed(error.to_string()))?;
+    let id = config.trust_domain.identity_authority();
+    let chain = sign(issuer, &csr, id, attributes, now, config.documents.own_lifetime.as_secs())
+        .map_err(|refusal| failed(refusal.why))?;
+    IdentityDocument::new(chain, key).map_err(|error| failed(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests;

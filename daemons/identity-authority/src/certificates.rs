@@ -1,0 +1,213 @@
+//! The trust domain's root and issuing CA: made, wrapped, read, replaced.
+//!
+//! The root's private key is unwrapped to sign the next issuing certificate and at start, to see that key and
+//! certificate belong together; it is not kept. The issuing key is in memory while the authority runs.
+//!
+//! Wrapped keys are bound to their trust domain, their role and their certificate: a key moved to another row, or a
+//! certificate exchanged in the store, does not unwrap.
+
+use identity::TrustDomain;
+use identity::issue::{IssueError, Issuer, RootAuthority};
+use identity::limits::BACKDATE_SECONDS;
+use service::root_key::{RootKey, RootKeyError};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use crate::config::CertificatesConfig;
+use crate::random;
+use crate::tables::AuthorityRow;
+
+/// Reason the certificates can't be made or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CertificateError {
+    /// The root key did not wrap or unwrap.
+    #[error("{0}: {1}")]
+    RootKey(&'static str, #[source] RootKeyError),
+    /// Not a certificate or key of ours, or one that can't sign what is needed.
+    #[error("{0}: {1}")]
+    Issue(&'static str, IssueError),
+    /// The unwrapped key is not text.
+    #[error("{0}: its private key is not PEM; restore the store from a backup")]
+    NotPem(&'static str),
+}
+
+/// An issuing CA with the columns that keep it.
+#[derive(Debug)]
+pub(crate) struct StoredIssuer {
+    pub(crate) issuer: Issuer,
+    pub(crate) chain: String,
+    pub(crate) key_wrapped: Vec<u8>,
+}
+
+/// Makes root and issuing CA of a new trust domain.
+pub(crate) fn create(
+    trust_domain: &TrustDomain,
+    root_key: &RootKey,
+    config: &CertificatesConfig,
+    now: u64,
+) -> Result<AuthorityRow, CertificateError> {
+    let not_after = now.saturating_add(config.root_lifetime.as_secs());
+    let root = RootAuthority::create(trust_domain, backdated(now), not_after, &mut random::system())
+        .map_err(issue_error(ROOT))?;
+    let certificate = root.certificate_pem();
+    let key = root.expose_key_pem().map_err(issue_error(ROOT))?;
+    let root_key_wrapped = wrap(root_key, ROOT, trust_domain, &certificate, &key)?;
+    let issuer = create_issuer(&root, root_key, config, now)?;
+    Ok(AuthorityRow {
+        trust_domain: trust_domain.to_string(),
+        root_certificate: certificate,
+        root_key_wrapped,
+        issuer_chain: issuer.chain,
+        issuer_key_wrapped: issuer.key_wrapped,
+        latest_time: now,
+    })
+}
+
+/// Makes an issuing CA below `root`.
+pub(crate) fn create_issuer(
+    root: &RootAuthority,
+    root_key: &RootKey,
+    config: &CertificatesConfig,
+    now: u64,
+) -> Result<StoredIssuer, CertificateError> {
+    let not_after = now.saturating_add(config.issuer_lifetime.as_secs());
+    let issuer =
+        root.create_issuer(backdated(now), not_after, &mut random::system()).map_err(issue_error(ISSUER))?;
+    let chain = issuer.chain_pem();
+    let key = issuer.expose_key_pem().map_err(issue_error(ISSUER))?;
+    let key_wrapped = wrap(root_key, ISSUER, root.trust_domain(), &chain, &key)?;
+    Ok(StoredIssuer { issuer, chain, key_wrapped })
+}
+
+/// Reads the root with its key; drop it soon.
+pub(crate) fn load_root(
+    row: &AuthorityRow,
+    trust_domain: &TrustDomain,
+    root_key: &RootKey,
+) -> Result<RootAuthority, CertificateError> {
+    let key = unwrap(root_key, ROOT, trust_domain, &row.root_certificate, &row.root_key_wrapped)?;
+    RootAuthority::from_pem(&row.root_certificate, &key).map_err(issue_error(ROOT))
+}
+
+/// Reads the issuing CA with its key.
+pub(crate) fn load_issuer(
+    row: &AuthorityRow,
+    trust_domain: &TrustDomain,
+    root_key: &RootKey,
+) -> Result<Issuer, CertificateError> {
+    let key = unwrap(root_key, ISSUER, trust_domain, &row.issuer_chain, &row.issuer_key_wrapped)?;
+    Issuer::from_pem(&row.issuer_chain, &key).map_err(issue_error(ISSUER))
+}
+
+fn wrap(
+    root_key: &RootKey,
+    role: &'static str,
+    trust_domain: &TrustDomain,
+    certificate: &str,
+    key: &str,
+) -> Result<Vec<u8>, CertificateError> {
+    root_key
+        .wrap(&context(role, trust_domain, certificate), key.as_bytes())
+        .map_err(|error| CertificateError::RootKey(role, error))
+}
+
+fn unwrap(
+    root_key: &RootKey,
+    role: &'static str,
+    trust_domain: &TrustDomain,
+    certificate: &str,
+    wrapped: &[u8],
+) -> Result<Zeroizing<String>, CertificateError> {
+    let bytes = root_key
+        .unwrap(&context(role, trust_domain, certificate), wrapped)
+        .map_err(|error| CertificateError::RootKey(role, error))?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| CertificateError::NotPem(role))?;
+    Ok(Zeroizing::new(text.to_owned()))
+}
+
+/// What a wrapped key is bound to.
+fn context(role: &str, trust_domain: &TrustDomain, certificate: &str) -> Vec<u8> {
+    let mut context = format!("identity-authority v1 {role} {trust_domain} ").into_bytes();
+    context.extend_from_slice(&Sha256::digest(certificate));
+    context
+}
+
+fn issue_error(role: &'static str) -> impl FnOnce(IssueError) -> CertificateError {
+    move |error| CertificateError::Issue(role, error)
+}
+
+fn backdated(now: u64) -> u64 {
+    now.saturating_sub(BACKDATE_SECONDS)
+}
+
+const ROOT: &str = "root certificate";
+const ISSUER: &str = "issuing certificate";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000;
+
+    struct Setup {
+        _folder: tempfile::TempDir,
+        trust_domain: TrustDomain,
+        root_key: RootKey,
+        row: AuthorityRow,
+    }
+
+    fn setup() -> Setup {
+        let folder = tempfile::tempdir().unwrap();
+        let root_key = RootKey::load_or_create(&folder.path().join("root.key")).unwrap();
+        let trust_domain = TrustDomain::parse("acme.example").unwrap();
+        let row = create(&trust_domain, &root_key, &CertificatesConfig::default(), NOW).unwrap();
+        Setup { _folder: folder, trust_domain, root_key, row }
+    }
+
+    #[test]
+    fn root_and_issuer_survive_the_store() {
+        let Setup { trust_domain, root_key, row, .. } = &setup();
+        let root = load_root(row, trust_domain, root_key).unwrap();
+        assert_eq!(root.certificate_pem(), row.root_certificate);
+        let issuer = load_issuer(row, trust_domain, root_key).unwrap();
+        assert_eq!(issuer.chain_pem(), row.issuer_chain);
+        assert_eq!(issuer.not_after(), NOW + CertificatesConfig::default().issuer_lifetime.as_secs());
+    }
+
+    #[test]
+    fn private_keys_are_not_in_the_row() {
+        let Setup { trust_domain, root_key, row, .. } = &setup();
+        let root = load_root(row, trust_domain, root_key).unwrap();
+        let issuer = load_issuer(row, trust_domain, root_key).unwrap();
+        for key in [root.expose_key_pem().unwrap(), issuer.expose_key_pem().unwrap()] {
+            let body = key.lines().nth(1).unwrap().as_bytes().to_vec();
+            for column in [&row.root_key_wrapped, &row.issuer_key_wrapped] {
+                assert!(!column.windows(body.len()).any(|window| window == body));
+            }
+        }
+        assert!(!row.root_certificate.contains("PRIVATE") && !row.issuer_chain.contains("PRIVATE"));
+    }
+
+    #[test]
+    fn wrapped_key_is_bound_to_its_role_certificate_and_trust_domain() {
+        let Setup { trust_domain, root_key, row, .. } = &setup();
+        let other = create(trust_domain, root_key, &CertificatesConfig::default(), NOW).unwrap();
+        let moved = AuthorityRow { root_key_wrapped: row.issuer_key_wrapped.clone(), ..row.clone() };
+        assert!(matches!(load_root(&moved, trust_domain, root_key), Err(CertificateError::RootKey(ROOT, _))));
+        let exchanged = AuthorityRow { root_certificate: other.root_certificate.clone(), ..row.clone() };
+        assert!(matches!(load_root(&exchanged, trust_domain, root_key), Err(CertificateError::RootKey(ROOT, _))));
+        let exchanged = AuthorityRow { issuer_chain: other.issuer_chain.clone(), ..row.clone() };
+        assert!(matches!(load_issuer(&exchanged, trust_domain, root_key), Err(CertificateError::RootKey(ISSUER, _))));
+        let elsewhere = TrustDomain::parse("other.example").unwrap();
+        assert!(load_issuer(row, &elsewhere, root_key).is_err());
+    }
+
+    #[test]
+    fn another_root_key_unwraps_nothing() {
+        let Setup { trust_domain, row, _folder: folder, .. } = &setup();
+        let other = RootKey::create(&folder.path().join("other.key")).unwrap();
+        let error = load_issuer(row, trust_domain, &other).unwrap_err();
+        assert!(matches!(error, CertificateError::RootKey(ISSUER, RootKeyError::OtherKey { .. })), "{error}");
+    }
+}

@@ -1,0 +1,204 @@
+//! What the running authority and the command line of the host have in common: store, root key, records, time.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use identity::issue::RootAuthority;
+use identity::wire::SiteRules;
+use identity::{SiteName, SpiffeId};
+use service::audit::{AuditContext, AuditLog};
+use service::authorize::Authorizer;
+use service::clock::{Clock, unix_seconds};
+use service::config::ConfigPath;
+use service::metrics::Metrics;
+use service::root_key::RootKey;
+
+use crate::administration::{ADMINISTRATION_SITE, Administration};
+use crate::call::Admission;
+use crate::certificates;
+use crate::clock::ClockGuard;
+use crate::config::Config;
+use crate::error::AuthorityError;
+use crate::operator::Operator;
+use crate::registry::Registry;
+use crate::rules::{Rules, site_id};
+use crate::tables::{AuthorityRow, Tables};
+
+/// Name of this daemon in records and metrics.
+pub(crate) const SERVICE: &str = "identity-authority";
+
+/// Everything but keys in use and sockets.
+#[derive(Debug)]
+pub(crate) struct Foundation {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) root_key: RootKey,
+    pub(crate) row: AuthorityRow,
+}
+
+impl Foundation {
+    /// Opens the store of an initialized authority.
+    pub(crate) async fn open(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        audit: AuditLog,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, AuthorityError> {
+        let root_key = RootKey::load(&config.root_key.path)?;
+        let tables = open_existing(config).await?;
+        let row = tables.authority().await?.ok_or_else(|| not_initialized(config))?;
+        if row.trust_domain != config.trust_domain.as_str() {
+            return Err(AuthorityError::OtherTrustDomain {
+                stored: row.trust_domain,
+                configured: config.trust_domain.to_string(),
+            });
+        }
+        let guard = ClockGuard::new(clock, row.latest_time);
+        guard.now()?;
+        let root: RootAuthority = certificates::load_root(&row, &config.trust_domain, &root_key)?;
+        let anchor = root.certificate().clone();
+        drop(root);
+        let hint = config.bundle.refresh_hint.as_secs();
+        let registry = Registry::load(config.trust_domain.clone(), anchor, hint, tables).await?;
+        let authorizer = Authorizer::new(audit, Arc::clone(metrics));
+        let admission = Admission::new(authorizer, guard);
+        Ok(Self { registry: Arc::new(registry), admission: Arc::new(admission), root_key, row })
+    }
+
+    /// Administration of what was opened; join tokens carry `url`.
+    pub(crate) fn administration(&self, config: &Config, url: Option<String>) -> Result<Administration, AuthorityError> {
+        Ok(Administration::new(
+            Arc::clone(&self.registry),
+            Arc::clone(&self.admission),
+            config.administration_policy()?,
+            url,
+            config.tokens.clone(),
+            config.documents.greatest_lifetime.as_secs(),
+        )?)
+    }
+}
+
+/// Makes a new trust domain: root key, root, issuing CA, and the site of the administrators.
+///
+/// Nothing is overwritten. A root key file that is there is used, so that an `init` that was cut short can be repeated.
+///
+/// # Errors
+///
+/// - [`AuthorityError::AlreadyInitialized`]: the store holds a trust domain.
+/// - Whatever keeps files from being made.
+pub async fn init(config: &Config) -> Result<(), AuthorityError> {
+    init_with_clock(config, Arc::new(service::clock::SystemClock)).await
+}
+
+/// As [`init`], with another clock, for tests.
+///
+/// # Errors
+///
+/// As [`init`].
+pub async fn init_with_clock(config: &Config, clock: Arc<dyn Clock>) -> Result<(), AuthorityError> {
+    config.validate()?;
+    let now = unix_seconds(clock.now());
+    let metrics = Metrics::new(SERVICE);
+    let tables = Tables::open(&config.store).await?;
+    if let Some(row) = tables.authority().await? {
+        return Err(already_initialized(config, row.trust_domain));
+    }
+    let audit = AuditLog::open(&config.audit.path, SERVICE, &metrics)?;
+    let root_key = RootKey::load_or_create(&config.root_key.path)?;
+    let row = certificates::create(&config.trust_domain, &root_key, &config.certificates, now)?;
+    let site = SiteName::parse(ADMINISTRATION_SITE).map_err(|error| AuthorityError::Refused(error.to_string()))?;
+    let rules = administration_rules(config, &site)?;
+    let context = AuditContext::new()
+        .with("trust_domain", config.trust_domain.as_str())
+        .with("root_key_id", root_key.id())
+        .with("operator", "host");
+    audit.notice("initializing the trust domain", context).await?;
+    let created = tables.create_authority(&row, site.as_str(), &rules.to_json(), now).await?;
+    tables.close().await;
+    audit.close().await;
+    if created { Ok(()) } else { Err(already_initialized(config, config.trust_domain.to_string())) }
+}
+
+/// Opens the operator's side of an authority whose daemon may be running: for the command line.
+///
+/// Its records go to an audit log of its own beside the daemon's, `<name>.operator.<extension>`.
+///
+/// # Errors
+///
+/// Whatever keeps store, root key or audit log from being opened.
+pub async fn open_operator(config: &Config) -> Result<Operator, AuthorityError> {
+    let url = config.url_at(config.listen.address).ok();
+    let foundation = open_offline(config).await?;
+    Ok(Operator::new(Arc::new(foundation.administration(config, url)?)))
+}
+
+/// Confirms the clock: what it shows counts as the latest time from now on. The daemon must not be running.
+///
+/// # Errors
+///
+/// Whatever keeps store or audit log from being written; [`service::audit::AuditError::InUse`] while the daemon runs.
+pub async fn accept_clock(config: &Config) -> Result<(), AuthorityError> {
+    let metrics = Metrics::new(SERVICE);
+    // The daemon's own log: it can't be opened while the daemon runs, which would write its time back.
+    let audit = AuditLog::open(&config.audit.path, SERVICE, &metrics)?;
+    let tables = open_existing(config).await?;
+    let row = tables.authority().await?.ok_or_else(|| not_initialized(config))?;
+    let now = unix_seconds(service::clock::now());
+    let context = AuditContext::new().with("former", row.latest_time).with("now", now).with("operator", "host");
+    audit.notice("the operator confirms the clock", context).await?;
+    tables.set_latest_time(now).await?;
+    tables.close().await;
+    audit.close().await;
+    Ok(())
+}
+
+async fn open_offline(config: &Config) -> Result<Foundation, AuthorityError> {
+    let metrics = Metrics::new(SERVICE);
+    let audit = AuditLog::open(&operator_log(&config.audit.path), SERVICE, &metrics)?;
+    Foundation::open(config, Arc::new(service::clock::SystemClock), audit, &metrics).await
+}
+
+/// The audit log of the command line: two processes can't write one log.
+fn operator_log(path: &ConfigPath) -> PathBuf {
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    name.push(".operator");
+    if let Some(extension) = path.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    path.with_file_name(name)
+}
+
+/// Opens the store without making one: an empty store in the wrong place helps nobody.
+async fn open_existing(config: &Config) -> Result<Tables, AuthorityError> {
+    if !config.store.path.exists() {
+        return Err(not_initialized(config));
+    }
+    Ok(Tables::open(&config.store).await?)
+}
+
+fn not_initialized(config: &Config) -> AuthorityError {
+    AuthorityError::NotInitialized { store: config.store.path.to_path_buf() }
+}
+
+fn already_initialized(config: &Config, trust_domain: String) -> AuthorityError {
+    AuthorityError::AlreadyInitialized { store: config.store.path.to_path_buf(), trust_domain }
+}
+
+/// Rules of the administrators' site: no attributes, an hour.
+fn administration_rules(config: &Config, site: &SiteName) -> Result<Rules, AuthorityError> {
+    let prefix: SpiffeId = site_id(&config.trust_domain, site)?;
+    let greatest = config.documents.greatest_lifetime.as_secs();
+    let source = SiteRules {
+        spiffe_id_prefix: prefix,
+        attributes: std::collections::BTreeMap::new(),
+        max_lifetime_seconds: ADMINISTRATOR_SECONDS.min(greatest),
+        issues_per_minute: ADMINISTRATOR_ISSUES_PER_MINUTE,
+    };
+    Ok(Rules::compile(&config.trust_domain, site, source, greatest)?)
+}
+
+/// Lifetime of an administrator's document.
+const ADMINISTRATOR_SECONDS: u64 = identity::limits::DEFAULT_DOCUMENT_LIFETIME_SECONDS;
+/// Documents of administrators per minute: a team that starts its day.
+const ADMINISTRATOR_ISSUES_PER_MINUTE: u32 = 60;

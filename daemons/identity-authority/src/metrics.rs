@@ -1,0 +1,89 @@
+//! The authority's own metrics, beside those that every daemon has.
+
+use std::sync::atomic::AtomicI64;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use service::metrics::{Condition, Metrics};
+
+use crate::registry::Snapshot;
+
+/// Kind of an issued document.
+#[derive(Clone, Copy, Debug, EncodeLabelValue, Eq, Hash, PartialEq)]
+pub(crate) enum Issued {
+    Join,
+    Renewal,
+    Own,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct IssuedLabels {
+    kind: Issued,
+}
+
+/// Handles on the metrics; clones share them.
+#[derive(Clone, Debug)]
+pub(crate) struct AuthorityMetrics {
+    documents: Family<IssuedLabels, Counter>,
+    issuer_not_after: Gauge<i64, AtomicI64>,
+    bundle_sequence: Gauge<i64, AtomicI64>,
+    sites: Gauge<i64, AtomicI64>,
+    sites_disabled: Gauge<i64, AtomicI64>,
+    tokens_live: Gauge<i64, AtomicI64>,
+    /// The clock did not go back.
+    pub(crate) clock: Condition,
+    /// The store can be read, and what is in memory is true to it.
+    pub(crate) store: Condition,
+}
+
+impl AuthorityMetrics {
+    pub(crate) fn new(metrics: &Metrics) -> Self {
+        let own = Self {
+            documents: Family::default(),
+            issuer_not_after: Gauge::default(),
+            bundle_sequence: Gauge::default(),
+            sites: Gauge::default(),
+            sites_disabled: Gauge::default(),
+            tokens_live: Gauge::default(),
+            clock: metrics.readiness().condition("clock"),
+            store: metrics.readiness().condition("store"),
+        };
+        metrics.register(|r| {
+            r.register("documents_issued", "Identity documents issued, by kind", own.documents.clone());
+            r.register(
+                "issuer_not_after_timestamp_seconds",
+                "When the issuing certificate ends",
+                own.issuer_not_after.clone(),
+            );
+            r.register("bundle_sequence", "Sequence of the trust bundle", own.bundle_sequence.clone());
+            r.register("sites", "Registered sites", own.sites.clone());
+            r.register("sites_disabled", "Registered sites that are switched off", own.sites_disabled.clone());
+            r.register("join_tokens_live", "Join tokens that can be redeemed", own.tokens_live.clone());
+        });
+        own
+    }
+
+    pub(crate) fn issued(&self, kind: Issued) {
+        self.documents.get_or_create(&IssuedLabels { kind }).inc();
+    }
+
+    pub(crate) fn issuer_ends(&self, not_after: u64) {
+        self.issuer_not_after.set(signed(not_after));
+    }
+
+    pub(crate) fn tokens_live(&self, count: u64) {
+        self.tokens_live.set(signed(count));
+    }
+
+    pub(crate) fn snapshot(&self, snapshot: &Snapshot) {
+        self.bundle_sequence.set(signed(snapshot.bundle.sequence()));
+        self.sites.set(signed(snapshot.sites.len() as u64));
+        self.sites_disabled.set(signed(snapshot.sites.values().filter(|site| !site.enabled).count() as u64));
+    }
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

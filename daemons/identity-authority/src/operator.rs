@@ -1,0 +1,117 @@
+//! The operator of the host: administration without an identity document.
+//!
+//! Whoever can run this program with its files is the authority anyway. The operator's calls go the same way as those
+//! of administrators, rules, bounds and records included; the record says `"operator": "host"`.
+
+use std::sync::Arc;
+
+use identity::wire::{CreateSiteRequest, CreateTokenRequest, CreateTokenResponse, Site, SiteRules};
+use identity::{Attributes, SiteName, SpiffeId};
+
+use crate::administration::{ADMINISTRATION_SITE, Administration, Caller};
+use crate::call::Recorded;
+use crate::error::AuthorityError;
+use crate::limits;
+
+/// Administration by the operator of the host; clones act on the same authority.
+#[derive(Clone, Debug)]
+pub struct Operator {
+    administration: Arc<Administration>,
+}
+
+impl Operator {
+    pub(crate) fn new(administration: Arc<Administration>) -> Self {
+        Self { administration }
+    }
+
+    /// Registers a site; the same again changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::Refused`]: what is wrong with it.
+    pub async fn create_site(&self, request: CreateSiteRequest) -> Result<Site, AuthorityError> {
+        self.administration.create_site(Caller::Host, request).await.map_err(refused)
+    }
+
+    /// Gives a site other rules.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::Refused`]: unknown, or what is wrong with the rules.
+    pub async fn replace_site_rules(&self, name: SiteName, rules: SiteRules) -> Result<Site, AuthorityError> {
+        self.administration.replace_rules(Caller::Host, name, rules).await.map_err(refused)
+    }
+
+    /// All sites, by name.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::Refused`]: the call could not be recorded.
+    pub async fn sites(&self) -> Result<Vec<Site>, AuthorityError> {
+        let mut all: Vec<Site> = Vec::new();
+        loop {
+            let after = all.last().map(|site| site.name.clone());
+            let page = self.administration.sites(Caller::Host, after.as_ref(), limits::SITES_PAGE).await;
+            let page = page.map_err(refused)?;
+            all.extend(page.sites);
+            if !page.more {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Switches a site off: refused from now on, and listed in the bundle.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::Refused`]: unknown, or the store can't be written.
+    pub async fn disable_site(&self, name: SiteName) -> Result<Site, AuthorityError> {
+        self.administration.switch_site(Caller::Host, name, false).await.map_err(refused)
+    }
+
+    /// Switches a site on again.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::Refused`]: unknown, or the store can't be written.
+    pub async fn enable_site(&self, name: SiteName) -> Result<Site, AuthorityError> {
+        self.administration.switch_site(Caller::Host, name, true).await.map_err(refused)
+    }
+
+    /// Makes a join token.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::Refused`]: outside the site's rules or a bound.
+    pub async fn create_token(&self, request: CreateTokenRequest) -> Result<CreateTokenResponse, AuthorityError> {
+        self.administration.create_token(Caller::Host, request).await.map_err(refused)
+    }
+
+    /// Makes a join token for the administrator `spiffe://<trust domain>/blindfold/admin/<name>`.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::Refused`]: the name is no path segment, or as [`Operator::create_token`].
+    pub async fn create_admin_token(&self, name: &str) -> Result<CreateTokenResponse, AuthorityError> {
+        let trust_domain = self.administration.registry.trust_domain();
+        let spiffe_id = SpiffeId::from_segments(trust_domain, [ADMINISTRATION_SITE, ADMINISTRATORS, name])
+            .map_err(|error| AuthorityError::Refused(format!("administrator {name:?}: {error}")))?;
+        let request = CreateTokenRequest {
+            spiffe_id,
+            attributes: Attributes::new(),
+            lifetime_seconds: limits::ADMIN_TOKEN_SECONDS.min(self.administration.greatest_token_lifetime()),
+            document_lifetime_seconds: None,
+        };
+        self.create_token(request).await
+    }
+}
+
+/// The operator may know everything.
+fn refused(recorded: Recorded) -> AuthorityError {
+    let refusal = recorded.into_refusal();
+    let text = if refusal.why.is_empty() { refusal.message } else { refusal.why };
+    AuthorityError::Refused(text)
+}
+
+/// Path segment of administrators in their site.
+pub(crate) const ADMINISTRATORS: &str = "admin";
