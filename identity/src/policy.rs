@@ -101,16 +101,18 @@ use tree::Node;
 /// ",
 /// )?;
 /// let spiffe_id = SpiffeId::parse("spiffe://acme.example/paris/ns/payments/sa/api")?;
-/// let mut attributes = Attributes::new();
-/// let query = |attributes| Query {
-///     facts: Facts { spiffe_id: &spiffe_id, attributes },
-///     action: "open",
-///     resource: "unseal/acme/eu-1",
-///     now: 1_790_000_000,
-/// };
-/// assert_eq!(policy.decide(&query(&attributes)).effect, Effect::Deny);
-/// attributes.insert("environment", "production")?;
-/// assert_eq!(policy.decide(&query(&attributes)).effect, Effect::Allow);
+/// let unknown = Attributes::new();
+/// let mut production = Attributes::new();
+/// production.insert("environment", "production")?;
+/// for (attributes, effect) in [(&unknown, Effect::Deny), (&production, Effect::Allow)] {
+///     let query = Query {
+///         facts: Facts { spiffe_id: &spiffe_id, attributes },
+///         action: "open",
+///         resource: "unseal/acme/eu-1",
+///         now: 1_790_000_000,
+///     };
+///     assert_eq!(policy.decide(&query).effect, effect);
+/// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]

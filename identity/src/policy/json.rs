@@ -7,7 +7,7 @@ use std::str::Chars;
 
 use super::error::{Fault, Mark, Place, PolicyError, PolicyErrorKind, quoted};
 use super::limits::MAX_INTEGER;
-use super::tree::{Member, Node, Value, check_depth, check_text, check_unique};
+use super::tree::{Member, Node, Value, check_depth, check_member, check_text};
 
 /// Reads one JSON value that is the whole of `text`.
 pub(crate) fn read(text: &str) -> Result<Node, PolicyError> {
@@ -72,7 +72,7 @@ impl Reader<'_> {
             }
             let name = self.string(place)?;
             let member = place.member(&name);
-            check_unique(&members, &name, mark, &member)?;
+            check_member(&members, &name, mark, &member)?;
             self.skip_blanks();
             if !self.take(':') {
                 return Err(self.unexpected(&member, "a colon", "write a colon behind the name"));

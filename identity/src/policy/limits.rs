@@ -8,6 +8,9 @@ pub const MAX_DOCUMENT_BYTES: usize = 32 * 1024;
 /// Greatest nesting of lists and objects, the document itself being the first level (PBSEAL v1, section 9.3).
 pub const MAX_DEPTH: usize = 16;
 
+/// Greatest number of members of one object, known or not; the form needs six, and names are compared each with each.
+pub const MAX_MEMBERS: usize = 64;
+
 /// Greatest number of rules: 32 KiB hold 256 rules of 128 bytes, and a longer list is no longer read by people.
 pub const MAX_RULES: usize = 256;
 

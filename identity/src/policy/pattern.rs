@@ -1,12 +1,5 @@
 //! Glob patterns over paths.
 //!
-//! | written                        | matches                                                              |
-//! |--------------------------------|----------------------------------------------------------------------|
-//! | `*` in a segment               | any characters of that segment, also none                            |
-//! | `**` as the last segment       | one or more segments: all that lies below                            |
-//! | `**` as another segment        | any number of whole segments, also none                              |
-//! | any other character            | itself, byte for byte                                                |
-//!
 //! Segments are parted by `/`. There is no escape and no normalization: `a//b` has three segments, and `..` is a
 //! segment as any other.
 //!
@@ -25,6 +18,15 @@ use super::limits::{MAX_ASTERISKS, MAX_PATTERN_BYTES};
 use crate::spiffe_id::TrustDomain;
 
 /// Glob over a path: `*` within a segment, `**` across segments, everything else literal.
+///
+/// | written                        | matches                                                              |
+/// |--------------------------------|----------------------------------------------------------------------|
+/// | `*` in a segment               | any characters of that segment, also none                            |
+/// | `**` as the last segment       | one or more segments: all that lies below                            |
+/// | `**` as another segment        | any number of whole segments, also none                              |
+/// | any other character            | itself, byte for byte                                                |
+///
+/// Segments are parted by `/`. `**` has a segment of its own.
 ///
 /// # Example
 ///

@@ -1,17 +1,5 @@
 //! Label selectors in Kubernetes syntax, over the attributes of an identity.
 //!
-//! | requirement         | key absent  | binary value | text value                 |
-//! |---------------------|-------------|--------------|----------------------------|
-//! | `key`               | no          | yes          | yes                        |
-//! | `!key`              | yes         | no           | no                         |
-//! | `key=v`, `key==v`   | fact absent | fact absent  | whether the value is `v`   |
-//! | `key in (v,w)`      | fact absent | fact absent  | whether it is one of these |
-//! | `key!=v`            | yes         | fact absent  | whether it is not `v`      |
-//! | `key notin (v,w)`   | yes         | fact absent  | whether it is none of them |
-//!
-//! A comma means AND. "Fact absent" is no answer: a rule that allows then does not match and a rule that denies does,
-//! see [`Policy`](super::Policy).
-//!
 //! The grammar, the characters of keys and values and what is refused are those of `labels.Parse` in Kubernetes'
 //! apimachinery, with two differences. Its undocumented `<` and `>` are refused here, and so are texts over the
 //! [`limits`](super::limits).
@@ -26,7 +14,18 @@ use std::str::FromStr;
 use super::error::Fault;
 use crate::attributes::{AttributeValue, Attributes};
 
-/// Requirements on attributes, all of which must hold; none of them holds for everything.
+/// Requirements on attributes in Kubernetes selector syntax. All must hold; without any, everything will do.
+///
+/// | requirement         | key absent  | binary value | text value                 |
+/// |---------------------|-------------|--------------|----------------------------|
+/// | `key`               | no          | yes          | yes                        |
+/// | `!key`              | yes         | no           | no                         |
+/// | `key=v`, `key==v`   | fact absent | fact absent  | whether the value is `v`   |
+/// | `key in (v,w)`      | fact absent | fact absent  | whether it is one of these |
+/// | `key!=v`            | yes         | fact absent  | whether it is not `v`      |
+/// | `key notin (v,w)`   | yes         | fact absent  | whether it is none of them |
+///
+/// A comma means AND. "Fact absent" is no answer, see [`policy`](crate::policy).
 ///
 /// # Example
 ///
@@ -108,7 +107,7 @@ impl Requirement {
         &self.key
     }
 
-    /// Whether the requirement holds, by the table of [this module](self).
+    /// Whether the requirement holds, by the table of [`Selector`].
     #[must_use]
     pub fn answer(&self, attributes: &Attributes) -> Answer {
         let holds = match (&self.test, attributes.get(&self.key)) {

@@ -1,7 +1,7 @@
 //! A document as written: values with their places in the text, before the schema gives them meaning.
 
 use super::error::{Fault, Mark, Place, PolicyError, PolicyErrorKind, quoted};
-use super::limits::{MAX_DEPTH, MAX_DOCUMENT_BYTES};
+use super::limits::{MAX_DEPTH, MAX_DOCUMENT_BYTES, MAX_MEMBERS};
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Node {
@@ -82,13 +82,20 @@ pub(crate) fn check_depth(depth: usize, mark: Mark, place: &Place<'_>) -> Result
     Err(PolicyError::new(PolicyErrorKind::Limit, mark, place, fault))
 }
 
-/// Refuses a member whose name is already there.
-pub(crate) fn check_unique(
+/// Refuses a member whose name is already there, and one too many.
+pub(crate) fn check_member(
     members: &[Member],
     name: &str,
     mark: Mark,
     place: &Place<'_>,
 ) -> Result<(), PolicyError> {
+    if members.len() == MAX_MEMBERS {
+        let fault = Fault::new(
+            format!("over {MAX_MEMBERS} members in one object"),
+            "remove those that no policy has",
+        );
+        return Err(PolicyError::new(PolicyErrorKind::Limit, mark, place, fault));
+    }
     let Some(first) = members.iter().find(|member| member.name == name) else {
         return Ok(());
     };

@@ -7,7 +7,7 @@
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput};
 
 use super::error::{Fault, Mark, Place, PolicyError, PolicyErrorKind};
-use super::tree::{Member, Node, Value, check_depth, check_text, check_unique};
+use super::tree::{Member, Node, Value, check_depth, check_member, check_text};
 
 /// Reads the one YAML document that is the whole of `text`.
 pub(crate) fn read(text: &str) -> Result<Node, PolicyError> {
@@ -171,7 +171,7 @@ impl<'t> Reader<'t> {
             if name == "<<" {
                 return Err(syntax(mark, &member, "merge key", "write the members out"));
             }
-            check_unique(&members, &name, mark, &member)?;
+            check_member(&members, &name, mark, &member)?;
             let located = self.next(&member)?;
             let node = self.node(located, &member, depth + 1)?;
             members.push(Member { mark, name, node });

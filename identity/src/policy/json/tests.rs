@@ -244,6 +244,18 @@ fn what_is_no_json_is_refused_in_its_place() {
 }
 
 #[test]
+fn members_of_one_object_are_bounded() {
+    let members = |number: usize| {
+        let members: Vec<String> = (0..number)
+            .map(|number| format!("\"{number}\": 1"))
+            .collect();
+        format!("{{{}}}", members.join(", "))
+    };
+    assert!(read(&members(64)).is_ok());
+    assert!(refusal(&members(65)).contains("64: over 64 members in one object"));
+}
+
+#[test]
 fn depth_and_size_are_bounded() {
     let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
     assert!(read(&nested(16)).is_ok());
