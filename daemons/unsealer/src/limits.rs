@@ -20,11 +20,11 @@ pub const COUNTER_BLOCK: u64 = 1 << 16;
 /// Elements in one request (specification, section 9.8).
 pub const MAX_REQUEST_ELEMENTS: u32 = 256;
 
-/// Bytes of an administrative request body.
+/// Bytes of an administrative request body: what the listener accepts unless configured.
 ///
-/// A policy document of 32 KiB, written as YAML inside a JSON string, can
-/// double in escapes; the rest is names.
-pub const MAX_ADMIN_BODY_BYTES: usize = 128 * 1024;
+/// A policy document of 32 KiB, as canonical JSON inside a JSON string, grows
+/// by half at most; the rest is names.
+pub const MAX_ADMIN_BODY_BYTES: usize = 64 * 1024;
 
 /// Bytes of one policy document as stored (specification, section 9.3).
 pub const MAX_POLICY_BYTES: usize = 32 * 1024;
@@ -97,8 +97,8 @@ pub const MAX_QUEUE_ELEMENTS: usize = 1 << 20;
 /// Time between attempts to load the store's state again after that failed.
 pub const RELOAD_RETRY: Duration = Duration::from_secs(5);
 
-/// Bytes of an `application/json` policy file named in the configuration.
-pub const MAX_POLICY_FILE_BYTES: u64 = 256 * 1024;
+/// Bytes of the administration policy file, comments included.
+pub const MAX_POLICY_FILE_BYTES: usize = 256 * 1024;
 
 /// Bytes of a secret key file (`PBSS`): two names of 255 bytes, a key and lengths, rounded up.
 pub const MAX_KEY_FILE_BYTES: usize = 4096;

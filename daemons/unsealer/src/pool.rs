@@ -19,7 +19,9 @@ use crate::limits::{DEFAULT_QUEUE_PER_THREAD, MAX_EVALUATION_THREADS, MAX_REQUES
 
 /// A place in the queue, given back when the work is done or dropped.
 #[derive(Debug)]
-pub(crate) struct Place(OwnedSemaphorePermit);
+pub(crate) struct Place {
+    _permit: OwnedSemaphorePermit,
+}
 
 /// No place in the queue.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -68,7 +70,11 @@ impl Pool {
                 .name(format!("evaluate-{number}"))
                 .spawn(move || work(&receiver))?;
         }
-        Ok(Self { places: Arc::new(Semaphore::new(size)), size, sender })
+        Ok(Self {
+            places: Arc::new(Semaphore::new(size)),
+            size,
+            sender,
+        })
     }
 
     /// Takes places for `elements`, at once or not at all.
@@ -77,7 +83,10 @@ impl Pool {
     ///
     /// [`Busy`] when the queue has no room for that many.
     pub(crate) fn reserve(&self, elements: u32) -> Result<Place, Busy> {
-        Arc::clone(&self.places).try_acquire_many_owned(elements).map(Place).map_err(|_| Busy)
+        Arc::clone(&self.places)
+            .try_acquire_many_owned(elements)
+            .map(|permit| Place { _permit: permit })
+            .map_err(|_| Busy)
     }
 
     /// Runs `task` on an evaluation thread and waits for its result.
@@ -116,7 +125,10 @@ impl Pool {
 
 fn work(receiver: &Mutex<mpsc::Receiver<Work>>) {
     loop {
-        let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let next = receiver
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .recv();
         match next {
             Ok(piece) => piece(),
             // The pool was dropped.
@@ -165,7 +177,9 @@ mod tests {
     #[tokio::test]
     async fn a_panic_ends_one_task_only() {
         let pool = Pool::start(1, 0).unwrap();
-        let lost = pool.run(pool.reserve(1).unwrap(), || -> u8 { panic!("on purpose") }).await;
+        let lost = pool
+            .run(pool.reserve(1).unwrap(), || -> u8 { panic!("on purpose") })
+            .await;
         assert_eq!(lost, Err(Lost));
         assert_eq!(pool.run(pool.reserve(1).unwrap(), || 7).await, Ok(7));
         assert_eq!(pool.in_use(), 0);
@@ -177,7 +191,10 @@ mod tests {
         let (release, gate) = mpsc::channel::<()>();
         let blocker = tokio::spawn({
             let pool = Arc::clone(&pool);
-            async move { pool.run(pool.reserve(1).unwrap(), move || gate.recv().is_ok()).await }
+            async move {
+                pool.run(pool.reserve(1).unwrap(), move || gate.recv().is_ok())
+                    .await
+            }
         });
         while pool.in_use() == 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -187,7 +204,8 @@ mod tests {
             let (pool, done) = (Arc::clone(&pool), Arc::clone(&done));
             async move {
                 let place = pool.reserve(1).unwrap();
-                pool.run(place, move || done.fetch_add(1, Ordering::SeqCst)).await
+                pool.run(place, move || done.fetch_add(1, Ordering::SeqCst))
+                    .await
             }
         });
         while pool.in_use() < 2 {

@@ -10,7 +10,8 @@
 //! The table holds a fixed number of principals, and each principal a fixed
 //! number of policies. An entry whose buckets are full again says nothing and
 //! may give way to another; when none is, the newcomer is refused. A principal
-//! that uses many policies takes places from itself only.
+//! that uses many policies takes places from itself only, which is why this is
+//! not one flat `service::quota` table per kind of bucket.
 //!
 //! # Not promised
 //!
@@ -54,14 +55,9 @@ impl Rate {
         Ok(())
     }
 
-    /// Nanoseconds until one element is refilled.
-    fn interval(&self) -> u64 {
-        1_000_000_000 / u64::from(self.per_second.max(1))
-    }
-
-    /// Nanoseconds from empty to full.
-    fn tolerance(&self) -> u64 {
-        self.interval().saturating_mul(u64::from(self.burst))
+    /// Nanoseconds in which `elements` are refilled.
+    fn time_of(&self, elements: u32) -> u64 {
+        u64::from(elements) * 1_000_000_000 / u64::from(self.per_second.max(1))
     }
 }
 
@@ -80,9 +76,18 @@ pub struct QuotaConfig {
 impl Default for QuotaConfig {
     fn default() -> Self {
         Self {
-            principal_policy: Rate { per_second: 500, burst: 2048 },
-            principal: Rate { per_second: 1000, burst: 4096 },
-            key: Rate { per_second: 20_000, burst: 65_536 },
+            principal_policy: Rate {
+                per_second: 500,
+                burst: 2048,
+            },
+            principal: Rate {
+                per_second: 1000,
+                burst: 4096,
+            },
+            key: Rate {
+                per_second: 20_000,
+                burst: 65_536,
+            },
         }
     }
 }
@@ -143,7 +148,12 @@ impl Quotas {
     }
 
     fn with_bounds(config: QuotaConfig, max_principals: usize, max_policies: usize) -> Self {
-        Self { config, max_principals, max_policies, table: Mutex::default() }
+        Self {
+            config,
+            max_principals,
+            max_policies,
+            table: Mutex::default(),
+        }
     }
 
     /// Takes `count` elements from all three buckets, or from none.
@@ -175,8 +185,13 @@ impl Quotas {
             self.make_room(table, now)?;
         }
         let entry = table.principals.get(spiffe_id);
-        let all_after =
-            take(self.config.principal, entry.map_or(0, |entry| entry.all), count, now, "principal")?;
+        let all_after = take(
+            self.config.principal,
+            entry.map_or(0, |entry| entry.all),
+            count,
+            now,
+            "principal",
+        )?;
 
         let buckets = entry.map_or(&[][..], |entry| entry.policies.as_slice());
         let known = buckets.iter().position(|(id, _)| *id == policy);
@@ -186,14 +201,25 @@ impl Quotas {
             None => match buckets.iter().position(|(_, full_at)| *full_at <= now) {
                 Some(idle) => Some(idle),
                 None => {
-                    let soonest = buckets.iter().map(|(_, full_at)| *full_at).min().unwrap_or(now);
+                    let soonest = buckets
+                        .iter()
+                        .map(|(_, full_at)| *full_at)
+                        .min()
+                        .unwrap_or(now);
                     return Err(over("principal and policy (no place)", soonest, now));
                 }
             },
         };
-        let bucket = known.and_then(|place| buckets.get(place)).map_or(0, |(_, full_at)| *full_at);
-        let policy_after =
-            take(self.config.principal_policy, bucket, count, now, "principal and policy")?;
+        let bucket = known
+            .and_then(|place| buckets.get(place))
+            .map_or(0, |(_, full_at)| *full_at);
+        let policy_after = take(
+            self.config.principal_policy,
+            bucket,
+            count,
+            now,
+            "principal and policy",
+        )?;
 
         // Nothing refuses any more: write all three.
         table.keys.insert(key, key_after);
@@ -225,7 +251,10 @@ impl Quotas {
         if table.principals.len() < self.max_principals {
             return Ok(());
         }
-        Err(OverQuota { retry_after: 1, bucket: "principal (no place)" })
+        Err(OverQuota {
+            retry_after: 1,
+            bucket: "principal (no place)",
+        })
     }
 }
 
@@ -237,9 +266,8 @@ fn take(
     now: u64,
     bucket: &'static str,
 ) -> Result<FullAt, OverQuota> {
-    let cost = rate.interval().saturating_mul(u64::from(count));
-    let after = full_at.max(now).saturating_add(cost);
-    let latest = now.saturating_add(rate.tolerance());
+    let after = full_at.max(now).saturating_add(rate.time_of(count));
+    let latest = now.saturating_add(rate.time_of(rate.burst));
     if after > latest {
         return Err(over(bucket, now.saturating_add(after - latest), now));
     }
@@ -248,9 +276,13 @@ fn take(
 
 fn over(bucket: &'static str, at: u64, now: u64) -> OverQuota {
     let seconds = at.saturating_sub(now).div_ceil(1_000_000_000);
-    let retry_after =
-        u32::try_from(seconds).unwrap_or(u32::MAX).clamp(1, MAX_RETRY_AFTER_SECONDS);
-    OverQuota { retry_after, bucket }
+    let retry_after = u32::try_from(seconds)
+        .unwrap_or(u32::MAX)
+        .clamp(1, MAX_RETRY_AFTER_SECONDS);
+    OverQuota {
+        retry_after,
+        bucket,
+    }
 }
 
 #[cfg(test)]
@@ -262,9 +294,18 @@ mod tests {
 
     fn config() -> QuotaConfig {
         QuotaConfig {
-            principal_policy: Rate { per_second: 10, burst: 256 },
-            principal: Rate { per_second: 20, burst: 512 },
-            key: Rate { per_second: 100, burst: 1024 },
+            principal_policy: Rate {
+                per_second: 10,
+                burst: 256,
+            },
+            principal: Rate {
+                per_second: 20,
+                burst: 512,
+            },
+            key: Rate {
+                per_second: 100,
+                burst: 1024,
+            },
         }
     }
 
@@ -284,7 +325,13 @@ mod tests {
         quotas.charge(API, id(1), KEY, 250, at(1)).unwrap();
         quotas.charge(API, id(1), KEY, 6, at(1)).unwrap();
         let refused = quotas.charge(API, id(1), KEY, 1, at(1)).unwrap_err();
-        assert_eq!(refused, OverQuota { retry_after: 1, bucket: "principal and policy" });
+        assert_eq!(
+            refused,
+            OverQuota {
+                retry_after: 1,
+                bucket: "principal and policy"
+            }
+        );
         let refused = quotas.charge(API, id(1), KEY, 25, at(1)).unwrap_err();
         assert_eq!(refused.retry_after, 3, "25 elements at 10 a second");
         quotas.charge(API, id(1), KEY, 25, at(4)).unwrap();
@@ -295,7 +342,10 @@ mod tests {
         let quotas = Quotas::new(config());
         quotas.charge(API, id(1), KEY, 256, at(1)).unwrap();
         quotas.charge(API, id(2), KEY, 256, at(1)).unwrap();
-        assert_eq!(quotas.charge(API, id(3), KEY, 1, at(1)).unwrap_err().bucket, "principal");
+        assert_eq!(
+            quotas.charge(API, id(3), KEY, 1, at(1)).unwrap_err().bucket,
+            "principal"
+        );
     }
 
     #[test]
@@ -304,7 +354,10 @@ mod tests {
         for principal in ["a", "b", "c", "d"] {
             quotas.charge(principal, id(1), KEY, 256, at(1)).unwrap();
         }
-        assert_eq!(quotas.charge("e", id(1), KEY, 1, at(1)).unwrap_err().bucket, "key");
+        assert_eq!(
+            quotas.charge("e", id(1), KEY, 1, at(1)).unwrap_err().bucket,
+            "key"
+        );
         quotas.charge("e", id(1), [8; 32], 1, at(1)).unwrap();
     }
 
@@ -329,7 +382,9 @@ mod tests {
     fn principals_are_bounded_and_idle_ones_give_way() {
         let quotas = Quotas::with_bounds(config(), 4, 2);
         for n in 0..4 {
-            quotas.charge(&format!("p{n}"), id(1), KEY, 20, at(1)).unwrap();
+            quotas
+                .charge(&format!("p{n}"), id(1), KEY, 20, at(1))
+                .unwrap();
         }
         let refused = quotas.charge("newcomer", id(1), KEY, 1, at(1)).unwrap_err();
         assert_eq!(refused.bucket, "principal (no place)");
@@ -359,7 +414,10 @@ mod tests {
         assert_eq!(refused.retry_after, 2);
         quotas.charge("other", id(3), KEY, 1, at(1)).unwrap();
         quotas.charge(API, id(3), KEY, 1, at(3)).unwrap();
-        assert_eq!(quotas.table.lock().unwrap().principals[API].policies.len(), 2);
+        assert_eq!(
+            quotas.table.lock().unwrap().principals[API].policies.len(),
+            2
+        );
     }
 
     #[test]
@@ -383,9 +441,30 @@ mod tests {
 
     #[test]
     fn rates_that_block_full_requests_are_refused() {
-        assert!(Rate { per_second: 0, burst: 256 }.check().is_err());
-        assert!(Rate { per_second: 1, burst: 255 }.check().is_err());
-        assert!(Rate { per_second: 1, burst: 256 }.check().is_ok());
+        assert!(
+            Rate {
+                per_second: 0,
+                burst: 256
+            }
+            .check()
+            .is_err()
+        );
+        assert!(
+            Rate {
+                per_second: 1,
+                burst: 255
+            }
+            .check()
+            .is_err()
+        );
+        assert!(
+            Rate {
+                per_second: 1,
+                burst: 256
+            }
+            .check()
+            .is_ok()
+        );
         let default = QuotaConfig::default();
         for rate in [default.principal, default.principal_policy, default.key] {
             rate.check().unwrap();

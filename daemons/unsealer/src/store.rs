@@ -16,7 +16,10 @@ pub(crate) mod policies;
 pub(crate) mod tenants;
 
 /// Schema changes, in order; a file never changes once released.
-pub(crate) const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_unsealer.sql")];
+pub(crate) const MIGRATIONS: &[(&str, &str)] = &[(
+    "0001_unsealer",
+    include_str!("../migrations/0001_unsealer.sql"),
+)];
 
 /// Why a statement did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -81,10 +84,7 @@ fn bounded(count: i64, what: &'static str, limit: u64) -> Result<(), StoreError>
 }
 
 /// Refuses `added` more bytes of policies in force than memory is meant to hold.
-async fn bytes_in_force(
-    connection: &mut SqliteConnection,
-    added: usize,
-) -> Result<(), StoreError> {
+async fn bytes_in_force(connection: &mut SqliteConnection, added: usize) -> Result<(), StoreError> {
     let (bytes,): (i64,) = sqlx::query_as(
         "SELECT coalesce((SELECT sum(length(admission)) FROM tenant), 0)
               + coalesce((SELECT sum(length(document)) FROM document), 0)
@@ -97,14 +97,19 @@ async fn bytes_in_force(
     let limit = crate::limits::MAX_POLICY_BYTES_IN_FORCE;
     let added = u64::try_from(added).unwrap_or(u64::MAX);
     if unsigned(bytes)?.saturating_add(added) > limit {
-        return Err(StoreError::Limit { what: "the bytes of all policies in force", limit });
+        return Err(StoreError::Limit {
+            what: "the bytes of all policies in force",
+            limit,
+        });
     }
     Ok(())
 }
 
 /// A digest column as an array.
 fn digest(bytes: Vec<u8>) -> Result<[u8; 48], StoreError> {
-    bytes.try_into().map_err(|_| StoreError::Corrupt("a digest that is not 48 bytes"))
+    bytes
+        .try_into()
+        .map_err(|_| StoreError::Corrupt("a digest that is not 48 bytes"))
 }
 
 #[cfg(test)]
@@ -113,15 +118,24 @@ pub(crate) mod tests {
 
     use super::*;
 
-    pub(crate) const BY: By<'static> = By { who: "spiffe://acme.example/ops/ada", at: 1_800_000_000 };
+    pub(crate) const BY: By<'static> = By {
+        who: "spiffe://acme.example/ops/ada",
+        at: 1_800_000_000,
+    };
 
     /// An empty store in memory.
     pub(crate) async fn store() -> SqliteConnection {
         let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
-        for migration in MIGRATIONS {
-            sqlx::raw_sql(*migration).execute(&mut connection).await.unwrap();
+        for (_, migration) in MIGRATIONS {
+            sqlx::raw_sql(*migration)
+                .execute(&mut connection)
+                .await
+                .unwrap();
         }
-        sqlx::raw_sql("PRAGMA foreign_keys = ON").execute(&mut connection).await.unwrap();
+        sqlx::raw_sql("PRAGMA foreign_keys = ON")
+            .execute(&mut connection)
+            .await
+            .unwrap();
         connection
     }
 
@@ -129,10 +143,19 @@ pub(crate) mod tests {
     async fn everything_belongs_to_a_tenant_that_exists() {
         let mut store = store().await;
         let document = policies::put(&mut store, "ghost", "p", b"{\"v\":1}", &[1; 48], 0, BY).await;
-        assert!(matches!(document, Err(StoreError::NotFound("the tenant"))), "{document:?}");
+        assert!(
+            matches!(document, Err(StoreError::NotFound("the tenant"))),
+            "{document:?}"
+        );
         let document = documents::register(&mut store, "ghost", b"{}", &[1; 48], BY).await;
-        assert!(matches!(document, Err(StoreError::NotFound("the tenant"))), "{document:?}");
+        assert!(
+            matches!(document, Err(StoreError::NotFound("the tenant"))),
+            "{document:?}"
+        );
         let denied = denied::add(&mut store, "ghost", &[1; 48], "", BY).await;
-        assert!(matches!(denied, Err(StoreError::NotFound("the tenant"))), "{denied:?}");
+        assert!(
+            matches!(denied, Err(StoreError::NotFound("the tenant"))),
+            "{denied:?}"
+        );
     }
 }

@@ -114,9 +114,15 @@ mod tests {
     async fn denying_is_per_tenant_and_repeatable() {
         let mut store = store().await;
         tenants::create(&mut store, "acme", None, BY).await.unwrap();
-        tenants::create(&mut store, "other", None, BY).await.unwrap();
-        add(&mut store, "acme", &[1; 48], "leaked", BY).await.unwrap();
-        add(&mut store, "acme", &[1; 48], "leaked in March", BY).await.unwrap();
+        tenants::create(&mut store, "other", None, BY)
+            .await
+            .unwrap();
+        add(&mut store, "acme", &[1; 48], "leaked", BY)
+            .await
+            .unwrap();
+        add(&mut store, "acme", &[1; 48], "leaked in March", BY)
+            .await
+            .unwrap();
         let page = list(&mut store, "acme", &[]).await.unwrap();
         assert_eq!(page.len(), 1);
         assert_eq!(page[0].note, "leaked in March");

@@ -114,9 +114,7 @@ pub(crate) async fn list(
 }
 
 /// All documents of all tenants.
-pub(crate) async fn all(
-    connection: &mut SqliteConnection,
-) -> Result<Vec<DocumentRow>, StoreError> {
+pub(crate) async fn all(connection: &mut SqliteConnection) -> Result<Vec<DocumentRow>, StoreError> {
     let rows: Vec<Columns> =
         sqlx::query_as("SELECT tenant, digest, document, changed_at, changed_by FROM document")
             .fetch_all(connection)
@@ -133,13 +131,22 @@ mod tests {
     async fn registering_twice_is_one_registration() {
         let mut store = store().await;
         tenants::create(&mut store, "acme", None, BY).await.unwrap();
-        tenants::create(&mut store, "other", None, BY).await.unwrap();
-        register(&mut store, "acme", b"one", &[1; 48], BY).await.unwrap();
-        register(&mut store, "acme", b"one", &[1; 48], BY).await.unwrap();
+        tenants::create(&mut store, "other", None, BY)
+            .await
+            .unwrap();
+        register(&mut store, "acme", b"one", &[1; 48], BY)
+            .await
+            .unwrap();
+        register(&mut store, "acme", b"one", &[1; 48], BY)
+            .await
+            .unwrap();
         assert_eq!(list(&mut store, "acme", &[]).await.unwrap().len(), 1);
         assert!(list(&mut store, "other", &[]).await.unwrap().is_empty());
         let foreign = get(&mut store, "other", &[1; 48]).await;
-        assert!(matches!(foreign, Err(StoreError::NotFound(_))), "{foreign:?}");
+        assert!(
+            matches!(foreign, Err(StoreError::NotFound(_))),
+            "{foreign:?}"
+        );
         assert!(!remove(&mut store, "other", &[1; 48]).await.unwrap());
         assert!(remove(&mut store, "acme", &[1; 48]).await.unwrap());
         assert!(!remove(&mut store, "acme", &[1; 48]).await.unwrap());
@@ -156,14 +163,23 @@ mod tests {
             digest
         };
         for n in 0..MAX_DOCUMENTS {
-            register(&mut store, "acme", b"x", &digest(n), BY).await.unwrap();
+            register(&mut store, "acme", b"x", &digest(n), BY)
+                .await
+                .unwrap();
         }
         let refused = register(&mut store, "acme", b"x", &digest(MAX_DOCUMENTS), BY).await;
-        assert!(matches!(refused, Err(StoreError::Limit { .. })), "{refused:?}");
-        register(&mut store, "acme", b"x", &digest(0), BY).await.unwrap();
+        assert!(
+            matches!(refused, Err(StoreError::Limit { .. })),
+            "{refused:?}"
+        );
+        register(&mut store, "acme", b"x", &digest(0), BY)
+            .await
+            .unwrap();
         let first = list(&mut store, "acme", &[]).await.unwrap();
         assert_eq!(first.len(), LIST_PAGE as usize);
-        let second = list(&mut store, "acme", &first.last().unwrap().digest).await.unwrap();
+        let second = list(&mut store, "acme", &first.last().unwrap().digest)
+            .await
+            .unwrap();
         assert!(second[0].digest > first.last().unwrap().digest);
     }
 }

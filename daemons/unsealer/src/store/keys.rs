@@ -21,7 +21,19 @@ pub(crate) struct KeyRow {
     pub(crate) changed_by: String,
 }
 
-type Columns = (Vec<u8>, String, String, i64, Vec<u8>, Vec<u8>, String, i64, i64, i64, String);
+type Columns = (
+    Vec<u8>,
+    String,
+    String,
+    i64,
+    Vec<u8>,
+    Vec<u8>,
+    String,
+    i64,
+    i64,
+    i64,
+    String,
+);
 
 fn row(columns: Columns) -> Result<KeyRow, StoreError> {
     let (
@@ -90,7 +102,10 @@ pub(crate) async fn insert(
     .fetch_one(&mut *connection)
     .await?;
     if same_key {
-        return Err(StoreError::Conflict { what: "the key exists already", current: None });
+        return Err(StoreError::Conflict {
+            what: "the key exists already",
+            current: None,
+        });
     }
     if same_version {
         return Err(StoreError::Conflict {
@@ -166,7 +181,11 @@ async fn write_state(
     .bind(by.who)
     .execute(connection)
     .await?;
-    if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::NotFound("the key")) }
+    if done.rows_affected() == 1 {
+        Ok(())
+    } else {
+        Err(StoreError::NotFound("the key"))
+    }
 }
 
 const COLUMNS_BY_ID: &str = "SELECT key_id, tenant, authority, key_version, record, wrapped, state,
@@ -257,9 +276,15 @@ mod tests {
         assert_eq!(get(&mut store, &[1; 32]).await.unwrap().state, "ACTIVE");
         compromise(&mut store, &[1; 32], BY).await.unwrap();
         let again = insert(&mut store, key(&[1; 32], 1), BY).await;
-        assert!(matches!(again, Err(StoreError::Conflict { .. })), "{again:?}");
+        assert!(
+            matches!(again, Err(StoreError::Conflict { .. })),
+            "{again:?}"
+        );
         let same_version = insert(&mut store, key(&[2; 32], 1), BY).await;
-        assert!(matches!(same_version, Err(StoreError::Conflict { .. })), "{same_version:?}");
+        assert!(
+            matches!(same_version, Err(StoreError::Conflict { .. })),
+            "{same_version:?}"
+        );
         insert(&mut store, key(&[2; 32], 2), BY).await.unwrap();
         assert_eq!(list(&mut store).await.unwrap().len(), 2);
     }
@@ -270,20 +295,31 @@ mod tests {
         tenants::create(&mut store, "acme", None, BY).await.unwrap();
         let id = [1; 32];
         insert(&mut store, key(&id, 1), BY).await.unwrap();
-        set_state(&mut store, &id, "OPEN_ONLY", "ACTIVE", BY).await.unwrap();
+        set_state(&mut store, &id, "OPEN_ONLY", "ACTIVE", BY)
+            .await
+            .unwrap();
         let late = set_state(&mut store, &id, "RETIRED", "ACTIVE", BY).await;
         assert!(
             matches!(&late, Err(StoreError::Conflict { current: Some(s), .. }) if s == "OPEN_ONLY"),
             "{late:?}"
         );
-        set_state(&mut store, &id, "COMPROMISED", "OPEN_ONLY", BY).await.unwrap();
+        set_state(&mut store, &id, "COMPROMISED", "OPEN_ONLY", BY)
+            .await
+            .unwrap();
         for state in ["ACTIVE", "OPEN_ONLY", "RETIRED"] {
             let back = set_state(&mut store, &id, state, "COMPROMISED", BY).await;
             assert!(matches!(back, Err(StoreError::Conflict { .. })), "{back:?}");
         }
-        assert!(set_state(&mut store, &id, "SUPER", "COMPROMISED", BY).await.is_err());
+        assert!(
+            set_state(&mut store, &id, "SUPER", "COMPROMISED", BY)
+                .await
+                .is_err()
+        );
         let unknown = compromise(&mut store, &[9; 32], BY).await;
-        assert!(matches!(unknown, Err(StoreError::NotFound(_))), "{unknown:?}");
+        assert!(
+            matches!(unknown, Err(StoreError::NotFound(_))),
+            "{unknown:?}"
+        );
     }
 
     #[tokio::test]
@@ -291,12 +327,18 @@ mod tests {
         let mut store = store().await;
         tenants::create(&mut store, "acme", None, BY).await.unwrap();
         let id = [1; 32];
-        let near = NewKey { evaluations: MAX_KEY_EVALUATIONS - 100, ..key(&id, 1) };
+        let near = NewKey {
+            evaluations: MAX_KEY_EVALUATIONS - 100,
+            ..key(&id, 1)
+        };
         insert(&mut store, near, BY).await.unwrap();
         assert_eq!(reserve(&mut store, &id, 60).await.unwrap(), 60);
         assert_eq!(reserve(&mut store, &id, 60).await.unwrap(), 40);
         assert_eq!(reserve(&mut store, &id, 1).await.unwrap(), 0);
-        assert_eq!(get(&mut store, &id).await.unwrap().reserved, MAX_KEY_EVALUATIONS);
+        assert_eq!(
+            get(&mut store, &id).await.unwrap().reserved,
+            MAX_KEY_EVALUATIONS
+        );
         give_back(&mut store, &id, 10).await.unwrap();
         assert_eq!(reserve(&mut store, &id, 60).await.unwrap(), 10);
     }

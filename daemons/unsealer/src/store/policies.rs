@@ -17,7 +17,15 @@ pub(crate) struct PolicyRow {
     pub(crate) changed_by: String,
 }
 
-type Columns = (String, String, i64, Option<Vec<u8>>, Option<Vec<u8>>, i64, String);
+type Columns = (
+    String,
+    String,
+    i64,
+    Option<Vec<u8>>,
+    Option<Vec<u8>>,
+    i64,
+    String,
+);
 
 fn row(columns: Columns) -> Result<PolicyRow, StoreError> {
     let (tenant, name, version, document, bytes, changed_at, changed_by) = columns;
@@ -62,7 +70,15 @@ pub(crate) async fn put(
     tenants::require(connection, tenant).await?;
     let version = next(connection, tenant, name, expected).await?;
     bytes_in_force(connection, document.len()).await?;
-    write(connection, tenant, name, version, Some((document, digest)), by).await?;
+    write(
+        connection,
+        tenant,
+        name,
+        version,
+        Some((document, digest)),
+        by,
+    )
+    .await?;
     Ok(version)
 }
 
@@ -75,7 +91,9 @@ pub(crate) async fn remove(
     by: By<'_>,
 ) -> Result<u64, StoreError> {
     match latest(connection, tenant, name).await? {
-        Some(PolicyRow { document: Some(_), .. }) => {}
+        Some(PolicyRow {
+            document: Some(_), ..
+        }) => {}
         _ => return Err(StoreError::NotFound("the policy")),
     }
     let version = next(connection, tenant, name, expected).await?;
@@ -89,7 +107,9 @@ async fn next(
     name: &str,
     expected: u64,
 ) -> Result<u64, StoreError> {
-    let current = latest(connection, tenant, name).await?.map_or(0, |row| row.version);
+    let current = latest(connection, tenant, name)
+        .await?
+        .map_or(0, |row| row.version);
     if current != expected {
         return Err(StoreError::Conflict {
             what: "the policy was changed meanwhile: read it again",
@@ -225,27 +245,52 @@ mod tests {
     async fn with_tenant() -> SqliteConnection {
         let mut store = store().await;
         tenants::create(&mut store, "acme", None, BY).await.unwrap();
-        tenants::create(&mut store, "other", None, BY).await.unwrap();
+        tenants::create(&mut store, "other", None, BY)
+            .await
+            .unwrap();
         store
     }
 
     #[tokio::test]
     async fn versions_count_puts_and_removals() {
         let mut store = with_tenant().await;
-        assert_eq!(put(&mut store, "acme", "p", b"one", &[1; 48], 0, BY).await.unwrap(), 1);
-        assert_eq!(put(&mut store, "acme", "p", b"two", &[2; 48], 1, BY).await.unwrap(), 2);
+        assert_eq!(
+            put(&mut store, "acme", "p", b"one", &[1; 48], 0, BY)
+                .await
+                .unwrap(),
+            1
+        );
+        assert_eq!(
+            put(&mut store, "acme", "p", b"two", &[2; 48], 1, BY)
+                .await
+                .unwrap(),
+            2
+        );
         assert_eq!(remove(&mut store, "acme", "p", 2, BY).await.unwrap(), 3);
         let gone = remove(&mut store, "acme", "p", 3, BY).await;
         assert!(matches!(gone, Err(StoreError::NotFound(_))), "{gone:?}");
         assert!(in_force(&mut store).await.unwrap().is_empty());
         assert!(list(&mut store, "acme", "").await.unwrap().is_empty());
         // Coming back goes on counting: version 1 never means two things.
-        assert_eq!(put(&mut store, "acme", "p", b"four", &[4; 48], 3, BY).await.unwrap(), 4);
-        let versions: Vec<u64> =
-            history(&mut store, "acme", "p").await.unwrap().iter().map(|row| row.version).collect();
+        assert_eq!(
+            put(&mut store, "acme", "p", b"four", &[4; 48], 3, BY)
+                .await
+                .unwrap(),
+            4
+        );
+        let versions: Vec<u64> = history(&mut store, "acme", "p")
+            .await
+            .unwrap()
+            .iter()
+            .map(|row| row.version)
+            .collect();
         assert_eq!(versions, [4, 3, 2, 1]);
         assert_eq!(
-            get(&mut store, "acme", "p", Some(2)).await.unwrap().document.as_deref(),
+            get(&mut store, "acme", "p", Some(2))
+                .await
+                .unwrap()
+                .document
+                .as_deref(),
             Some(&b"two"[..])
         );
         assert_eq!(get(&mut store, "acme", "p", None).await.unwrap().version, 4);
@@ -254,7 +299,9 @@ mod tests {
     #[tokio::test]
     async fn of_two_changes_from_one_version_the_second_is_refused() {
         let mut store = with_tenant().await;
-        put(&mut store, "acme", "p", b"one", &[1; 48], 0, BY).await.unwrap();
+        put(&mut store, "acme", "p", b"one", &[1; 48], 0, BY)
+            .await
+            .unwrap();
         for expected in [0, 2] {
             let late = put(&mut store, "acme", "p", b"two", &[2; 48], expected, BY).await;
             assert!(
@@ -269,9 +316,14 @@ mod tests {
     #[tokio::test]
     async fn names_are_the_tenants_own() {
         let mut store = with_tenant().await;
-        put(&mut store, "acme", "p", b"one", &[1; 48], 0, BY).await.unwrap();
+        put(&mut store, "acme", "p", b"one", &[1; 48], 0, BY)
+            .await
+            .unwrap();
         let foreign = get(&mut store, "other", "p", None).await;
-        assert!(matches!(foreign, Err(StoreError::NotFound(_))), "{foreign:?}");
+        assert!(
+            matches!(foreign, Err(StoreError::NotFound(_))),
+            "{foreign:?}"
+        );
         assert_eq!(in_force(&mut store).await.unwrap()[0].tenant, "acme");
     }
 
@@ -279,7 +331,9 @@ mod tests {
     async fn history_is_bounded_and_loses_the_oldest() {
         let mut store = with_tenant().await;
         for version in 0..MAX_POLICY_VERSIONS + 3 {
-            put(&mut store, "acme", "p", b"x", &[1; 48], version, BY).await.unwrap();
+            put(&mut store, "acme", "p", b"x", &[1; 48], version, BY)
+                .await
+                .unwrap();
         }
         let kept = history(&mut store, "acme", "p").await.unwrap();
         assert_eq!(kept.len() as u64, MAX_POLICY_VERSIONS);
@@ -290,13 +344,30 @@ mod tests {
     async fn names_are_bounded_and_listed_in_pages() {
         let mut store = with_tenant().await;
         for n in 0..MAX_POLICY_NAMES {
-            put(&mut store, "acme", &format!("p{n:05}"), b"x", &[1; 48], 0, BY).await.unwrap();
+            put(
+                &mut store,
+                "acme",
+                &format!("p{n:05}"),
+                b"x",
+                &[1; 48],
+                0,
+                BY,
+            )
+            .await
+            .unwrap();
         }
         let refused = put(&mut store, "acme", "q", b"x", &[1; 48], 0, BY).await;
-        assert!(matches!(refused, Err(StoreError::Limit { .. })), "{refused:?}");
+        assert!(
+            matches!(refused, Err(StoreError::Limit { .. })),
+            "{refused:?}"
+        );
         // A new version of a known name still fits, another tenant is not concerned.
-        put(&mut store, "acme", "p00000", b"y", &[1; 48], 1, BY).await.unwrap();
-        put(&mut store, "other", "q", b"x", &[1; 48], 0, BY).await.unwrap();
+        put(&mut store, "acme", "p00000", b"y", &[1; 48], 1, BY)
+            .await
+            .unwrap();
+        put(&mut store, "other", "q", b"x", &[1; 48], 0, BY)
+            .await
+            .unwrap();
         let (mut after, mut seen) = (String::new(), 0);
         loop {
             let page = list(&mut store, "acme", &after).await.unwrap();

@@ -37,14 +37,16 @@ pub(crate) async fn create(
     admission: Option<&[u8]>,
     by: By<'_>,
 ) -> Result<(), StoreError> {
-    let (count, present): (i64, bool) = sqlx::query_as(
-        "SELECT count(*), coalesce(max(name = ?1), 0) FROM tenant",
-    )
-    .bind(name)
-    .fetch_one(&mut *connection)
-    .await?;
+    let (count, present): (i64, bool) =
+        sqlx::query_as("SELECT count(*), coalesce(max(name = ?1), 0) FROM tenant")
+            .bind(name)
+            .fetch_one(&mut *connection)
+            .await?;
     if present {
-        return Err(StoreError::Conflict { what: "the tenant exists already", current: None });
+        return Err(StoreError::Conflict {
+            what: "the tenant exists already",
+            current: None,
+        });
     }
     bounded(count, "tenants", MAX_TENANTS)?;
     bytes_in_force(connection, admission.map_or(0, <[u8]>::len)).await?;
@@ -142,21 +144,31 @@ mod tests {
         assert_eq!((tenant.admission, tenant.version), (None, 1));
         assert_eq!(tenant.changed_by, BY.who);
         let again = create(&mut store, "acme", Some(b"{}"), BY).await;
-        assert!(matches!(again, Err(StoreError::Conflict { .. })), "{again:?}");
+        assert!(
+            matches!(again, Err(StoreError::Conflict { .. })),
+            "{again:?}"
+        );
     }
 
     #[tokio::test]
     async fn of_two_changes_from_one_version_the_second_is_refused() {
         let mut store = store().await;
         create(&mut store, "acme", None, BY).await.unwrap();
-        set_admission(&mut store, "acme", Some(b"one"), 1, BY).await.unwrap();
+        set_admission(&mut store, "acme", Some(b"one"), 1, BY)
+            .await
+            .unwrap();
         let late = set_admission(&mut store, "acme", Some(b"two"), 1, BY).await;
         assert!(
             matches!(&late, Err(StoreError::Conflict { current: Some(v), .. }) if v == "2"),
             "{late:?}"
         );
-        assert_eq!(get(&mut store, "acme").await.unwrap().admission.as_deref(), Some(&b"one"[..]));
-        set_admission(&mut store, "acme", None, 2, BY).await.unwrap();
+        assert_eq!(
+            get(&mut store, "acme").await.unwrap().admission.as_deref(),
+            Some(&b"one"[..])
+        );
+        set_admission(&mut store, "acme", None, 2, BY)
+            .await
+            .unwrap();
         assert_eq!(get(&mut store, "acme").await.unwrap().admission, None);
     }
 
@@ -164,10 +176,18 @@ mod tests {
     async fn tenants_are_bounded() {
         let mut store = store().await;
         for n in 0..MAX_TENANTS {
-            create(&mut store, &format!("t{n}"), None, BY).await.unwrap();
+            create(&mut store, &format!("t{n}"), None, BY)
+                .await
+                .unwrap();
         }
         let refused = create(&mut store, "one-too-many", None, BY).await;
-        assert!(matches!(refused, Err(StoreError::Limit { limit: MAX_TENANTS, .. })));
+        assert!(matches!(
+            refused,
+            Err(StoreError::Limit {
+                limit: MAX_TENANTS,
+                ..
+            })
+        ));
         assert_eq!(list(&mut store).await.unwrap().len(), 1024);
     }
 
@@ -180,10 +200,15 @@ mod tests {
         for n in 1..fit {
             let mut digest = [0; 48];
             digest[..8].copy_from_slice(&n.to_be_bytes());
-            crate::store::documents::register(&mut store, "acme", &big, &digest, BY).await.unwrap();
+            crate::store::documents::register(&mut store, "acme", &big, &digest, BY)
+                .await
+                .unwrap();
         }
         let refused =
             crate::store::policies::put(&mut store, "acme", "p", &big, &[1; 48], 0, BY).await;
-        assert!(matches!(refused, Err(StoreError::Limit { .. })), "{refused:?}");
+        assert!(
+            matches!(refused, Err(StoreError::Limit { .. })),
+            "{refused:?}"
+        );
     }
 }

@@ -1,0 +1,138 @@
+//! Operations on tenants.
+
+use service::audit::AuditContext;
+use sqlx::SqliteConnection;
+
+use super::{AdminError, Operation, checked_tenant, text};
+use crate::engine::Engine;
+use crate::policy_text;
+use crate::store::By;
+use crate::store::tenants::{self, TenantRow};
+use crate::wire::{
+    CreateTenant, GetTenant, ListTenants, SetAdmission, Tenant, TenantDetail, Tenants,
+};
+
+fn wire(row: &TenantRow) -> Tenant {
+    Tenant {
+        tenant: row.name.clone(),
+        version: row.version,
+        admission_digest: row
+            .admission
+            .as_deref()
+            .map(policy_text::digest)
+            .map(hex::encode),
+        created_at: row.created_at,
+        changed_at: row.changed_at,
+        changed_by: row.changed_by.clone(),
+    }
+}
+
+/// The canonical form of an optional admission policy.
+fn admission(text: Option<&str>) -> Result<Option<Vec<u8>>, AdminError> {
+    Ok(text
+        .map(policy_text::read)
+        .transpose()?
+        .map(|policy| policy.canonical))
+}
+
+impl Operation for CreateTenant {
+    type Reply = Tenant;
+    const ACTION: &'static str = "tenant:create";
+    const CHANGES: bool = true;
+
+    fn resource(&self, _: &Engine) -> String {
+        format!("tenants/{}", self.tenant)
+    }
+
+    fn context(&self) -> AuditContext {
+        AuditContext::new()
+            .with("tenant", self.tenant.as_str())
+            .with("admission", self.admission.is_some())
+    }
+
+    async fn apply(
+        self,
+        _: &Engine,
+        connection: &mut SqliteConnection,
+        by: By<'_>,
+    ) -> Result<Tenant, AdminError> {
+        checked_tenant(&self.tenant)?;
+        let admission = admission(self.admission.as_deref())?;
+        tenants::create(connection, &self.tenant, admission.as_deref(), by).await?;
+        Ok(wire(&tenants::get(connection, &self.tenant).await?))
+    }
+}
+
+impl Operation for SetAdmission {
+    type Reply = Tenant;
+    const ACTION: &'static str = "tenant:set-admission";
+    const CHANGES: bool = true;
+
+    fn resource(&self, _: &Engine) -> String {
+        format!("tenants/{}", self.tenant)
+    }
+
+    fn context(&self) -> AuditContext {
+        AuditContext::new()
+            .with("tenant", self.tenant.as_str())
+            .with("expected_version", self.expected_version)
+            .with("admission", self.admission.is_some())
+    }
+
+    async fn apply(
+        self,
+        _: &Engine,
+        connection: &mut SqliteConnection,
+        by: By<'_>,
+    ) -> Result<Tenant, AdminError> {
+        let admission = admission(self.admission.as_deref())?;
+        let (tenant, expected) = (self.tenant.as_str(), self.expected_version);
+        tenants::set_admission(connection, tenant, admission.as_deref(), expected, by).await?;
+        Ok(wire(&tenants::get(connection, tenant).await?))
+    }
+}
+
+impl Operation for GetTenant {
+    type Reply = TenantDetail;
+    const ACTION: &'static str = "tenant:get";
+    const CHANGES: bool = false;
+
+    fn resource(&self, _: &Engine) -> String {
+        format!("tenants/{}", self.tenant)
+    }
+
+    async fn apply(
+        self,
+        _: &Engine,
+        connection: &mut SqliteConnection,
+        _: By<'_>,
+    ) -> Result<TenantDetail, AdminError> {
+        let row = tenants::get(connection, &self.tenant).await?;
+        let tenant = wire(&row);
+        Ok(TenantDetail {
+            tenant,
+            admission: row.admission.map(text).transpose()?,
+        })
+    }
+}
+
+impl Operation for ListTenants {
+    type Reply = Tenants;
+    const ACTION: &'static str = "tenant:list";
+    const CHANGES: bool = false;
+
+    fn resource(&self, _: &Engine) -> String {
+        "tenants".to_owned()
+    }
+
+    async fn apply(
+        self,
+        _: &Engine,
+        connection: &mut SqliteConnection,
+        _: By<'_>,
+    ) -> Result<Tenants, AdminError> {
+        Ok(Tenants {
+            tenants: tenants::list(connection).await?.iter().map(wire).collect(),
+        })
+    }
+}
