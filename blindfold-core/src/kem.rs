@@ -56,7 +56,7 @@ pub fn encap(
     r: &SecretScalar,
 ) -> Result<(Element, SharedSecret), BadPolicyPoint> {
     let enc = tweaked
-        .to_point()
+        .point()
         .mul(r)
         .normalize()
         .map_err(|_| BadPolicyPoint)?;
@@ -192,7 +192,7 @@ impl UnsealingKey {
             .add(&poprf::hash_to_scalar(&info))
             .ok_or(BadPolicyPoint)?;
         let z = enc
-            .to_point()
+            .point()
             .mul(&t.invert())
             .normalize_secret()
             .map_err(|_| BadPolicyPoint)?;

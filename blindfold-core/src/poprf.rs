@@ -96,9 +96,7 @@ pub fn tweaked_key(public_key: &Element, info: &Info) -> Result<Element, BadPoli
 }
 
 fn tweaked_point(public_key: &Element, tweak: &Scalar) -> Point {
-    public_key
-        .to_point()
-        .add(&Point::mul_generator_vartime(tweak))
+    public_key.point().add(&Point::mul_generator_vartime(tweak))
 }
 
 /// `DeriveKeyPair(seed, info)` of RFC 9497, section 3.2.1; `None` where the RFC raises an error.
@@ -250,7 +248,7 @@ fn hedged_nonce(
     loop {
         rng.fill_bytes(random.as_mut_slice());
         kdf::extract(random.as_slice(), &[t.expose_bytes().as_slice(), &request])
-            .expand_unlabelled(&[], &mut *wide);
+            .expand_unlabelled(&[], &mut wide);
         if let Some(nonce) = SecretScalar::from_wide_bytes(&wide) {
             return Nonce::given(nonce);
         }

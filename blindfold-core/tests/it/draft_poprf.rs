@@ -1,5 +1,10 @@
 //! The project's own draft vectors for keys, KEM, evaluation, batches and bad encodings.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests: a wrong vector or answer is a failed test"
+)]
+
 use blindfold_core::hazmat::{
     Element, Proof, SecretScalar, blind_evaluate_with_nonce, decap, encap, hash_to_scalar, unblind,
     verify_proof,

@@ -1,5 +1,10 @@
 //! Requests and responses: strict parsing in both directions.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests: a wrong vector or answer is a failed test"
+)]
+
 use blindfold_core::hazmat::{BadBatch, Element, blind};
 use blindfold_core::limits::{MAX_BATCH, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES};
 use blindfold_core::{

@@ -3,6 +3,13 @@
 //! V1, V2, V5, V6 and V11 are the service's; V3 and V4 are in `messages`, V10 and the fatal half of
 //! V8 are tested inside the crate, where faults can be made.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests: a wrong vector or answer is a failed test"
+)]
+
 use blindfold_core::hazmat::{
     Element, Proof, SecretScalar, blind, blind_evaluate, decap, encap, raw_info, tweaked_key,
     unblind, verify_proof,
@@ -195,7 +202,8 @@ fn commitment(proof: &[u8; 96], tweaked: &Element) -> Vec<u8> {
     use p384_0_13::elliptic_curve::PrimeField;
     use p384_0_13::elliptic_curve::group::GroupEncoding;
     use p384_0_13::{ProjectivePoint, Scalar};
-    let scalar = |bytes: &[u8]| Scalar::from_repr(<[u8; 48]>::try_from(bytes).unwrap().into()).unwrap();
+    let scalar =
+        |bytes: &[u8]| Scalar::from_repr(<[u8; 48]>::try_from(bytes).unwrap().into()).unwrap();
     let tweaked = ProjectivePoint::from_bytes(tweaked.as_bytes().into()).unwrap();
     let point = ProjectivePoint::GENERATOR * scalar(&proof[48..]) + tweaked * scalar(&proof[..48]);
     point.to_bytes().to_vec()
