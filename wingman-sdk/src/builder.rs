@@ -49,6 +49,7 @@ pub struct WingmanBuilder<State = WantsIdentity> {
     recovery_keys: Vec<SecretKey>,
     open_deadline: Duration,
     attempt_timeout: Duration,
+    hedge_after: Duration,
     state: PhantomData<State>,
 }
 
@@ -64,6 +65,7 @@ impl WingmanBuilder<WantsIdentity> {
             recovery_keys: Vec::new(),
             open_deadline: limits::OPEN_DEADLINE,
             attempt_timeout: limits::ATTEMPT_TIMEOUT,
+            hedge_after: limits::HEDGE_AFTER,
             state: PhantomData,
         }
     }
@@ -111,6 +113,7 @@ impl WingmanBuilder<WantsIdentity> {
             recovery_keys: self.recovery_keys,
             open_deadline: self.open_deadline,
             attempt_timeout: self.attempt_timeout,
+            hedge_after: self.hedge_after,
             state: PhantomData,
         }
     }
@@ -168,6 +171,13 @@ impl WingmanBuilder<Ready> {
         self
     }
 
+    /// Sets the silence after which the next authority of a threshold is asked too.
+    #[must_use]
+    pub fn hedge_after(mut self, silence: Duration) -> Self {
+        self.hedge_after = silence;
+        self
+    }
+
     /// Checks everything and builds. Starts and sends nothing.
     ///
     /// # Errors
@@ -180,20 +190,32 @@ impl WingmanBuilder<Ready> {
         }
         let authorities = self.unsealers.len();
         if authorities > 0 && usize::from(self.least_threshold) > authorities {
-            return Err(ConfigError::Threshold { threshold: self.least_threshold, authorities });
+            return Err(ConfigError::Threshold {
+                threshold: self.least_threshold,
+                authorities,
+            });
         }
         let mut pinned: PinnedKeys = self.pinned.into_iter().collect();
         let mut unsealers = Unsealers::default();
         for config in self.unsealers {
             add(config, self.attempt_timeout, &mut unsealers, &mut pinned)?;
         }
-        if let Some(key) = self.site_keys.iter().find(|key| !matches!(key, SecretKey::Static(_))) {
+        if let Some(key) = self
+            .site_keys
+            .iter()
+            .find(|key| !matches!(key, SecretKey::Static(_)))
+        {
             return Err(ConfigError::WrongPurpose {
                 key_id: key.record().key_id(),
                 why: "is an unsealing key and cannot open site locks: name a static key",
             });
         }
-        pinned.extend(self.site_keys.iter().chain(&self.recovery_keys).map(|key| key.record().clone()));
+        pinned.extend(
+            self.site_keys
+                .iter()
+                .chain(&self.recovery_keys)
+                .map(|key| key.record().clone()),
+        );
         let mut profile = self.profile;
         if !self.recovery_keys.is_empty() {
             profile = profile.allow_recovery(true);
@@ -206,6 +228,7 @@ impl WingmanBuilder<Ready> {
             site_keys: self.site_keys,
             recovery_keys: self.recovery_keys,
             open_deadline: self.open_deadline,
+            hedge_after: self.hedge_after,
         }))
     }
 }
@@ -231,7 +254,10 @@ fn add(
         }
     }
     let ids: Vec<_> = config.keys.iter().map(AuthorityKey::key_id).collect();
-    unsealers.push(Unsealer::new(config.url, config.spiffe_id, attempt_timeout), ids);
+    unsealers.push(
+        Unsealer::new(config.url, config.spiffe_id, attempt_timeout),
+        ids,
+    );
     pinned.extend(config.keys);
     Ok(())
 }

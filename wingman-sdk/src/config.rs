@@ -77,7 +77,9 @@ pub enum ConfigError {
         why: &'static str,
     },
     /// One key is configured for two servers.
-    #[error("key {key_id} is configured twice: list each unsealing authority once, with all its keys")]
+    #[error(
+        "key {key_id} is configured twice: list each unsealing authority once, with all its keys"
+    )]
     DuplicateKey {
         /// The key.
         key_id: KeyId,
@@ -92,7 +94,9 @@ pub enum ConfigError {
     #[error("unsealing authorities want an identity: add an [identity] section")]
     NoIdentity,
     /// The profile can never be met.
-    #[error("threshold {threshold} cannot be met by {authorities} unsealing authorities: lower it or add authorities")]
+    #[error(
+        "threshold {threshold} cannot be met by {authorities} unsealing authorities: lower it or add authorities"
+    )]
     Threshold {
         /// The least threshold demanded.
         threshold: u8,
@@ -190,13 +194,29 @@ impl Config {
         let text = files::read_text(path, limits::MAX_CONFIG_BYTES)?;
         let base = path.parent().unwrap_or(Path::new(""));
         let file: File = toml::from_str(&text).map_err(|error| syntax(path, &text, &error))?;
-        let unsealers = file.unsealer.into_iter().map(|unsealer| unsealer.read(base)).collect::<Result<_, _>>()?;
-        let pinned = file.profile.pinned_keys.iter().map(|key| read_record(&base.join(key))).collect::<Result<_, _>>()?;
-        let site_keys =
-            file.site.iter().map(|site| read_secret_key(&base.join(&site.key_file))).collect::<Result<_, _>>()?;
-        let seconds = |seconds: Option<std::num::NonZeroU16>| seconds.map(|s| Duration::from_secs(s.get().into()));
+        let unsealers = file
+            .unsealer
+            .into_iter()
+            .map(|unsealer| unsealer.read(base))
+            .collect::<Result<_, _>>()?;
+        let pinned = file
+            .profile
+            .pinned_keys
+            .iter()
+            .map(|key| read_record(&base.join(key)))
+            .collect::<Result<_, _>>()?;
+        let site_keys = file
+            .site
+            .iter()
+            .map(|site| read_secret_key(&base.join(&site.key_file)))
+            .collect::<Result<_, _>>()?;
+        let seconds = |seconds: Option<std::num::NonZeroU16>| {
+            seconds.map(|s| Duration::from_secs(s.get().into()))
+        };
         Ok(Self {
-            identity: file.identity.map(|identity| IdentitySource::from_config(&identity.relative_to(base))),
+            identity: file
+                .identity
+                .map(|identity| IdentitySource::from_config(&identity.relative_to(base))),
             unsealers,
             pinned,
             profile: file.profile,
@@ -213,27 +233,48 @@ impl Unsealer {
             OneOrMore::One(path) => vec![path],
             OneOrMore::More(paths) => paths,
         };
-        let keys = paths.iter().map(|path| read_record(&base.join(path))).collect::<Result<_, _>>()?;
-        Ok(UnsealerConfig { keys, url: self.url, spiffe_id: self.spiffe_id })
+        let keys = paths
+            .iter()
+            .map(|path| read_record(&base.join(path)))
+            .collect::<Result<_, _>>()?;
+        Ok(UnsealerConfig {
+            keys,
+            url: self.url,
+            spiffe_id: self.spiffe_id,
+        })
     }
 }
 
 fn read_record(path: &Path) -> Result<AuthorityKey, ConfigError> {
     let json = files::read_text(path, limits::MAX_KEY_RECORD_BYTES)?;
-    AuthorityKey::from_json(&json).map_err(|error| ConfigError::Key { path: path.into(), why: error.to_string() })
+    AuthorityKey::from_json(&json).map_err(|error| ConfigError::Key {
+        path: path.into(),
+        why: error.to_string(),
+    })
 }
 
 fn read_secret_key(path: &Path) -> Result<SecretKey, ConfigError> {
     let bytes = files::read_secret(path, limits::MAX_KEY_FILE_BYTES)?;
-    SecretKey::from_file_bytes(&bytes).map_err(|error| ConfigError::Key { path: path.into(), why: error.to_string() })
+    SecretKey::from_file_bytes(&bytes).map_err(|error| ConfigError::Key {
+        path: path.into(),
+        why: error.to_string(),
+    })
 }
 
 /// The place of a TOML error, without the line's text.
 fn syntax(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
-    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let before = error
+        .span()
+        .and_then(|span| text.get(..span.start))
+        .unwrap_or_default();
     let line = before.matches('\n').count() + 1;
     let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-    ConfigError::Syntax { path: path.into(), line, column, message: error.message().to_owned() }
+    ConfigError::Syntax {
+        path: path.into(),
+        line,
+        column,
+        message: error.message().to_owned(),
+    }
 }
 
 fn from_text<'de, T, D>(deserializer: D) -> Result<T, D::Error>
@@ -241,5 +282,7 @@ where
     T: std::str::FromStr<Err: std::fmt::Display>,
     D: serde::Deserializer<'de>,
 {
-    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    String::deserialize(deserializer)?
+        .parse()
+        .map_err(serde::de::Error::custom)
 }

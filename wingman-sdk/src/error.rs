@@ -65,7 +65,9 @@ pub enum Error {
     #[error("the workload's identity is not usable")]
     Identity(#[source] Arc<IdentityError>),
     /// The configuration has unsealing authorities, but no identity.
-    #[error("no identity is configured, and the object needs the help of an unsealing authority: add an [identity] section")]
+    #[error(
+        "no identity is configured, and the object needs the help of an unsealing authority: add an [identity] section"
+    )]
     NoIdentity,
     /// The opened content is not of the type that was asked for.
     #[error(transparent)]
@@ -104,8 +106,14 @@ impl Error {
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Unsealer(fault) => fault.reason.may_pass(),
-            Self::TooFew { missing, faults, .. } => {
-                faults.iter().filter(|fault| fault.reason.may_pass()).count() >= *missing
+            Self::TooFew {
+                missing, faults, ..
+            } => {
+                faults
+                    .iter()
+                    .filter(|fault| fault.reason.may_pass())
+                    .count()
+                    >= *missing
             }
             Self::Identity(error) => error.may_pass(),
             Self::Value { source, .. } => source.may_pass(),
@@ -125,7 +133,10 @@ impl Error {
 
     /// The same about one value of several.
     pub(crate) fn at(self, place: impl Into<String>) -> Self {
-        Self::Value { place: place.into(), source: Box::new(self) }
+        Self::Value {
+            place: place.into(),
+            source: Box::new(self),
+        }
     }
 }
 
@@ -133,9 +144,18 @@ impl From<StreamError> for Error {
     fn from(error: StreamError) -> Self {
         match error {
             StreamError::Refused(error) => Self::Object(error),
-            StreamError::Read(source) => Self::Stream { what: "the sealed stream could not be read", source },
-            StreamError::Write(source) => Self::Stream { what: "the plaintext could not be written", source },
-            _ => Self::Stream { what: "the stream failed", source: std::io::Error::other(error) },
+            StreamError::Read(source) => Self::Stream {
+                what: "the sealed stream could not be read",
+                source,
+            },
+            StreamError::Write(source) => Self::Stream {
+                what: "the plaintext could not be written",
+                source,
+            },
+            _ => Self::Stream {
+                what: "the stream failed",
+                source: std::io::Error::other(error),
+            },
         }
     }
 }
@@ -210,16 +230,22 @@ pub enum UnsealerError {
         retry_after: Option<Duration>,
     },
     /// The authority does not have the key, or retired it.
-    #[error("it does not know the key, or has retired it: check that URL and key belong together; seal again to its current key")]
+    #[error(
+        "it does not know the key, or has retired it: check that URL and key belong together; seal again to its current key"
+    )]
     KeyUnknown,
     /// The authority does not have the policy.
-    #[error("it does not know {policy}, or does not allow it any more: have the policy registered with the authority")]
+    #[error(
+        "it does not know {policy}, or does not allow it any more: have the policy registered with the authority"
+    )]
     PolicyUnknown {
         /// The policy of the object.
         policy: String,
     },
     /// The authority found the request malformed.
-    #[error("it refused the request as malformed ({name}): authority and library may be of different versions")]
+    #[error(
+        "it refused the request as malformed ({name}): authority and library may be of different versions"
+    )]
     BadRequest {
         /// The specification's name of the refusal.
         name: &'static str,
@@ -228,7 +254,9 @@ pub enum UnsealerError {
     #[error("it reports an internal error: its log says more; try again later")]
     Internal,
     /// The authority did not use the key and the policy it should have. Its answer was thrown away.
-    #[error("its answer does not prove that it used the pinned key and this policy, and was thrown away: do not trust this server, tell its operator")]
+    #[error(
+        "its answer does not prove that it used the pinned key and this policy, and was thrown away: do not trust this server, tell its operator"
+    )]
     ProofInvalid,
     /// The authority's answer makes no sense.
     #[error("its answer is unusable ({why}): tell its operator")]
@@ -243,7 +271,9 @@ pub enum UnsealerError {
         why: String,
     },
     /// The key is pinned, but no server is configured for it.
-    #[error("no server is configured for it: add an [[unsealer]] section with its URL and SPIFFE ID")]
+    #[error(
+        "no server is configured for it: add an [[unsealer]] section with its URL and SPIFFE ID"
+    )]
     NoServer,
     /// The exchange failed.
     #[error(transparent)]
@@ -315,7 +345,12 @@ fn pinned_list(pinned: &[KeyId]) -> String {
 
 fn fault_list(faults: &[Arc<UnsealerFault>], locks: &[LockFault]) -> String {
     let faults = faults.iter().map(|fault| fault.to_string());
-    let locks = locks.iter().map(|lock| format!("lock {} of key {}: {}", lock.position, lock.key_id, lock.error));
+    let locks = locks.iter().map(|lock| {
+        format!(
+            "lock {} of key {}: {}",
+            lock.position, lock.key_id, lock.error
+        )
+    });
     faults.chain(locks).collect::<Vec<_>>().join("; ")
 }
 
@@ -324,7 +359,11 @@ fn show_window(window: Window) -> String {
         (0, 0) => "on any day".to_owned(),
         (first, 0) => format!("from {} on", show_day(first)),
         (0, last) => format!("until the end of {}", show_day(last)),
-        (first, last) => format!("from {} until the end of {}", show_day(first), show_day(last)),
+        (first, last) => format!(
+            "from {} until the end of {}",
+            show_day(first),
+            show_day(last)
+        ),
     }
 }
 
@@ -344,12 +383,17 @@ fn skew_hint(window: Window, here: u64, there: Option<u64>) -> String {
             time::show(here)
         ),
         _ if inside => "; it is that time here, so the authority's clock may be wrong".to_owned(),
-        _ => format!("; it is {} here: have the object sealed anew for another time", time::show(here)),
+        _ => format!(
+            "; it is {} here: have the object sealed anew for another time",
+            time::show(here)
+        ),
     }
 }
 
 fn retry_hint(retry_after: Option<Duration>) -> String {
-    retry_after.map_or_else(String::new, |after| format!(", try again in {} s", after.as_secs()))
+    retry_after.map_or_else(String::new, |after| {
+        format!(", try again in {} s", after.as_secs())
+    })
 }
 
 #[cfg(test)]
@@ -359,7 +403,12 @@ mod tests {
     fn not_valid(here: u64, there: Option<u64>) -> String {
         // 2026-01-01 to 2026-12-31.
         let window = Window::new(20_454, 20_818).unwrap();
-        UnsealerError::NotValidNow { window, here, there }.to_string()
+        UnsealerError::NotValidNow {
+            window,
+            here,
+            there,
+        }
+        .to_string()
     }
 
     #[test]
@@ -367,7 +416,10 @@ mod tests {
         const IN_2025: u64 = 1_750_000_000;
         const IN_2026: u64 = 1_780_000_000;
         let expired = not_valid(IN_2025, Some(IN_2025 + 2));
-        assert!(expired.contains("from 2026-01-01 (UTC) until the end of 2026-12-31 (UTC)"), "{expired}");
+        assert!(
+            expired.contains("from 2026-01-01 (UTC) until the end of 2026-12-31 (UTC)"),
+            "{expired}"
+        );
         assert!(expired.contains("sealed anew"), "{expired}");
         assert!(not_valid(IN_2026, Some(IN_2025)).contains("one of the two clocks is wrong"));
         assert!(not_valid(IN_2026, None).contains("the authority's clock may be wrong"));
@@ -378,17 +430,48 @@ mod tests {
         assert_eq!(pinned_list(&[]), " (nothing is pinned)");
         let many: Vec<_> = (0..20).map(|byte| KeyId::from_bytes([byte; 32])).collect();
         let list = pinned_list(&many);
-        assert!(list.ends_with(", …)") && list.matches(',').count() == 8, "{list}");
+        assert!(
+            list.ends_with(", …)") && list.matches(',').count() == 8,
+            "{list}"
+        );
     }
 
     #[test]
     fn whole_threshold_may_pass_only_if_enough_of_it_may() {
         let fault = |reason| {
             let key_id = KeyId::from_bytes([1; 32]);
-            Arc::new(UnsealerFault { authority: "a".into(), server: "https://a".into(), key_id, reason })
+            Arc::new(UnsealerFault {
+                authority: "a".into(),
+                server: "https://a".into(),
+                key_id,
+                reason,
+            })
         };
-        let too_few = |missing, faults| Error::TooFew { threshold: 2, missing, faults, locks: Vec::new() };
-        assert!(too_few(1, vec![fault(UnsealerError::ProofInvalid), fault(UnsealerError::Internal)]).may_pass());
-        assert!(!too_few(2, vec![fault(UnsealerError::ProofInvalid), fault(UnsealerError::Internal)]).may_pass());
+        let too_few = |missing, faults| Error::TooFew {
+            threshold: 2,
+            missing,
+            faults,
+            locks: Vec::new(),
+        };
+        assert!(
+            too_few(
+                1,
+                vec![
+                    fault(UnsealerError::ProofInvalid),
+                    fault(UnsealerError::Internal)
+                ]
+            )
+            .may_pass()
+        );
+        assert!(
+            !too_few(
+                2,
+                vec![
+                    fault(UnsealerError::ProofInvalid),
+                    fault(UnsealerError::Internal)
+                ]
+            )
+            .may_pass()
+        );
     }
 }

@@ -81,7 +81,11 @@ impl FileError {
     fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| match source.kind() {
             io::ErrorKind::NotFound if what == "read" => Self::Missing { path: path.into() },
-            _ => Self::Io { what, path: path.into(), source },
+            _ => Self::Io {
+                what,
+                path: path.into(),
+                source,
+            },
         }
     }
 }
@@ -106,11 +110,18 @@ pub(crate) fn read_secret(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>,
     let (file, metadata) = open_regular(path)?;
     let mode = metadata.mode() & 0o7777;
     if mode & 0o077 != 0 {
-        return Err(FileError::TooOpen { path: path.into(), mode });
+        return Err(FileError::TooOpen {
+            path: path.into(),
+            mode,
+        });
     }
     let user = rustix::process::geteuid().as_raw();
     if metadata.uid() != user && metadata.uid() != 0 {
-        return Err(FileError::ForeignOwner { path: path.into(), owner: metadata.uid(), user });
+        return Err(FileError::ForeignOwner {
+            path: path.into(),
+            owner: metadata.uid(),
+            user,
+        });
     }
     // Sized beforehand: a vector that grows leaves copies behind.
     let size = metadata.len().min(limit).saturating_add(1);
@@ -146,7 +157,11 @@ pub(crate) fn remove(path: &Path) -> Result<(), FileError> {
 
 /// Makes a directory of mode 0700, parents included; one that exists is left as it is.
 pub(crate) fn make_directory(path: &Path) -> Result<(), FileError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(FileError::io("create", path))
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(FileError::io("create", path))
 }
 
 /// Opens (and creates with mode 0600) the file whose lock guards a directory.
@@ -163,7 +178,11 @@ pub(crate) fn open_lock(path: &Path) -> Result<File, FileError> {
 fn open_regular(path: &Path) -> Result<(File, fs::Metadata), FileError> {
     // Without O_NONBLOCK, opening a FIFO would wait for its other end for ever.
     let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(FileError::io("read", path))?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)
+        .map_err(FileError::io("read", path))?;
     let metadata = file.metadata().map_err(FileError::io("read", path))?;
     if !metadata.is_file() {
         return Err(FileError::NotAFile { path: path.into() });
@@ -172,9 +191,14 @@ fn open_regular(path: &Path) -> Result<(File, fs::Metadata), FileError> {
 }
 
 fn bounded(file: File, path: &Path, limit: u64, into: &mut Vec<u8>) -> Result<(), FileError> {
-    file.take(limit.saturating_add(1)).read_to_end(into).map_err(FileError::io("read", path))?;
+    file.take(limit.saturating_add(1))
+        .read_to_end(into)
+        .map_err(FileError::io("read", path))?;
     if into.len() as u64 > limit {
-        return Err(FileError::TooLarge { path: path.into(), limit });
+        return Err(FileError::TooLarge {
+            path: path.into(),
+            limit,
+        });
     }
     Ok(())
 }
@@ -182,9 +206,15 @@ fn bounded(file: File, path: &Path, limit: u64, into: &mut Vec<u8>) -> Result<()
 fn write_new(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     // A left-over of a crash may stand in the way; it is never followed, only removed.
     remove(path)?;
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(FileError::io("create", path))?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(FileError::io("write", path))
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(FileError::io("create", path))?;
+    file.write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .map_err(FileError::io("write", path))
 }
 
 fn sync_directory(of: &Path) -> Result<(), FileError> {
@@ -192,7 +222,9 @@ fn sync_directory(of: &Path) -> Result<(), FileError> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    File::open(directory).and_then(|opened| opened.sync_all()).map_err(FileError::io("synchronise", directory))
+    File::open(directory)
+        .and_then(|opened| opened.sync_all())
+        .map_err(FileError::io("synchronise", directory))
 }
 
 fn temporary_beside(path: &Path) -> PathBuf {
@@ -217,7 +249,10 @@ mod tests {
         for mode in [0o640, 0o604, 0o620, 0o601, 0o660, 0o777] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             let error = read_secret(&path, 100).unwrap_err();
-            assert!(matches!(error, FileError::TooOpen { mode: found, .. } if found == mode), "{error}");
+            assert!(
+                matches!(error, FileError::TooOpen { mode: found, .. } if found == mode),
+                "{error}"
+            );
             assert!(error.to_string().contains("chmod 600"), "{error}");
         }
         fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
@@ -231,7 +266,10 @@ mod tests {
         write_atomically(&path, b"one").unwrap();
         write_atomically(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o7777,
+            0o600
+        );
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 
@@ -241,17 +279,33 @@ mod tests {
         let path = directory.path().join("file");
         write_atomically(&path, &[7; 10]).unwrap();
         assert_eq!(read(&path, 10).unwrap().len(), 10);
-        assert!(matches!(read(&path, 9), Err(FileError::TooLarge { limit: 9, .. })));
-        assert!(matches!(read_secret(&path, 9), Err(FileError::TooLarge { limit: 9, .. })));
+        assert!(matches!(
+            read(&path, 9),
+            Err(FileError::TooLarge { limit: 9, .. })
+        ));
+        assert!(matches!(
+            read_secret(&path, 9),
+            Err(FileError::TooLarge { limit: 9, .. })
+        ));
     }
 
     #[test]
     fn missing_directory_and_fifo_are_told_apart_and_never_block() {
         let directory = tempfile::tempdir().unwrap();
-        assert!(read(&directory.path().join("absent"), 10).unwrap_err().is_missing());
-        assert!(matches!(read(directory.path(), 10), Err(FileError::NotAFile { .. })));
+        assert!(
+            read(&directory.path().join("absent"), 10)
+                .unwrap_err()
+                .is_missing()
+        );
+        assert!(matches!(
+            read(directory.path(), 10),
+            Err(FileError::NotAFile { .. })
+        ));
         let fifo = directory.path().join("fifo");
-        let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+        let made = std::process::Command::new("mkfifo")
+            .arg(&fifo)
+            .status()
+            .unwrap();
         assert!(made.success());
         assert!(matches!(read(&fifo, 10), Err(FileError::NotAFile { .. })));
     }

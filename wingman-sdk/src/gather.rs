@@ -2,25 +2,24 @@
 //!
 //! Locks of all objects that share key, policy and window go into one request. Of a threshold t of n, t
 //! authorities are asked first, those that failed lately last. When one fails, stumbles or stays silent for
-//! [`HEDGE_AFTER`], the next one is asked too; whoever answers first counts. A wrong proof or a lock that does not
+//! a while, the next one is asked too; whoever answers first counts. A wrong proof or a lock that does not
 //! open is a failure like any other: it is named, and the others go on.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, atomic::Ordering, mpsc},
     time::{Duration, Instant},
 };
 
 use blindfold_core::{
-    Accepted, AcceptedHeader, Batch, Header, KeyId, LockSecrets, Missing, OpenError, PolicyLock, PolicyRef, Role,
-    StaticKey, UnsealingKey,
+    Accepted, AcceptedHeader, Batch, Header, KeyId, LockSecrets, Missing, OpenError, PolicyLock,
+    PolicyRef, Role, StaticKey, UnsealingKey,
 };
 
 use self::lane::{Event, Lane, Outcome};
 use crate::{
     error::{Error, UnsealerError, UnsealerFault},
     identity::IdentityError,
-    limits::HEDGE_AFTER,
     unsealer::{Call, Unsealer},
 };
 
@@ -125,7 +124,11 @@ impl Group {
             PolicyRef::Digest(digest) => Policy::Digest(*digest),
             PolicyRef::Name(name) => Policy::Name(name.as_str().to_owned()),
         };
-        Self { key, policy, window: (window.not_before_day(), window.not_after_day()) }
+        Self {
+            key,
+            policy,
+            window: (window.not_before_day(), window.not_after_day()),
+        }
     }
 }
 
@@ -133,7 +136,11 @@ impl Group {
 #[derive(Debug)]
 enum Progress {
     /// Batches are with the authority.
-    Waiting { batches: usize, since: Instant, slow: bool },
+    Waiting {
+        batches: usize,
+        since: Instant,
+        slow: bool,
+    },
     /// Every batch was answered, or given up.
     Ended,
 }
@@ -172,7 +179,8 @@ enum Block {
 impl Gathered {
     /// Notes that nobody could be asked.
     pub(crate) fn blocked(mut self, identity: Option<IdentityError>) -> Self {
-        self.block = Some(identity.map_or(Block::NoIdentity, |error| Block::Identity(Arc::new(error))));
+        self.block =
+            Some(identity.map_or(Block::NoIdentity, |error| Block::Identity(Arc::new(error))));
         self
     }
 
@@ -185,7 +193,11 @@ impl Gathered {
     }
 
     /// What the authorities of `object` answered instead of helping.
-    pub(crate) fn faults_of(&self, object: &dyn Locked, unsealers: &Unsealers) -> Vec<Arc<UnsealerFault>> {
+    pub(crate) fn faults_of(
+        &self,
+        object: &dyn Locked,
+        unsealers: &Unsealers,
+    ) -> Vec<Arc<UnsealerFault>> {
         let locks = object.policy_locks();
         let mut faults = Vec::new();
         for lock in locks.iter().filter(|lock| lock.role() != Role::Recovery) {
@@ -208,14 +220,30 @@ pub(crate) fn needs_help(object: &dyn Locked, secrets: &LockSecrets) -> bool {
 /// Asks authorities until every object can be opened or nothing more can be done for it.
 ///
 /// `gathered` holds what could be had without asking anybody.
-pub(crate) fn gather(unsealers: &Unsealers, objects: &[&dyn Locked], call: &Call, gathered: Gathered) -> Gathered {
+pub(crate) fn gather(
+    unsealers: &Unsealers,
+    objects: &[&dyn Locked],
+    call: &Call,
+    gathered: Gathered,
+) -> Gathered {
     let (sender, receiver) = mpsc::channel();
-    let lanes = unsealers.all.iter().map(|unsealer| Lane::new(Arc::clone(unsealer), call.clone(), sender.clone()));
+    let lanes = unsealers
+        .all
+        .iter()
+        .map(|unsealer| Lane::new(Arc::clone(unsealer), call.clone(), sender.clone()));
+    // The same object twice is asked for once: the secrets fit both.
+    let mut seen = HashSet::new();
+    let distinct = objects
+        .iter()
+        .filter(|object| seen.insert(object.header().as_bytes()));
     let mut gathering = Gathering {
         lanes: lanes.collect(),
-        wants: objects.iter().map(|object| Want::new(*object, unsealers)).collect(),
+        wants: distinct
+            .map(|object| Want::new(*object, unsealers))
+            .collect(),
         progress: HashMap::new(),
         unsealers,
+        hedge_after: call.hedge_after,
         gathered,
     };
     gathering.run(call, &receiver);
@@ -226,6 +254,7 @@ pub(crate) fn gather(unsealers: &Unsealers, objects: &[&dyn Locked], call: &Call
 
 struct Gathering<'a> {
     unsealers: &'a Unsealers,
+    hedge_after: Duration,
     lanes: Vec<Arc<Lane>>,
     wants: Vec<Want<'a>>,
     progress: HashMap<Group, Progress>,
@@ -257,19 +286,33 @@ impl Gathering<'_> {
         }
         let batches = Batch::group(locks);
         // With one request and nobody to turn to instead, a thread gains nothing.
-        let alone = batches.len() == 1 && !self.is_waiting() && !self.wants.iter().any(Want::has_reserve);
+        let alone =
+            batches.len() == 1 && !self.is_waiting() && !self.wants.iter().any(Want::has_reserve);
         for batch in batches {
             let group = Group::of(batch.key().key_id(), batch.policy(), batch.window());
-            let lane = self.unsealers.find(&group.key).and_then(|(index, _)| self.lanes.get(index));
-            let Some(lane) = lane.map(Arc::clone) else { continue };
+            let lane = self
+                .unsealers
+                .find(&group.key)
+                .and_then(|(index, _)| self.lanes.get(index));
+            let Some(lane) = lane.map(Arc::clone) else {
+                continue;
+            };
             match self.progress.get_mut(&group) {
                 Some(Progress::Waiting { batches, .. }) => *batches += 1,
                 _ => {
-                    let waiting = Progress::Waiting { batches: 1, since: Instant::now(), slow: false };
+                    let waiting = Progress::Waiting {
+                        batches: 1,
+                        since: Instant::now(),
+                        slow: false,
+                    };
                     self.progress.insert(group.clone(), waiting);
                 }
             }
-            if alone { lane.run_here(group, batch) } else { lane.submit(group, batch) }
+            if alone {
+                lane.run_here(group, batch)
+            } else {
+                lane.submit(group, batch)
+            }
         }
     }
 
@@ -283,7 +326,12 @@ impl Gathering<'_> {
                 return;
             }
             Outcome::Answered(secrets) => self.gathered.secrets.merge(secrets),
-            Outcome::Failed(fault) => self.gathered.faults.entry(group.clone()).or_default().push(Arc::new(fault)),
+            Outcome::Failed(fault) => self
+                .gathered
+                .faults
+                .entry(group.clone())
+                .or_default()
+                .push(Arc::new(fault)),
         }
         if let Some(progress) = self.progress.get_mut(&group) {
             match progress {
@@ -294,21 +342,29 @@ impl Gathering<'_> {
     }
 
     fn is_waiting(&self) -> bool {
-        self.progress.values().any(|progress| matches!(progress, Progress::Waiting { .. }))
+        self.progress
+            .values()
+            .any(|progress| matches!(progress, Progress::Waiting { .. }))
     }
 
     fn until_next_hedge(&self) -> Duration {
         let left = |progress: &Progress| match progress {
-            Progress::Waiting { since, slow: false, .. } => Some(HEDGE_AFTER.saturating_sub(since.elapsed())),
+            Progress::Waiting {
+                since, slow: false, ..
+            } => Some(self.hedge_after.saturating_sub(since.elapsed())),
             _ => None,
         };
-        self.progress.values().filter_map(left).min().unwrap_or(Duration::MAX)
+        self.progress
+            .values()
+            .filter_map(left)
+            .min()
+            .unwrap_or(Duration::MAX)
     }
 
     fn mark_slow(&mut self) {
         for progress in self.progress.values_mut() {
             if let Progress::Waiting { since, slow, .. } = progress {
-                *slow |= since.elapsed() >= HEDGE_AFTER;
+                *slow |= since.elapsed() >= self.hedge_after;
             }
         }
     }
@@ -317,13 +373,26 @@ impl Gathering<'_> {
     fn give_up(&mut self) {
         for want in &self.wants {
             for wanted in want.locks.iter().filter(|wanted| wanted.asked) {
-                if !matches!(self.progress.get(&wanted.group), Some(Progress::Waiting { .. })) {
+                if !matches!(
+                    self.progress.get(&wanted.group),
+                    Some(Progress::Waiting { .. })
+                ) {
                     continue;
                 }
-                let Some((_, unsealer)) = self.unsealers.find(&wanted.group.key) else { continue };
-                let faults = self.gathered.faults.entry(wanted.group.clone()).or_default();
+                let Some((_, unsealer)) = self.unsealers.find(&wanted.group.key) else {
+                    continue;
+                };
+                let faults = self
+                    .gathered
+                    .faults
+                    .entry(wanted.group.clone())
+                    .or_default();
                 if faults.is_empty() {
-                    faults.push(Arc::new(fault(wanted.lock.key(), unsealer.url(), UnsealerError::OutOfTime)));
+                    faults.push(Arc::new(fault(
+                        wanted.lock.key(),
+                        unsealer.url(),
+                        UnsealerError::OutOfTime,
+                    )));
                 }
             }
         }
@@ -334,13 +403,28 @@ impl<'a> Want<'a> {
     fn new(object: &'a dyn Locked, unsealers: &Unsealers) -> Self {
         let askable = |lock: PolicyLock| {
             // A RECOVERY lock opens alone: it is for a key in hand, never for a request.
-            let (index, unsealer) = unsealers.find(&lock.key().key_id()).filter(|_| lock.role() != Role::Recovery)?;
+            let (index, unsealer) = unsealers
+                .find(&lock.key().key_id())
+                .filter(|_| lock.role() != Role::Recovery)?;
             let group = Group::of(lock.key().key_id(), lock.policy(), lock.window());
-            Some(WantedLock { preference: (unsealer.is_shunned(), index), group, lock, asked: false })
+            Some(WantedLock {
+                preference: (unsealer.is_shunned(), index),
+                group,
+                lock,
+                asked: false,
+            })
         };
-        let mut locks: Vec<_> = object.policy_locks().into_iter().filter_map(askable).collect();
+        let mut locks: Vec<_> = object
+            .policy_locks()
+            .into_iter()
+            .filter_map(askable)
+            .collect();
         locks.sort_by_key(|wanted| wanted.preference);
-        Self { object, locks, settled: false }
+        Self {
+            object,
+            locks,
+            settled: false,
+        }
     }
 
     /// Whether there are further authorities to turn to.
@@ -349,7 +433,12 @@ impl<'a> Want<'a> {
     }
 
     /// Moves the locks that are to be asked for now into `into`; settles the object if it is open or beyond help.
-    fn select(&mut self, secrets: &LockSecrets, progress: &HashMap<Group, Progress>, into: &mut Vec<PolicyLock>) {
+    fn select(
+        &mut self,
+        secrets: &LockSecrets,
+        progress: &HashMap<Group, Progress>,
+        into: &mut Vec<PolicyLock>,
+    ) {
         if self.settled {
             return;
         }
@@ -358,22 +447,37 @@ impl<'a> Want<'a> {
             self.settled = true;
             return;
         }
-        let running = |wanted: &WantedLock| wanted.asked && matches!(progress.get(&wanted.group), Some(Progress::Waiting { .. }));
+        let running = |wanted: &WantedLock| {
+            wanted.asked && matches!(progress.get(&wanted.group), Some(Progress::Waiting { .. }))
+        };
         let prompt = |wanted: &WantedLock| {
-            wanted.asked && matches!(progress.get(&wanted.group), Some(Progress::Waiting { slow: false, .. }))
+            wanted.asked
+                && matches!(
+                    progress.get(&wanted.group),
+                    Some(Progress::Waiting { slow: false, .. })
+                )
         };
         let hoped_for = |wanted: &&WantedLock| !wanted.asked || running(wanted);
         let share = |wanted: &&WantedLock| wanted.lock.role() == Role::Share;
         let required = |position: u8| {
-            self.locks.iter().any(|wanted| wanted.lock.position() == position && hoped_for(&wanted))
+            self.locks
+                .iter()
+                .any(|wanted| wanted.lock.position() == position && hoped_for(&wanted))
         };
         let shares_hoped_for = self.locks.iter().filter(share).filter(hoped_for).count();
-        if shares_hoped_for < missing.shares || !missing.required.iter().all(|position| required(*position)) {
+        if shares_hoped_for < missing.shares
+            || !missing.required.iter().all(|position| required(*position))
+        {
             // Nobody is asked in vain.
             self.settled = true;
             return;
         }
-        let prompt_shares = self.locks.iter().filter(share).filter(|wanted| prompt(wanted)).count();
+        let prompt_shares = self
+            .locks
+            .iter()
+            .filter(share)
+            .filter(|wanted| prompt(wanted))
+            .count();
         let mut shares_to_ask = missing.shares.saturating_sub(prompt_shares);
         for wanted in self.locks.iter_mut().filter(|wanted| !wanted.asked) {
             let needed = match wanted.lock.role() {
@@ -392,5 +496,10 @@ impl<'a> Want<'a> {
 }
 
 fn fault(key: &blindfold_core::AuthorityKey, server: &str, reason: UnsealerError) -> UnsealerFault {
-    UnsealerFault { authority: key.authority().to_owned(), server: server.to_owned(), key_id: key.key_id(), reason }
+    UnsealerFault {
+        authority: key.authority().to_owned(),
+        server: server.to_owned(),
+        key_id: key.key_id(),
+        reason,
+    }
 }

@@ -45,9 +45,9 @@ use ureq::{
 };
 use url::Url;
 
+use self::connector::{Lifetime, TlsConnector};
 pub use self::error::HttpError;
 pub(crate) use self::error::shorten;
-use self::connector::{Lifetime, TlsConnector};
 use crate::{identity::time, limits};
 
 mod connector;
@@ -70,7 +70,11 @@ enum Link {
     /// First contact: one rustls configuration, no identity of one's own.
     Fixed(Agent),
     /// Follows the identity: a new agent, hence new connections, whenever it changes.
-    Following { identity: Arc<TlsIdentity>, server: ServerExpectation, current: Mutex<Option<(u64, Agent)>> },
+    Following {
+        identity: Arc<TlsIdentity>,
+        server: ServerExpectation,
+        current: Mutex<Option<(u64, Agent)>>,
+    },
 }
 
 impl HttpClient {
@@ -79,22 +83,48 @@ impl HttpClient {
     /// # Errors
     ///
     /// [`HttpError::Url`]: not `https://host[:port]`.
-    pub fn new(identity: Arc<TlsIdentity>, url: &str, server: &SpiffeId) -> Result<Self, HttpError> {
-        let expectation = ServerExpectation { spiffe_id: server.clone() };
-        let link = Link::Following { identity, server: expectation, current: Mutex::new(None) };
+    pub fn new(
+        identity: Arc<TlsIdentity>,
+        url: &str,
+        server: &SpiffeId,
+    ) -> Result<Self, HttpError> {
+        let expectation = ServerExpectation {
+            spiffe_id: server.clone(),
+        };
+        let link = Link::Following {
+            identity,
+            server: expectation,
+            current: Mutex::new(None),
+        };
         Self::over(url, server.to_string(), link)
     }
 
     /// Makes a client without an identity of its own, for the first contact.
-    pub(crate) fn first_contact(url: &str, config: Arc<rustls::ClientConfig>) -> Result<Self, HttpError> {
-        let agent = new_agent(config, Arc::new(|_| SystemTime::now() + limits::ATTEMPT_TIMEOUT));
-        Self::over(url, "the identity authority of the join token".to_owned(), Link::Fixed(agent))
+    pub(crate) fn first_contact(
+        url: &str,
+        config: Arc<rustls::ClientConfig>,
+    ) -> Result<Self, HttpError> {
+        let agent = new_agent(
+            config,
+            Arc::new(|_| SystemTime::now() + limits::ATTEMPT_TIMEOUT),
+        );
+        Self::over(
+            url,
+            "the identity authority of the join token".to_owned(),
+            Link::Fixed(agent),
+        )
     }
 
     fn over(url: &str, expected: String, link: Link) -> Result<Self, HttpError> {
         let base = check_url(url)?;
         let server = base.origin().ascii_serialization();
-        Ok(Self { base, server, expected, timeout: limits::ATTEMPT_TIMEOUT, link })
+        Ok(Self {
+            base,
+            server,
+            expected,
+            timeout: limits::ATTEMPT_TIMEOUT,
+            link,
+        })
     }
 
     /// Sets the time for one exchange, from connecting to the last byte of the answer.
@@ -123,11 +153,17 @@ impl HttpClient {
     /// # Errors
     ///
     /// Every [`HttpError`] but [`HttpError::Url`].
-    pub fn post_json<B: Serialize + ?Sized, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T, HttpError> {
+    pub fn post_json<B: Serialize + ?Sized, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<T, HttpError> {
         // A body may carry a join token: wiped once sent.
-        let encoded = zeroize::Zeroizing::new(
-            serde_json::to_vec(body).map_err(|error| HttpError::Request { why: error.to_string() })?,
-        );
+        let encoded = zeroize::Zeroizing::new(serde_json::to_vec(body).map_err(|error| {
+            HttpError::Request {
+                why: error.to_string(),
+            }
+        })?);
         self.json(path, Some(&encoded), limits::MAX_JSON_ANSWER_BYTES)
     }
 
@@ -136,8 +172,30 @@ impl HttpClient {
     /// # Errors
     ///
     /// Every [`HttpError`] but [`HttpError::Url`] and [`HttpError::Request`].
-    pub fn post_json_bytes<T: DeserializeOwned>(&self, path: &str, body: &[u8]) -> Result<T, HttpError> {
+    pub fn post_json_bytes<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &[u8],
+    ) -> Result<T, HttpError> {
         self.json(path, Some(body), limits::MAX_JSON_ANSWER_BYTES)
+    }
+
+    /// Posts bytes of another content type, secrets included, and gets JSON.
+    ///
+    /// # Errors
+    ///
+    /// Every [`HttpError`] but [`HttpError::Url`] and [`HttpError::Request`].
+    pub fn post_bytes<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        content_type: &'static str,
+        body: &[u8],
+    ) -> Result<T, HttpError> {
+        self.send(
+            path,
+            Some((content_type, body)),
+            limits::MAX_JSON_ANSWER_BYTES,
+        )
     }
 
     /// Sends JSON, if any, and gets JSON of at most `limit` bytes.
@@ -147,33 +205,57 @@ impl HttpClient {
         body: Option<&[u8]>,
         limit: u64,
     ) -> Result<T, HttpError> {
+        self.send(path, body.map(|body| (JSON, body)), limit)
+    }
+
+    fn send<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: Option<(&'static str, &[u8])>,
+        limit: u64,
+    ) -> Result<T, HttpError> {
         let answer = self.exchange(&Exchange {
             path,
-            body: body.map(|body| (JSON, body)),
+            body,
             accept: JSON,
             limit,
             timeout: self.timeout,
         })?;
-        let bytes = if answer.body.is_empty() { b"null" } else { answer.body.as_slice() };
-        serde_json::from_slice(bytes)
-            .map_err(|error| HttpError::Malformed { server: self.server.clone(), why: shorten(&error.to_string()) })
+        let bytes = if answer.body.is_empty() {
+            b"null"
+        } else {
+            answer.body.as_slice()
+        };
+        serde_json::from_slice(bytes).map_err(|error| HttpError::Malformed {
+            server: self.server.clone(),
+            why: shorten(&error.to_string()),
+        })
     }
 
     /// Makes one exchange; every status but 2xx is an error.
     pub(crate) fn exchange(&self, exchange: &Exchange<'_>) -> Result<Answer, HttpError> {
         let agent = self.agent()?;
-        let url = self.base.join(exchange.path).map_err(|_| HttpError::Request { why: "bad path".to_owned() })?;
+        let url = self
+            .base
+            .join(exchange.path)
+            .map_err(|_| HttpError::Request {
+                why: "bad path".to_owned(),
+            })?;
         let sent = match exchange.body {
             None => configured(agent.get(url.as_str()), exchange).call(),
-            Some((content_type, body)) => {
-                configured(agent.post(url.as_str()), exchange).content_type(content_type).send(body)
-            }
+            Some((content_type, body)) => configured(agent.post(url.as_str()), exchange)
+                .content_type(content_type)
+                .send(body),
         };
         let response = sent.map_err(|error| self.classify(error, exchange.limit))?;
         self.check(response, exchange)
     }
 
-    fn check(&self, mut response: Response<ureq::Body>, exchange: &Exchange<'_>) -> Result<Answer, HttpError> {
+    fn check(
+        &self,
+        mut response: Response<ureq::Body>,
+        exchange: &Exchange<'_>,
+    ) -> Result<Answer, HttpError> {
         let status = response.status().as_u16();
         let found = content_type(response.headers());
         let retry_after = header_text(response.headers(), header::RETRY_AFTER)
@@ -181,10 +263,25 @@ impl HttpClient {
             .map(Duration::from_secs);
         let date = header_text(response.headers(), header::DATE).and_then(http_date);
         let limit = exchange.limit;
-        let read = response.body_mut().with_config().limit(limit).read_to_vec();
+        // ureq refuses a body that has exactly its limit: one byte more is let in, and refused here.
+        let read = response
+            .body_mut()
+            .with_config()
+            .limit(limit.saturating_add(1))
+            .read_to_vec();
         let body = read.map_err(|error| self.classify(error, limit))?;
+        if body.len() as u64 > limit {
+            return Err(HttpError::TooLarge {
+                server: self.server.clone(),
+                limit,
+            });
+        }
         if !(200..300).contains(&status) {
-            let told = if found == JSON { serde_json::from_slice(&body).unwrap_or_default() } else { Told::default() };
+            let told = if found == JSON {
+                serde_json::from_slice(&body).unwrap_or_default()
+            } else {
+                Told::default()
+            };
             return Err(HttpError::Status {
                 server: self.server.clone(),
                 status,
@@ -194,7 +291,11 @@ impl HttpClient {
             });
         }
         if found != exchange.accept && !body.is_empty() {
-            return Err(HttpError::ContentType { server: self.server.clone(), expected: exchange.accept, found: shorten(&found) });
+            return Err(HttpError::ContentType {
+                server: self.server.clone(),
+                expected: exchange.accept,
+                found: shorten(&found),
+            });
         }
         Ok(Answer { body, date })
     }
@@ -206,7 +307,11 @@ impl HttpClient {
     fn agent(&self) -> Result<Agent, HttpError> {
         let (identity, server, current) = match &self.link {
             Link::Fixed(agent) => return Ok(agent.clone()),
-            Link::Following { identity, server, current } => (identity, server, current),
+            Link::Following {
+                identity,
+                server,
+                current,
+            } => (identity, server, current),
         };
         // Read before the configuration is made: a change in between makes a new agent next time.
         let generation = identity.generation();
@@ -216,8 +321,12 @@ impl HttpClient {
         {
             return Ok(agent.clone());
         }
-        let config = tls::client_config(identity, server.clone(), &[Alpn::Http11])
-            .map_err(|error| HttpError::Configuration { source: error.into() })?;
+        let config =
+            tls::client_config(identity, server.clone(), &[Alpn::Http11]).map_err(|error| {
+                HttpError::Configuration {
+                    source: error.into(),
+                }
+            })?;
         let agent = new_agent(config, lifetime(identity));
         // Dropping the old agent closes its idle connections; those in use end with their exchange.
         *current = Some((generation, agent.clone()));
@@ -261,7 +370,10 @@ struct Told {
 
 /// Checks that a URL is `https://host[:port]`.
 pub(crate) fn check_url(text: &str) -> Result<Url, HttpError> {
-    let refuse = |why| HttpError::Url { url: shorten(text), why };
+    let refuse = |why| HttpError::Url {
+        url: shorten(text),
+        why,
+    };
     let url = Url::parse(text).map_err(|_| refuse("it does not parse"))?;
     if url.scheme() != "https" {
         return Err(refuse("its scheme is not https"));
@@ -284,7 +396,10 @@ fn lifetime(identity: &Arc<TlsIdentity>) -> Lifetime {
     Arc::new(move |connection| {
         let own = identity.document().not_after();
         // The handshake verified the server; whoever cannot be verified again gets no second exchange.
-        let peer = identity.peer_principal(connection, Usage::Server).ok().flatten();
+        let peer = identity
+            .peer_principal(connection, Usage::Server)
+            .ok()
+            .flatten();
         time::point(peer.map_or(0, |peer| own.min(peer.deadline())))
     })
 }
@@ -307,7 +422,10 @@ fn new_agent(config: Arc<rustls::ClientConfig>, lifetime: Lifetime) -> Agent {
     Agent::with_parts(settings, connector, DefaultResolver::default())
 }
 
-fn configured<B>(request: ureq::RequestBuilder<B>, exchange: &Exchange<'_>) -> ureq::RequestBuilder<B> {
+fn configured<B>(
+    request: ureq::RequestBuilder<B>,
+    exchange: &Exchange<'_>,
+) -> ureq::RequestBuilder<B> {
     request
         .header(header::ACCEPT, exchange.accept)
         .config()
@@ -322,12 +440,18 @@ fn header_text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
 /// The media type in lower case, without parameters.
 fn content_type(headers: &HeaderMap) -> String {
     let text = header_text(headers, header::CONTENT_TYPE).unwrap_or_default();
-    text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+    text.split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase()
 }
 
 /// The time in a `Date` header (RFC 9110, section 5.6.7).
 fn http_date(text: &str) -> Option<SystemTime> {
-    jiff::fmt::rfc2822::parse(text).ok().map(|zoned| SystemTime::from(zoned.timestamp()))
+    jiff::fmt::rfc2822::parse(text)
+        .ok()
+        .map(|zoned| SystemTime::from(zoned.timestamp()))
 }
 
 #[cfg(test)]
@@ -336,7 +460,11 @@ mod tests {
 
     #[test]
     fn url_must_be_https_host_and_port_only() {
-        for url in ["https://127.0.0.1:7443", "https://unsealer.example", "https://[::1]:1/"] {
+        for url in [
+            "https://127.0.0.1:7443",
+            "https://unsealer.example",
+            "https://[::1]:1/",
+        ] {
             assert!(check_url(url).is_ok(), "{url}");
         }
         for url in [
@@ -349,14 +477,22 @@ mod tests {
             "https://host/#fragment",
             "unix:/run/socket",
         ] {
-            assert!(matches!(check_url(url), Err(HttpError::Url { .. })), "{url}");
+            assert!(
+                matches!(check_url(url), Err(HttpError::Url { .. })),
+                "{url}"
+            );
         }
     }
 
     #[test]
     fn date_header_is_read() {
         let read = http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
-        assert_eq!(read.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs(), 784_111_777);
+        assert_eq!(
+            read.duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap()
+                .as_secs(),
+            784_111_777
+        );
         assert_eq!(http_date("yesterday"), None);
     }
 }

@@ -42,7 +42,9 @@ use std::{
     time::SystemTime,
 };
 
-use ::identity::{DocumentKey, IdentityDocument, SpiffeId, TrustBundle, join::JoinToken, tls::TlsIdentity};
+use ::identity::{
+    DocumentKey, IdentityDocument, SpiffeId, TrustBundle, join::JoinToken, tls::TlsIdentity,
+};
 use serde::Deserialize;
 
 pub use self::{directory::AuthorityContact, error::IdentityError};
@@ -69,7 +71,10 @@ pub struct IdentityConfig {
 impl IdentityConfig {
     /// An identity directory.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into(), join_token_file: None }
+        Self {
+            directory: directory.into(),
+            join_token_file: None,
+        }
     }
 
     /// Names the file of a join token.
@@ -158,7 +163,10 @@ struct Shared {
 
 #[derive(Debug)]
 enum Origin {
-    Directory { directory: Directory, join_token_file: Option<PathBuf> },
+    Directory {
+        directory: Directory,
+        join_token_file: Option<PathBuf>,
+    },
     Token(JoinToken),
     Held,
 }
@@ -207,7 +215,11 @@ impl IdentitySource {
         authority: Option<AuthorityContact>,
     ) -> Result<Self, IdentityError> {
         let source = Self::new(Origin::Held);
-        let obtained = Obtained { document, bundle, authority };
+        let obtained = Obtained {
+            document,
+            bundle,
+            authority,
+        };
         obtained.check(time::now())?;
         source.shared.adopt(obtained)?;
         Ok(source)
@@ -222,10 +234,18 @@ impl IdentitySource {
             renewal: RenewalState::NotStarted,
             stop: false,
         };
-        let shared = Shared { origin, work: Mutex::new(()), state: Mutex::new(state), wake: Condvar::new() };
+        let shared = Shared {
+            origin,
+            work: Mutex::new(()),
+            state: Mutex::new(state),
+            wake: Condvar::new(),
+        };
         let shared = Arc::new(shared);
         let stop = Arc::new(StopOnDrop(Arc::downgrade(&shared)));
-        Self { shared, _stop: stop }
+        Self {
+            shared,
+            _stop: stop,
+        }
     }
 
     /// Makes the identity available: the one at hand if it is valid, else that of the directory, else a new one by
@@ -273,7 +293,8 @@ impl IdentitySource {
         }
         state.renewal = RenewalState::Waiting { until: None };
         drop(state);
-        renewal::spawn(Arc::clone(&self.shared)).inspect_err(|_| self.shared.state().renewal = RenewalState::NotStarted)
+        renewal::spawn(Arc::clone(&self.shared))
+            .inspect_err(|_| self.shared.state().renewal = RenewalState::NotStarted)
     }
 
     /// How the identity is doing.
@@ -281,8 +302,12 @@ impl IdentitySource {
         let state = self.shared.state();
         let document = state.tls.as_ref().map(|tls| tls.document());
         IdentityStatus {
-            spiffe_id: document.as_ref().map(|document| document.spiffe_id().clone()),
-            not_after: document.as_ref().map(|document| time::point(document.not_after())),
+            spiffe_id: document
+                .as_ref()
+                .map(|document| document.spiffe_id().clone()),
+            not_after: document
+                .as_ref()
+                .map(|document| time::point(document.not_after())),
             bundle_sequence: state.tls.as_ref().map(|tls| tls.bundle().sequence()),
             bundle_refreshed: state.bundle_refreshed,
             bundle_error: state.bundle_error.clone(),
@@ -292,7 +317,11 @@ impl IdentitySource {
 
     /// Who renews this identity, if that is known yet.
     pub fn authority(&self) -> Option<AuthorityContact> {
-        self.shared.state().authority.as_ref().map(|(contact, _)| contact.clone())
+        self.shared
+            .state()
+            .authority
+            .as_ref()
+            .map(|(contact, _)| contact.clone())
     }
 }
 
@@ -318,16 +347,23 @@ impl Shared {
             Origin::Held => self.current(),
             Origin::Token(token) => match self.current() {
                 Ok(tls) => Ok(tls),
-                Err(IdentityError::NotRenewable) => self.adopt(authority::join(token, &new_key()?)?),
+                Err(IdentityError::NotRenewable) => {
+                    self.adopt(authority::join(token, &new_key()?)?)
+                }
                 Err(error) => Err(error),
             },
-            Origin::Directory { directory, join_token_file } => {
-                self.obtain_from(directory, join_token_file.as_deref())
-            }
+            Origin::Directory {
+                directory,
+                join_token_file,
+            } => self.obtain_from(directory, join_token_file.as_deref()),
         }
     }
 
-    fn obtain_from(&self, directory: &Directory, token: Option<&Path>) -> Result<Arc<TlsIdentity>, IdentityError> {
+    fn obtain_from(
+        &self,
+        directory: &Directory,
+        token: Option<&Path>,
+    ) -> Result<Arc<TlsIdentity>, IdentityError> {
         // A directory that others fill may be read-only, or not there yet.
         let unlocked = directory.load();
         if let Ok(Some(obtained)) = unlocked
@@ -338,11 +374,16 @@ impl Shared {
         let lock = directory.lock()?;
         directory.settle(&lock)?;
         let problem = match directory.load()? {
-            None => IdentityError::Nothing { directory: directory.path().into() },
+            None => IdentityError::Nothing {
+                directory: directory.path().into(),
+            },
             Some(obtained) => match obtained.check(time::now()) {
                 Ok(()) => return self.adopt(obtained),
                 // A new document would not help either of these.
-                Err(error @ (IdentityError::SiteDisabled { .. } | IdentityError::NotYetValid { .. })) => return Err(error),
+                Err(
+                    error
+                    @ (IdentityError::SiteDisabled { .. } | IdentityError::NotYetValid { .. }),
+                ) => return Err(error),
                 Err(error) => error,
             },
         };
@@ -363,9 +404,15 @@ impl Shared {
         }
         let _work = self.work();
         let tls = self.current()?;
-        let (contact, client) = self.state().authority.clone().ok_or(IdentityError::NotRenewable)?;
+        let (contact, client) = self
+            .state()
+            .authority
+            .clone()
+            .ok_or(IdentityError::NotRenewable)?;
         let Origin::Directory { directory, .. } = &self.origin else {
-            return self.adopt(authority::renew(&client, &contact, &tls, &new_key()?)?).map(drop);
+            return self
+                .adopt(authority::renew(&client, &contact, &tls, &new_key()?)?)
+                .map(drop);
         };
         let lock = directory.lock()?;
         directory.settle(&lock)?;
@@ -404,7 +451,13 @@ impl Shared {
         }
         let (tls, client) = {
             let state = self.state();
-            (state.tls.clone(), state.authority.as_ref().map(|(_, client)| Arc::clone(client)))
+            (
+                state.tls.clone(),
+                state
+                    .authority
+                    .as_ref()
+                    .map(|(_, client)| Arc::clone(client)),
+            )
         };
         if let (Some(tls), Some(client)) = (tls, client) {
             let known = tls.bundle();
@@ -430,7 +483,8 @@ impl Shared {
         {
             replace_bundle(&tls, stored.bundle.clone())?;
         }
-        let document = stored.document.not_after() > tls.document().not_after() && stored.check(time::now()).is_ok();
+        let document = stored.document.not_after() > tls.document().not_after()
+            && stored.check(time::now()).is_ok();
         if document {
             self.adopt(stored)?;
         }
@@ -444,23 +498,36 @@ impl Shared {
 
     /// The identity at hand, or why it cannot be used.
     fn current(&self) -> Result<Arc<TlsIdentity>, IdentityError> {
-        let tls = self.state().tls.clone().ok_or(IdentityError::NotRenewable)?;
+        let tls = self
+            .state()
+            .tls
+            .clone()
+            .ok_or(IdentityError::NotRenewable)?;
         let (document, bundle, now) = (tls.document(), tls.bundle(), time::now());
         let spiffe_id = || document.spiffe_id().clone();
         if !document.is_valid_at(now) {
             authority::check(&document, &bundle, now)?;
         }
         if bundle.is_disabled(document.spiffe_id()) {
-            return Err(IdentityError::SiteDisabled { spiffe_id: spiffe_id() });
+            return Err(IdentityError::SiteDisabled {
+                spiffe_id: spiffe_id(),
+            });
         }
         Ok(tls)
     }
 
     /// Puts an identity into use.
     fn adopt(&self, obtained: Obtained) -> Result<Arc<TlsIdentity>, IdentityError> {
-        let Obtained { document, bundle, authority } = obtained;
+        let Obtained {
+            document,
+            bundle,
+            authority,
+        } = obtained;
         let spiffe_id = document.spiffe_id().clone();
-        let refuse = |error: ::identity::tls::TlsError| IdentityError::Unverified { spiffe_id, why: error.to_string() };
+        let refuse = |error: ::identity::tls::TlsError| IdentityError::Unverified {
+            spiffe_id,
+            why: error.to_string(),
+        };
         let held = self.state().tls.clone();
         let tls = match held {
             None => TlsIdentity::new(document, bundle).map_err(refuse)?,
@@ -474,7 +541,10 @@ impl Shared {
         };
         let mut state = self.state();
         if let Some(contact) = authority
-            && state.authority.as_ref().is_none_or(|(known, _)| *known != contact)
+            && state
+                .authority
+                .as_ref()
+                .is_none_or(|(known, _)| *known != contact)
         {
             let client = HttpClient::new(Arc::clone(&tls), &contact.url, &contact.spiffe_id)
                 .map_err(IdentityError::Authority)?;
@@ -487,7 +557,10 @@ impl Shared {
 }
 
 fn replace_bundle(tls: &TlsIdentity, bundle: TrustBundle) -> Result<(), IdentityError> {
-    tls.replace_bundle(bundle).map_err(|error| IdentityError::Answer { why: error.to_string() })
+    tls.replace_bundle(bundle)
+        .map_err(|error| IdentityError::Answer {
+            why: error.to_string(),
+        })
 }
 
 fn new_key() -> Result<DocumentKey, IdentityError> {
@@ -495,7 +568,10 @@ fn new_key() -> Result<DocumentKey, IdentityError> {
 }
 
 fn read_token(path: &Path) -> Result<JoinToken, IdentityError> {
-    let refuse = |why: String| IdentityError::Token { path: path.into(), why };
+    let refuse = |why: String| IdentityError::Token {
+        path: path.into(),
+        why,
+    };
     let bytes = files::read_secret(path, limits::MAX_TOKEN_BYTES)?;
     let text = std::str::from_utf8(&bytes).map_err(|_| refuse("it is not text".to_owned()))?;
     JoinToken::parse(text.trim_ascii()).map_err(|error| refuse(error.to_string()))

@@ -5,11 +5,11 @@ use std::time::Duration;
 /// A configuration file: some sixteen authorities with inline paths fit a hundred times over.
 pub(crate) const MAX_CONFIG_BYTES: u64 = 256 * 1024;
 
-/// A public key record as JSON: the largest, ML-KEM-768, is 1184 bytes in base64url.
-pub(crate) const MAX_KEY_RECORD_BYTES: u64 = 16 * 1024;
+/// A public key record as JSON.
+pub(crate) const MAX_KEY_RECORD_BYTES: u64 = blindfold_core::limits::MAX_KEY_JSON_BYTES as u64;
 
-/// A secret key file (`PBSS`): record and secret together stay below 2 KiB.
-pub(crate) const MAX_KEY_FILE_BYTES: u64 = 16 * 1024;
+/// A secret key file (`PBSS`).
+pub(crate) const MAX_KEY_FILE_BYTES: u64 = blindfold_core::limits::MAX_KEY_FILE_BYTES as u64;
 
 /// A certificate chain in PEM.
 pub(crate) const MAX_CHAIN_BYTES: u64 = ::identity::limits::MAX_CHAIN_PEM_BYTES as u64;
@@ -27,13 +27,14 @@ pub(crate) const MAX_TOKEN_BYTES: u64 = ::identity::limits::MAX_JOIN_TOKEN_BYTES
 pub(crate) const MAX_AUTHORITY_FILE_BYTES: u64 = 8 * 1024;
 
 /// An answer of the identity authority: a chain and a bundle.
-pub(crate) const MAX_IDENTITY_ANSWER_BYTES: u64 = ::identity::limits::MAX_WIRE_RESPONSE_BYTES as u64;
+pub(crate) const MAX_IDENTITY_ANSWER_BYTES: u64 =
+    ::identity::limits::MAX_WIRE_RESPONSE_BYTES as u64;
 
 /// An answer to an administration call: listings of thousands of sites or keys.
 pub(crate) const MAX_JSON_ANSWER_BYTES: u64 = 16 * 1024 * 1024;
 
-/// An evaluated answer: 22 bytes of head, a count, 256 elements of 49 bytes, 96 of proof.
-pub(crate) const MAX_EVALUATE_ANSWER_BYTES: u64 = 22 + 2 + 256 * 49 + 96;
+/// An answer of an unsealing authority.
+pub(crate) const MAX_EVALUATE_ANSWER_BYTES: u64 = blindfold_core::limits::MAX_RESPONSE_BYTES as u64;
 
 /// What of an error body is shown to a person, in characters.
 pub(crate) const MAX_SHOWN_CHARACTERS: usize = 300;

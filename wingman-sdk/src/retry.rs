@@ -11,7 +11,10 @@ pub(crate) struct Backoff {
 
 impl Backoff {
     pub(crate) fn new(first: Duration, longest: Duration) -> Self {
-        Self { next: first, longest }
+        Self {
+            next: first,
+            longest,
+        }
     }
 
     /// The next pause, between half of it and all of it, so that many clients spread out.
@@ -62,7 +65,10 @@ mod tests {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_millis(350));
         for whole in [100, 200, 350, 350] {
             let pause = backoff.pause();
-            assert!(pause >= Duration::from_millis(whole / 2) && pause <= Duration::from_millis(whole), "{pause:?}");
+            assert!(
+                pause >= Duration::from_millis(whole / 2) && pause <= Duration::from_millis(whole),
+                "{pause:?}"
+            );
         }
     }
 

@@ -52,11 +52,11 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+pub(crate) use self::{collect::collect, fields::Field};
 pub use self::{
     decode::{Decode, Json, NotDecoded, Raw, Text},
     fields::{Fields, SealedFields},
 };
-pub(crate) use self::{collect::collect, fields::Field};
 use crate::{SealedObject, secret::SecretBytes};
 
 mod collect;
@@ -80,7 +80,13 @@ struct Slot<T, D> {
 impl<T, D> Sealed<T, D> {
     /// Holds a sealed object that is yet to be opened.
     pub fn new(object: SealedObject) -> Self {
-        Self { slot: Arc::new(Slot { object, value: OnceLock::new(), decode: PhantomData }) }
+        Self {
+            slot: Arc::new(Slot {
+                object,
+                value: OnceLock::new(),
+                decode: PhantomData,
+            }),
+        }
     }
 
     /// The sealed object.
@@ -99,7 +105,9 @@ impl<T, D> Sealed<T, D> {
     ///
     /// [`NotOpened::Sealed`]: nobody opened it yet.
     pub fn expose(&self) -> Result<&T, NotOpened> {
-        self.slot.value.get().ok_or_else(|| NotOpened::Sealed { label: self.label().to_owned() })
+        self.slot.value.get().ok_or_else(|| NotOpened::Sealed {
+            label: self.label().to_owned(),
+        })
     }
 
     /// The opened value, provided it was sealed with this label.
@@ -112,7 +120,10 @@ impl<T, D> Sealed<T, D> {
         if self.label() == label {
             return self.expose();
         }
-        Err(NotOpened::Label { expected: label.to_owned(), found: self.label().to_owned() })
+        Err(NotOpened::Label {
+            expected: label.to_owned(),
+            found: self.label().to_owned(),
+        })
     }
 
     /// Takes the opened value out.
@@ -123,7 +134,9 @@ impl<T, D> Sealed<T, D> {
     /// - [`NotOpened::Shared`]: a clone still uses it.
     pub fn into_opened(self) -> Result<T, NotOpened> {
         let label = self.label().to_owned();
-        let slot = Arc::try_unwrap(self.slot).map_err(|_| NotOpened::Shared { label: label.clone() })?;
+        let slot = Arc::try_unwrap(self.slot).map_err(|_| NotOpened::Shared {
+            label: label.clone(),
+        })?;
         slot.value.into_inner().ok_or(NotOpened::Sealed { label })
     }
 
@@ -134,13 +147,18 @@ impl<T, D> Sealed<T, D> {
 
 impl<T, D> Clone for Sealed<T, D> {
     fn clone(&self) -> Self {
-        Self { slot: Arc::clone(&self.slot) }
+        Self {
+            slot: Arc::clone(&self.slot),
+        }
     }
 }
 
 impl<T, D> fmt::Debug for Sealed<T, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sealed").field("label", &self.label()).field("is_open", &self.is_open()).finish_non_exhaustive()
+        f.debug_struct("Sealed")
+            .field("label", &self.label())
+            .field("is_open", &self.is_open())
+            .finish_non_exhaustive()
     }
 }
 
@@ -155,7 +173,9 @@ pub enum NotOpened {
         label: String,
     },
     /// Another label than demanded.
-    #[error("the sealed value is labelled `{found}` where `{expected}` is demanded: values may have been swapped")]
+    #[error(
+        "the sealed value is labelled `{found}` where `{expected}` is demanded: values may have been swapped"
+    )]
     Label {
         /// The label demanded.
         expected: String,
@@ -180,7 +200,11 @@ pub(crate) fn show_place(place: &str, label: &str) -> String {
 }
 
 fn named(label: &str) -> String {
-    if label.is_empty() { String::new() } else { format!(" `{label}`") }
+    if label.is_empty() {
+        String::new()
+    } else {
+        format!(" `{label}`")
+    }
 }
 
 /// One value to be opened, whatever its type.

@@ -17,7 +17,9 @@ pub(crate) fn bytes(opened: &Zeroizing<Vec<u8>>) -> SecretBytes {
 
 /// The text of a secret, or nothing if it is not UTF-8. One exact copy is made.
 pub(crate) fn string(secret: &SecretBytes) -> Option<SecretString> {
-    std::str::from_utf8(secret.expose_secret()).ok().map(|text| SecretString::from(Box::<str>::from(text)))
+    std::str::from_utf8(secret.expose_secret())
+        .ok()
+        .map(|text| SecretString::from(Box::<str>::from(text)))
 }
 
 #[cfg(test)]
@@ -37,6 +39,11 @@ mod tests {
     #[test]
     fn only_utf8_is_text() {
         assert!(string(&bytes(&Zeroizing::new(vec![0xff, 0xfe]))).is_none());
-        assert_eq!(string(&bytes(&Zeroizing::new(Vec::new()))).unwrap().expose_secret(), "");
+        assert_eq!(
+            string(&bytes(&Zeroizing::new(Vec::new())))
+                .unwrap()
+                .expose_secret(),
+            ""
+        );
     }
 }

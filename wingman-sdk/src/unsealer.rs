@@ -9,7 +9,9 @@ use std::{
 };
 
 use ::identity::{SpiffeId, tls::TlsIdentity};
-use blindfold_core::{Batch, CONTENT_TYPE, LockSecrets, OpenError, PATH, PolicyRef, Refusal, Response};
+use blindfold_core::{
+    Batch, CONTENT_TYPE, LockSecrets, OpenError, PATH, PolicyRef, Refusal, Response,
+};
 use tracing::debug;
 
 use crate::{
@@ -35,13 +37,21 @@ pub(crate) struct Unsealer {
 pub(crate) struct Call {
     pub(crate) identity: Arc<TlsIdentity>,
     pub(crate) deadline: Deadline,
+    /// After this silence the next authority of a threshold is asked too.
+    pub(crate) hedge_after: Duration,
     /// Set when the application has what it wants.
     pub(crate) over: Arc<AtomicBool>,
 }
 
 impl Unsealer {
     pub(crate) fn new(url: String, spiffe_id: SpiffeId, attempt_timeout: Duration) -> Self {
-        Self { url, spiffe_id, attempt_timeout, client: OnceLock::new(), failed_at: Mutex::new(None) }
+        Self {
+            url,
+            spiffe_id,
+            attempt_timeout,
+            client: OnceLock::new(),
+            failed_at: Mutex::new(None),
+        }
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -50,11 +60,14 @@ impl Unsealer {
 
     /// Whether it failed a short while ago, so that others are asked first.
     pub(crate) fn is_shunned(&self) -> bool {
-        self.failed_at().is_some_and(|at| at.elapsed() < limits::SHUN_FAILED_FOR)
+        self.failed_at()
+            .is_some_and(|at| at.elapsed() < limits::SHUN_FAILED_FOR)
     }
 
     fn failed_at(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.failed_at.lock().unwrap_or_else(PoisonError::into_inner)
+        self.failed_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has a batch evaluated. Each attempt blinds anew. `stumbled` is called before the first repetition.
@@ -77,7 +90,10 @@ impl Unsealer {
             if error.is_the_servers() {
                 *self.failed_at() = Some(Instant::now());
             }
-            if !error.may_pass() || attempt >= limits::MAX_ATTEMPTS || call.over.load(Ordering::Relaxed) {
+            if !error.may_pass()
+                || attempt >= limits::MAX_ATTEMPTS
+                || call.over.load(Ordering::Relaxed)
+            {
                 return Err(error);
             }
             stumbled();
@@ -93,9 +109,12 @@ impl Unsealer {
     fn attempt(&self, batch: &Batch, call: &Call) -> Result<LockSecrets, UnsealerError> {
         let left = call.deadline.left().ok_or(UnsealerError::OutOfTime)?;
         let client = self.client(&call.identity)?;
-        let (request, pending) = batch
-            .blind(&mut crate::random::system())
-            .map_err(|error| UnsealerError::NotAsked { why: error.to_string() })?;
+        let (request, pending) =
+            batch
+                .blind(&mut crate::random::system())
+                .map_err(|error| UnsealerError::NotAsked {
+                    why: error.to_string(),
+                })?;
         let answer = client.exchange(&Exchange {
             path: PATH,
             body: Some((CONTENT_TYPE, &request.to_bytes())),
@@ -103,15 +122,27 @@ impl Unsealer {
             limit: limits::MAX_EVALUATE_ANSWER_BYTES,
             timeout: left.min(self.attempt_timeout),
         })?;
-        let response =
-            Response::parse(&answer.body).map_err(|error| UnsealerError::Answer { why: error.to_string() })?;
-        let there = answer.date.and_then(|date| date.duration_since(std::time::UNIX_EPOCH).ok());
+        let response = Response::parse(&answer.body).map_err(|error| UnsealerError::Answer {
+            why: error.to_string(),
+        })?;
+        let there = answer
+            .date
+            .and_then(|date| date.duration_since(std::time::UNIX_EPOCH).ok());
         pending.finalize(response).map_err(|error| match error {
-            OpenError::Refused { refusal, retry_after_seconds } => {
-                refused(refusal, retry_after_seconds, batch, call, there.map(|there| there.as_secs()))
-            }
+            OpenError::Refused {
+                refusal,
+                retry_after_seconds,
+            } => refused(
+                refusal,
+                retry_after_seconds,
+                batch,
+                call,
+                there.map(|there| there.as_secs()),
+            ),
             OpenError::ProofInvalid { .. } => UnsealerError::ProofInvalid,
-            other => UnsealerError::Answer { why: other.to_string() },
+            other => UnsealerError::Answer {
+                why: other.to_string(),
+            },
         })
     }
 
@@ -127,7 +158,10 @@ impl Unsealer {
 impl UnsealerError {
     /// Whether the server is to blame, so that others are asked first for a while.
     fn is_the_servers(&self) -> bool {
-        matches!(self, Self::Internal | Self::ProofInvalid | Self::Answer { .. } | Self::Http(_))
+        matches!(
+            self,
+            Self::Internal | Self::ProofInvalid | Self::Answer { .. } | Self::Http(_)
+        )
     }
 }
 
@@ -144,23 +178,33 @@ fn refused(
             policy: describe(batch.policy()),
             tenant: batch.key().tenant().to_owned(),
         },
-        Refusal::NotValidNow => UnsealerError::NotValidNow { window: batch.window(), here: time::now(), there },
+        Refusal::NotValidNow => UnsealerError::NotValidNow {
+            window: batch.window(),
+            here: time::now(),
+            there,
+        },
         Refusal::RateLimited | Refusal::KeyExhausted => UnsealerError::RateLimited {
-            retry_after: (retry_after_seconds > 0).then(|| Duration::from_secs(retry_after_seconds.into())),
+            retry_after: (retry_after_seconds > 0)
+                .then(|| Duration::from_secs(retry_after_seconds.into())),
         },
         Refusal::KeyUnknown | Refusal::KeyRetired => UnsealerError::KeyUnknown,
-        Refusal::PolicyUnknown | Refusal::PolicyNotCanonical => {
-            UnsealerError::PolicyUnknown { policy: describe(batch.policy()) }
-        }
+        Refusal::PolicyUnknown | Refusal::PolicyNotCanonical => UnsealerError::PolicyUnknown {
+            policy: describe(batch.policy()),
+        },
         Refusal::Internal | Refusal::FatalKeyExposed => UnsealerError::Internal,
-        Refusal::BadRequest | Refusal::BadElement => UnsealerError::BadRequest { name: refusal.name() },
+        Refusal::BadRequest | Refusal::BadElement => UnsealerError::BadRequest {
+            name: refusal.name(),
+        },
     }
 }
 
 fn describe(policy: &PolicyRef) -> String {
     match policy {
         PolicyRef::Inline(document) => {
-            format!("the policy inside the object (digest {}…)", short_hex(document.digest()))
+            format!(
+                "the policy inside the object (digest {}…)",
+                short_hex(document.digest())
+            )
         }
         PolicyRef::Name(name) => format!("the policy named `{}`", name.as_str()),
         PolicyRef::Digest(digest) => format!("the policy with digest {}…", short_hex(digest)),

@@ -4,16 +4,13 @@ use std::{
     fmt,
     io::{Read, Write},
     path::Path,
-    sync::{
-        Arc,
-        atomic::AtomicBool,
-    },
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
 use blindfold_core::{
-    AcceptanceProfile, Accepted, AcceptedHeader, Expectation, Header, LockSecrets, OpenError, OpenReader, PinnedKeys,
-    SecretKey,
+    AcceptanceProfile, Accepted, AcceptedHeader, Expectation, Header, LockSecrets, OpenError,
+    OpenReader, PinnedKeys, SecretKey,
 };
 
 use crate::{
@@ -57,6 +54,7 @@ pub(crate) struct Inner {
     pub(crate) site_keys: Vec<SecretKey>,
     pub(crate) recovery_keys: Vec<SecretKey>,
     pub(crate) open_deadline: Duration,
+    pub(crate) hedge_after: Duration,
 }
 
 impl Wingman {
@@ -75,7 +73,9 @@ impl Wingman {
     }
 
     pub(crate) fn from_inner(inner: Inner) -> Self {
-        Self { inner: Arc::new(inner) }
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 
     /// The identity source, for those who need the identity elsewhere too.
@@ -98,7 +98,9 @@ impl Wingman {
     ///
     /// [`Error::NoIdentity`], [`Error::Identity`].
     pub fn start_renewal(&self) -> Result<(), Error> {
-        self.identity()?.start_renewal().map_err(|error| Error::Identity(Arc::new(error)))
+        self.identity()?
+            .start_renewal()
+            .map_err(|error| Error::Identity(Arc::new(error)))
     }
 
     /// The keys that objects may be sealed to.
@@ -120,8 +122,14 @@ impl Wingman {
     /// # Errors
     ///
     /// Those of [`Wingman::open`]; another label or AAD is an [`Error::Object`].
-    pub fn open_with(&self, object: &SealedObject, expectation: &Expectation) -> Result<SecretBytes, Error> {
-        self.open_each(&[(object, expectation)]).pop().unwrap_or(Err(Error::Object(OpenError::Truncated)))
+    pub fn open_with(
+        &self,
+        object: &SealedObject,
+        expectation: &Expectation,
+    ) -> Result<SecretBytes, Error> {
+        self.open_each(&[(object, expectation)])
+            .pop()
+            .unwrap_or(Err(Error::Object(OpenError::Truncated)))
     }
 
     /// Opens an object that holds text.
@@ -148,13 +156,23 @@ impl Wingman {
         let objects: Vec<_> = objects.into_iter().map(|object| (object, &any)).collect();
         let opened = self.open_each(&objects);
         let place = |index: usize| {
-            sealed::show_place(&index.to_string(), objects.get(index).map_or("", |(object, _)| object.label()))
+            sealed::show_place(
+                &index.to_string(),
+                objects.get(index).map_or("", |(object, _)| object.label()),
+            )
         };
-        opened.into_iter().enumerate().map(|(index, result)| result.map_err(|error| error.at(place(index)))).collect()
+        opened
+            .into_iter()
+            .enumerate()
+            .map(|(index, result)| result.map_err(|error| error.at(place(index))))
+            .collect()
     }
 
     /// Opens several objects as [`Wingman::open_all`] does; each has its own result.
-    pub fn open_each(&self, objects: &[(&SealedObject, &Expectation)]) -> Vec<Result<SecretBytes, Error>> {
+    pub fn open_each(
+        &self,
+        objects: &[(&SealedObject, &Expectation)],
+    ) -> Vec<Result<SecretBytes, Error>> {
         let inner = &*self.inner;
         let accepted: Vec<Result<Accepted, Error>> = objects
             .iter()
@@ -164,7 +182,11 @@ impl Wingman {
                     .map_err(|error| inner.refused(error, object.header()))
             })
             .collect();
-        let locked: Vec<&dyn Locked> = accepted.iter().flatten().map(|accepted| accepted as &dyn Locked).collect();
+        let locked: Vec<&dyn Locked> = accepted
+            .iter()
+            .flatten()
+            .map(|accepted| accepted as &dyn Locked)
+            .collect();
         let gathered = inner.gather(&locked);
         let open = |accepted: Accepted| {
             inner.check_gathered(&accepted, &gathered)?;
@@ -173,7 +195,10 @@ impl Wingman {
                 .map(|opened| secret::bytes(&opened.into_plaintext()))
                 .map_err(Error::Object)
         };
-        accepted.into_iter().map(|accepted| accepted.and_then(open)).collect()
+        accepted
+            .into_iter()
+            .map(|accepted| accepted.and_then(open))
+            .collect()
     }
 
     /// Opens every sealed field that `holder` names, in as few requests as possible. Those already open are skipped.
@@ -183,19 +208,34 @@ impl Wingman {
     /// [`Error::Value`]: names the first field that was not opened, and why; then no field is. A content that is not of
     /// the field's type ([`Error::Content`] within) leaves the other fields open.
     pub fn open_fields(&self, holder: &(impl SealedFields + ?Sized)) -> Result<(), Error> {
-        let fields: Vec<_> = Fields::of(holder).into_iter().filter(|field| !field.value.is_open()).collect();
+        let fields: Vec<_> = Fields::of(holder)
+            .into_iter()
+            .filter(|field| !field.value.is_open())
+            .collect();
         let expectations: Vec<_> = fields
             .iter()
-            .map(|field| Expectation { label: field.label.clone(), ext_aad: None })
+            .map(|field| Expectation {
+                label: field.label.clone(),
+                ext_aad: None,
+            })
             .collect();
-        let objects: Vec<_> = fields.iter().map(|field| field.value.object()).zip(&expectations).collect();
+        let objects: Vec<_> = fields
+            .iter()
+            .map(|field| field.value.object())
+            .zip(&expectations)
+            .collect();
         let opened = self.open_each(&objects).into_iter().zip(&fields);
-        let place = |field: &sealed::Field<'_>| sealed::show_place(&field.place, field.value.object().label());
+        let place = |field: &sealed::Field<'_>| {
+            sealed::show_place(&field.place, field.value.object().label())
+        };
         let opened: Vec<_> = opened
             .map(|(result, field)| result.map_err(|error| error.at(place(field))))
             .collect::<Result<_, _>>()?;
         let filled = opened.into_iter().zip(&fields).map(|(secret, field)| {
-            field.value.fill(secret).map_err(|error| Error::Content(error).at(place(field)))
+            field
+                .value
+                .fill(secret)
+                .map_err(|error| Error::Content(error).at(place(field)))
         });
         // Each field is filled, whatever the others say; the first problem is reported.
         filled.fold(Ok(()), Result::and)
@@ -231,13 +271,20 @@ impl Wingman {
     /// - [`LoadError::Deserialize`]: what the deserializer said. Beware of printing it: many show the line they could
     ///   not read, which may hold a secret that somebody left in plain text.
     /// - [`LoadError::Open`]: as [`Wingman::open_all`].
-    pub fn load<C, E>(&self, deserialize: impl FnOnce() -> Result<C, E>) -> Result<C, LoadError<E>> {
+    pub fn load<C, E>(
+        &self,
+        deserialize: impl FnOnce() -> Result<C, E>,
+    ) -> Result<C, LoadError<E>> {
         let (made, values) = sealed::collect(deserialize);
         let made = made.map_err(LoadError::Deserialize)?;
-        let opened = self.open_all(values.iter().map(|value| value.object())).map_err(LoadError::Open)?;
+        let opened = self
+            .open_all(values.iter().map(|value| value.object()))
+            .map_err(LoadError::Open)?;
         for (index, (value, secret)) in values.iter().zip(opened).enumerate() {
             let place = || sealed::show_place(&index.to_string(), value.object().label());
-            value.fill(secret).map_err(|error| LoadError::Open(Error::Content(error).at(place())))?;
+            value
+                .fill(secret)
+                .map_err(|error| LoadError::Open(Error::Content(error).at(place())))?;
         }
         Ok(made)
     }
@@ -267,7 +314,11 @@ impl Wingman {
     ///
     /// Those of [`Wingman::open_with`], and [`Error::Stream`]; what follows comes from the reader, of kind
     /// `InvalidData`.
-    pub fn open_reader<R: Read>(&self, mut reader: R, expectation: &Expectation) -> Result<OpenReader<R>, Error> {
+    pub fn open_reader<R: Read>(
+        &self,
+        mut reader: R,
+        expectation: &Expectation,
+    ) -> Result<OpenReader<R>, Error> {
         let (header, secrets) = self.open_header(&mut reader, expectation)?;
         Ok(header.open_reader(&secrets, reader)?)
     }
@@ -296,8 +347,11 @@ impl Inner {
         for object in objects {
             self.unlock_here(*object, &mut local.secrets);
         }
-        let wanting: Vec<_> =
-            objects.iter().copied().filter(|object| gather::needs_help(*object, &local.secrets)).collect();
+        let wanting: Vec<_> = objects
+            .iter()
+            .copied()
+            .filter(|object| gather::needs_help(*object, &local.secrets))
+            .collect();
         if wanting.is_empty() || self.unsealers.len() == 0 {
             return local;
         }
@@ -307,7 +361,13 @@ impl Inner {
             None => return local.blocked(None),
         };
         let deadline = Deadline::after(self.open_deadline);
-        let call = Call { identity, deadline, over: Arc::new(AtomicBool::new(false)) };
+        let over = Arc::new(AtomicBool::new(false));
+        let call = Call {
+            identity,
+            deadline,
+            hedge_after: self.hedge_after,
+            over,
+        };
         gather::gather(&self.unsealers, &wanting, &call, local)
     }
 
@@ -332,7 +392,13 @@ impl Inner {
         if missing.is_empty() {
             return Ok(());
         }
-        Err(gathered.block().unwrap_or_else(|| explain(object, &missing, &gathered.faults_of(object, &self.unsealers))))
+        Err(gathered.block().unwrap_or_else(|| {
+            explain(
+                object,
+                &missing,
+                &gathered.faults_of(object, &self.unsealers),
+            )
+        }))
     }
 
     /// An object that is not accepted.
@@ -341,7 +407,11 @@ impl Inner {
             OpenError::UnknownKey { key_id } => {
                 let lock = header.locks().iter().find(|lock| lock.key_id() == key_id);
                 let tenant = lock.map_or("", |lock| lock.tenant()).to_owned();
-                Error::UnknownKey { key_id, tenant, pinned: self.pinned.iter().map(|key| key.key_id()).collect() }
+                Error::UnknownKey {
+                    key_id,
+                    tenant,
+                    pinned: self.pinned.iter().map(|key| key.key_id()).collect(),
+                }
             }
             other => Error::Object(other),
         }
@@ -350,7 +420,12 @@ impl Inner {
 
 impl fmt::Debug for Wingman {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let servers: Vec<_> = self.inner.unsealers.iter().map(|unsealer| unsealer.url()).collect();
+        let servers: Vec<_> = self
+            .inner
+            .unsealers
+            .iter()
+            .map(|unsealer| unsealer.url())
+            .collect();
         f.debug_struct("Wingman")
             .field("identity", &self.inner.identity)
             .field("unsealers", &servers)

@@ -44,8 +44,17 @@ struct Queue {
 }
 
 impl Lane {
-    pub(super) fn new(unsealer: Arc<Unsealer>, call: Call, events: mpsc::Sender<Event>) -> Arc<Self> {
-        Arc::new(Self { unsealer, call, events, queue: Mutex::new(Queue::default()) })
+    pub(super) fn new(
+        unsealer: Arc<Unsealer>,
+        call: Call,
+        events: mpsc::Sender<Event>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            unsealer,
+            call,
+            events,
+            queue: Mutex::new(Queue::default()),
+        })
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -77,7 +86,11 @@ impl Lane {
     fn work(&self) {
         loop {
             let mut queue = self.queue();
-            let next = if self.call.over.load(Ordering::Relaxed) { None } else { queue.batches.pop_front() };
+            let next = if self.call.over.load(Ordering::Relaxed) {
+                None
+            } else {
+                queue.batches.pop_front()
+            };
             let Some((group, batch)) = next else {
                 queue.threads -= 1;
                 return;
@@ -90,11 +103,21 @@ impl Lane {
     fn evaluate(&self, group: Group, batch: &Batch) {
         let tell = |outcome| {
             // Nobody listens any more once the call has what it wants.
-            let _ = self.events.send(Event { group: group.clone(), outcome });
+            let _ = self.events.send(Event {
+                group: group.clone(),
+                outcome,
+            });
         };
-        match self.unsealer.evaluate(batch, &self.call, &mut || tell(Outcome::Stumbled)) {
+        match self
+            .unsealer
+            .evaluate(batch, &self.call, &mut || tell(Outcome::Stumbled))
+        {
             Ok(secrets) => tell(Outcome::Answered(secrets)),
-            Err(reason) => tell(Outcome::Failed(fault(batch.key(), self.unsealer.url(), reason))),
+            Err(reason) => tell(Outcome::Failed(fault(
+                batch.key(),
+                self.unsealer.url(),
+                reason,
+            ))),
         }
     }
 }

@@ -43,7 +43,11 @@ impl fmt::Debug for TlsConnector {
 impl<In: Transport> Connector<In> for TlsConnector {
     type Out = TlsTransport;
 
-    fn connect(&self, details: &ConnectionDetails<'_>, chained: Option<In>) -> Result<Option<TlsTransport>, ureq::Error> {
+    fn connect(
+        &self,
+        details: &ConnectionDetails<'_>,
+        chained: Option<In>,
+    ) -> Result<Option<TlsTransport>, ureq::Error> {
         let Some(tcp) = chained else {
             return Err(ureq::Error::ConnectionFailed);
         };
@@ -55,16 +59,28 @@ impl<In: Transport> Connector<In> for TlsConnector {
             connection.complete_io(&mut socket)?;
         }
         let until = (self.lifetime)(&connection);
-        let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
-        Ok(Some(TlsTransport { buffers, until, stream: StreamOwned::new(connection, socket) }))
+        let buffers = LazyBuffers::new(
+            details.config.input_buffer_size(),
+            details.config.output_buffer_size(),
+        );
+        Ok(Some(TlsTransport {
+            buffers,
+            until,
+            stream: StreamOwned::new(connection, socket),
+        }))
     }
 }
 
 /// The host of the URL, sent as server name indication for whatever routes by it. The verifier ignores it.
 fn server_name(details: &ConnectionDetails<'_>) -> ServerName<'static> {
-    let host = details.uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    let host = details
+        .uri
+        .host()
+        .unwrap_or_default()
+        .trim_matches(['[', ']']);
     // An address is never sent.
-    ServerName::try_from(host.to_owned()).unwrap_or(ServerName::IpAddress(Ipv4Addr::UNSPECIFIED.into()))
+    ServerName::try_from(host.to_owned())
+        .unwrap_or(ServerName::IpAddress(Ipv4Addr::UNSPECIFIED.into()))
 }
 
 /// One TLS connection; never handed out again once a document it rests on has expired.
@@ -76,7 +92,9 @@ pub(super) struct TlsTransport {
 
 impl fmt::Debug for TlsTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsTransport").field("until", &self.until).finish_non_exhaustive()
+        f.debug_struct("TlsTransport")
+            .field("until", &self.until)
+            .finish_non_exhaustive()
     }
 }
 
@@ -87,7 +105,11 @@ impl Transport for TlsTransport {
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
         self.stream.get_mut().set_timeout(timeout);
-        let output = self.buffers.output().get(..amount).ok_or(ureq::Error::ConnectionFailed)?;
+        let output = self
+            .buffers
+            .output()
+            .get(..amount)
+            .ok_or(ureq::Error::ConnectionFailed)?;
         self.stream.write_all(output)?;
         Ok(())
     }

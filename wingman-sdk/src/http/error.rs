@@ -44,7 +44,9 @@ pub enum HttpError {
         detail: String,
     },
     /// TLS failed otherwise; no request was sent.
-    #[error("no TLS connection to {server} ({detail}): check that the URL leads to a Blindfold daemon")]
+    #[error(
+        "no TLS connection to {server} ({detail}): check that the URL leads to a Blindfold daemon"
+    )]
     Tls {
         /// The server's URL.
         server: String,
@@ -93,7 +95,9 @@ pub enum HttpError {
         retry_after: Option<Duration>,
     },
     /// The answer is of another type than asked for.
-    #[error("{server} answered with content type `{found}` instead of `{expected}`: check that the URL leads to the right daemon")]
+    #[error(
+        "{server} answered with content type `{found}` instead of `{expected}`: check that the URL leads to the right daemon"
+    )]
     ContentType {
         /// The server's URL.
         server: String,
@@ -103,7 +107,9 @@ pub enum HttpError {
         found: String,
     },
     /// The answer is longer than any right one.
-    #[error("the answer of {server} is larger than {limit} bytes and was not read: check that the URL leads to the right daemon")]
+    #[error(
+        "the answer of {server} is larger than {limit} bytes and was not read: check that the URL leads to the right daemon"
+    )]
     TooLarge {
         /// The server's URL.
         server: String,
@@ -111,7 +117,9 @@ pub enum HttpError {
         limit: u64,
     },
     /// The answer is not what the interface says.
-    #[error("the answer of {server} cannot be understood ({why}): daemon and library may be of different versions")]
+    #[error(
+        "the answer of {server} cannot be understood ({why}): daemon and library may be of different versions"
+    )]
     Malformed {
         /// The server's URL.
         server: String,
@@ -160,25 +168,43 @@ pub(super) fn classify(error: ureq::Error, server: &str, expected: &str, limit: 
     let server = server.to_owned();
     match error {
         ureq::Error::Io(error) => classify_io(error, server, expected),
-        ureq::Error::Timeout(stage) => HttpError::Timeout { server, stage: stage.to_string() },
-        ureq::Error::HostNotFound => {
-            HttpError::Unreachable { server, source: io::Error::new(io::ErrorKind::NotFound, "host name not found") }
-        }
-        ureq::Error::ConnectionFailed => {
-            HttpError::Unreachable { server, source: io::Error::from(io::ErrorKind::NotConnected) }
-        }
+        ureq::Error::Timeout(stage) => HttpError::Timeout {
+            server,
+            stage: stage.to_string(),
+        },
+        ureq::Error::HostNotFound => HttpError::Unreachable {
+            server,
+            source: io::Error::new(io::ErrorKind::NotFound, "host name not found"),
+        },
+        ureq::Error::ConnectionFailed => HttpError::Unreachable {
+            server,
+            source: io::Error::from(io::ErrorKind::NotConnected),
+        },
         ureq::Error::BodyExceedsLimit(_) => HttpError::TooLarge { server, limit },
-        other => HttpError::Malformed { server, why: shorten(&other.to_string()) },
+        other => HttpError::Malformed {
+            server,
+            why: shorten(&other.to_string()),
+        },
     }
 }
 
 fn classify_io(error: io::Error, server: String, expected: &str) -> HttpError {
-    if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+    if let Some(tls) = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+    {
         let detail = shorten(&tls.to_string());
         return match tls {
-            rustls::Error::AlertReceived(alert) => HttpError::IdentityRefused { server, alert: format!("{alert:?}") },
+            rustls::Error::AlertReceived(alert) => HttpError::IdentityRefused {
+                server,
+                alert: format!("{alert:?}"),
+            },
             rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => {
-                HttpError::WrongServer { server, expected: expected.to_owned(), detail }
+                HttpError::WrongServer {
+                    server,
+                    expected: expected.to_owned(),
+                    detail,
+                }
             }
             _ => HttpError::Tls { server, detail },
         };
@@ -189,18 +215,28 @@ fn classify_io(error: io::Error, server: String, expected: &str) -> HttpError {
         | io::ErrorKind::NetworkUnreachable
         | io::ErrorKind::NetworkDown
         | io::ErrorKind::AddrNotAvailable
-        | io::ErrorKind::PermissionDenied => HttpError::Unreachable { server, source: error },
-        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
-            HttpError::Timeout { server, stage: "connection".to_owned() }
-        }
-        _ => HttpError::Interrupted { server, source: error },
+        | io::ErrorKind::PermissionDenied => HttpError::Unreachable {
+            server,
+            source: error,
+        },
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => HttpError::Timeout {
+            server,
+            stage: "connection".to_owned(),
+        },
+        _ => HttpError::Interrupted {
+            server,
+            source: error,
+        },
     }
 }
 
 /// Text from outside, cut and without control characters, for one line of a log.
 pub(crate) fn shorten(text: &str) -> String {
-    let mut short: String =
-        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_SHOWN_CHARACTERS).collect();
+    let mut short: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(MAX_SHOWN_CHARACTERS)
+        .collect();
     if text.chars().nth(MAX_SHOWN_CHARACTERS).is_some() {
         short.push('…');
     }
@@ -239,9 +275,24 @@ mod tests {
         };
         assert!(status(503).may_pass() && status(500).may_pass() && status(429).may_pass());
         assert!(!status(400).may_pass() && !status(403).may_pass() && !status(404).may_pass());
-        let io = |kind| classify(ureq::Error::Io(io::Error::from(kind)), "https://a", "spiffe://a/b", 1);
+        let io = |kind| {
+            classify(
+                ureq::Error::Io(io::Error::from(kind)),
+                "https://a",
+                "spiffe://a/b",
+                1,
+            )
+        };
         assert!(io(io::ErrorKind::ConnectionRefused).may_pass());
         assert!(io(io::ErrorKind::UnexpectedEof).may_pass());
-        assert!(!classify(ureq::Error::BodyExceedsLimit(9), "https://a", "spiffe://a/b", 1).may_pass());
+        assert!(
+            !classify(
+                ureq::Error::BodyExceedsLimit(9),
+                "https://a",
+                "spiffe://a/b",
+                1
+            )
+            .may_pass()
+        );
     }
 }

@@ -41,38 +41,68 @@ pub(super) fn join(token: &JoinToken, key: &DocumentKey) -> Result<Obtained, Ide
 
 fn try_join(token: &JoinToken, key: &DocumentKey) -> Result<Obtained, IdentityError> {
     let url = token.authority_url();
-    let wrong = |why: String| IdentityError::WrongAuthority { url: url.to_owned(), why };
+    let wrong = |why: String| IdentityError::WrongAuthority {
+        url: url.to_owned(),
+        why,
+    };
     let pinned = pinned_bundle(token)?;
-    let server = ServerExpectation { spiffe_id: token.authority_id().clone() };
-    let config = bootstrap::anonymous_client_config(Arc::new(pinned.clone()), server, &[Alpn::Http11])
-        .map_err(|error| wrong(error.to_string()))?;
+    let server = ServerExpectation {
+        spiffe_id: token.authority_id().clone(),
+    };
+    let config =
+        bootstrap::anonymous_client_config(Arc::new(pinned.clone()), server, &[Alpn::Http11])
+            .map_err(|error| wrong(error.to_string()))?;
     let client = HttpClient::first_contact(url, config).map_err(IdentityError::Authority)?;
     let request = join_body(token, csr(key)?)?;
-    let answer = client.json(wire::JOIN_PATH, Some(&request), limits::MAX_IDENTITY_ANSWER_BYTES).map_err(|error| match error {
-        HttpError::WrongServer { detail, .. } => wrong(detail),
-        HttpError::Status { status: 400..=428 | 430..=499, code, message, .. } => {
-            IdentityError::TokenRefused { url: url.to_owned(), message: either(message, code) }
-        }
-        other => IdentityError::Authority(other),
-    })?;
-    let contact = AuthorityContact { url: url.to_owned(), spiffe_id: token.authority_id().clone() };
+    let answer = client
+        .json(
+            wire::JOIN_PATH,
+            Some(&request),
+            limits::MAX_IDENTITY_ANSWER_BYTES,
+        )
+        .map_err(|error| match error {
+            HttpError::WrongServer { detail, .. } => wrong(detail),
+            HttpError::Status {
+                status: 400..=428 | 430..=499,
+                code,
+                message,
+                ..
+            } => IdentityError::TokenRefused {
+                url: url.to_owned(),
+                message: either(message, code),
+            },
+            other => IdentityError::Authority(other),
+        })?;
+    let contact = AuthorityContact {
+        url: url.to_owned(),
+        spiffe_id: token.authority_id().clone(),
+    };
     accept(&answer, key, &pinned, Some(contact))
 }
 
 fn join_body(token: &JoinToken, csr: wire::CsrDer) -> Result<Zeroizing<Vec<u8>>, IdentityError> {
-    let secret = Zeroizing::new(Base64UrlUnpadded::encode_string(token.secret().expose_bytes()));
-    let token_secret = JoinSecret::from_base64(&secret).map_err(|error| answer_error(error.to_string()))?;
+    let secret = Zeroizing::new(Base64UrlUnpadded::encode_string(
+        token.secret().expose_bytes(),
+    ));
+    let token_secret =
+        JoinSecret::from_base64(&secret).map_err(|error| answer_error(error.to_string()))?;
     Ok(wire::JoinRequest { token_secret, csr }.expose_json())
 }
 
 fn pinned_bundle(token: &JoinToken) -> Result<TrustBundle, IdentityError> {
     let url = token.authority_url();
-    let wrong = |why: String| IdentityError::WrongAuthority { url: url.to_owned(), why };
-    let fetch = bootstrap::DangerousUnauthenticatedBundleFetch::new().map_err(|error| wrong(error.to_string()))?;
-    let client =
-        HttpClient::first_contact(url, fetch.dangerous_client_config()).map_err(IdentityError::Authority)?;
+    let wrong = |why: String| IdentityError::WrongAuthority {
+        url: url.to_owned(),
+        why,
+    };
+    let fetch = bootstrap::DangerousUnauthenticatedBundleFetch::new()
+        .map_err(|error| wrong(error.to_string()))?;
+    let client = HttpClient::first_contact(url, fetch.dangerous_client_config())
+        .map_err(IdentityError::Authority)?;
     let json = get_bundle(&client).map_err(IdentityError::Authority)?;
-    fetch.accept(&json, token.bundle_fingerprint()).map_err(|error| wrong(error.to_string()))
+    fetch
+        .accept(&json, token.bundle_fingerprint())
+        .map_err(|error| wrong(error.to_string()))
 }
 
 /// Renews the identity that `client` shows.
@@ -82,14 +112,29 @@ pub(super) fn renew(
     current: &TlsIdentity,
     key: &DocumentKey,
 ) -> Result<Obtained, IdentityError> {
-    let request = serde_json::to_vec(&wire::RenewRequest { csr: csr(key)? })
-        .map_err(|error| IdentityError::Key { why: error.to_string() })?;
-    let answer = client.json(wire::RENEW_PATH, Some(&request), limits::MAX_IDENTITY_ANSWER_BYTES).map_err(|error| match error {
-        HttpError::Status { status: 400..=428 | 430..=499, code, message, .. } => {
-            IdentityError::RenewalRefused { url: contact.url.clone(), message: either(message, code) }
+    let request = serde_json::to_vec(&wire::RenewRequest { csr: csr(key)? }).map_err(|error| {
+        IdentityError::Key {
+            why: error.to_string(),
         }
-        other => IdentityError::Authority(other),
     })?;
+    let answer = client
+        .json(
+            wire::RENEW_PATH,
+            Some(&request),
+            limits::MAX_IDENTITY_ANSWER_BYTES,
+        )
+        .map_err(|error| match error {
+            HttpError::Status {
+                status: 400..=428 | 430..=499,
+                code,
+                message,
+                ..
+            } => IdentityError::RenewalRefused {
+                url: contact.url.clone(),
+                message: either(message, code),
+            },
+            other => IdentityError::Authority(other),
+        })?;
     let obtained = accept(&answer, key, &current.bundle(), Some(contact.clone()))?;
     if obtained.document.spiffe_id() != current.document().spiffe_id() {
         return Err(answer_error("it is made out to another SPIFFE ID"));
@@ -98,7 +143,10 @@ pub(super) fn renew(
 }
 
 /// Asks for the current bundle.
-pub(super) fn refresh(client: &HttpClient, current: &TrustBundle) -> Result<TrustBundle, IdentityError> {
+pub(super) fn refresh(
+    client: &HttpClient,
+    current: &TrustBundle,
+) -> Result<TrustBundle, IdentityError> {
     let json = get_bundle(client).map_err(IdentityError::Authority)?;
     let bundle = TrustBundle::from_json(&json).map_err(|error| answer_error(error.to_string()))?;
     check_succession(current, &bundle)?;
@@ -122,12 +170,18 @@ fn accept(
     known: &TrustBundle,
     authority: Option<AuthorityContact>,
 ) -> Result<Obtained, IdentityError> {
-    let key_pem = key.expose_pem().map_err(|error| IdentityError::Key { why: error.to_string() })?;
-    let document =
-        IdentityDocument::from_pem(&answer.document, &key_pem).map_err(|error| answer_error(error.to_string()))?;
+    let key_pem = key.expose_pem().map_err(|error| IdentityError::Key {
+        why: error.to_string(),
+    })?;
+    let document = IdentityDocument::from_pem(&answer.document, &key_pem)
+        .map_err(|error| answer_error(error.to_string()))?;
     let bundle = answer.bundle.clone();
     check_succession(known, &bundle)?;
-    let obtained = Obtained { document, bundle, authority };
+    let obtained = Obtained {
+        document,
+        bundle,
+        authority,
+    };
     obtained.check(time::now())?;
     Ok(obtained)
 }
@@ -152,24 +206,43 @@ impl Obtained {
 }
 
 /// Checks that `document` is usable at `now` (Unix seconds) under `bundle`.
-pub(super) fn check(document: &IdentityDocument, bundle: &TrustBundle, now: u64) -> Result<(), IdentityError> {
+pub(super) fn check(
+    document: &IdentityDocument,
+    bundle: &TrustBundle,
+    now: u64,
+) -> Result<(), IdentityError> {
     let spiffe_id = document.spiffe_id().clone();
     if now > document.not_after() {
-        return Err(IdentityError::Expired { spiffe_id, not_after: time::show(document.not_after()) });
+        return Err(IdentityError::Expired {
+            spiffe_id,
+            not_after: time::show(document.not_after()),
+        });
     }
     if now < document.not_before() {
-        return Err(IdentityError::NotYetValid { spiffe_id, not_before: time::show(document.not_before()) });
+        return Err(IdentityError::NotYetValid {
+            spiffe_id,
+            not_before: time::show(document.not_before()),
+        });
     }
     match verify_peer(document.chain(), bundle, Usage::Client, now) {
         Ok(_) => Ok(()),
         Err(VerifyError::SiteDisabled) => Err(IdentityError::SiteDisabled { spiffe_id }),
-        Err(error) => Err(IdentityError::Unverified { spiffe_id, why: error.to_string() }),
+        Err(error) => Err(IdentityError::Unverified {
+            spiffe_id,
+            why: error.to_string(),
+        }),
     }
 }
 
 fn csr(key: &DocumentKey) -> Result<wire::CsrDer, IdentityError> {
-    let der = key.csr_der(&mut crate::random::system()).map_err(|error| IdentityError::Key { why: error.to_string() })?;
-    wire::CsrDer::new(der).map_err(|error| IdentityError::Key { why: error.to_string() })
+    let der = key
+        .csr_der(&mut crate::random::system())
+        .map_err(|error| IdentityError::Key {
+            why: error.to_string(),
+        })?;
+    wire::CsrDer::new(der).map_err(|error| IdentityError::Key {
+        why: error.to_string(),
+    })
 }
 
 fn answer_error(why: impl Into<String>) -> IdentityError {
@@ -186,6 +259,8 @@ fn either(message: String, code: String) -> String {
 
 /// How long a bundle is kept before asking again.
 pub(super) fn refresh_interval(bundle: &TrustBundle) -> Duration {
-    Duration::from_secs(bundle.refresh_hint_seconds())
-        .clamp(limits::SHORTEST_BUNDLE_REFRESH, limits::LONGEST_BUNDLE_REFRESH)
+    Duration::from_secs(bundle.refresh_hint_seconds()).clamp(
+        limits::SHORTEST_BUNDLE_REFRESH,
+        limits::LONGEST_BUNDLE_REFRESH,
+    )
 }

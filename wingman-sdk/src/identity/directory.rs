@@ -85,10 +85,19 @@ impl Directory {
             match file.try_lock() {
                 Ok(()) => return Ok(DirectoryLock { _file: file }),
                 Err(TryLockError::Error(source)) => {
-                    return Err(FileError::Io { what: "lock", path, source }.into());
+                    return Err(FileError::Io {
+                        what: "lock",
+                        path,
+                        source,
+                    }
+                    .into());
                 }
                 Err(TryLockError::WouldBlock) if deadline.sleep(Duration::from_millis(50)) => {}
-                Err(TryLockError::WouldBlock) => return Err(IdentityError::Busy { directory: self.path.clone() }),
+                Err(TryLockError::WouldBlock) => {
+                    return Err(IdentityError::Busy {
+                        directory: self.path.clone(),
+                    });
+                }
             }
         }
     }
@@ -106,15 +115,25 @@ impl Directory {
         };
         let path = self.file(BUNDLE);
         let bundle = files::read(&path, limits::MAX_BUNDLE_BYTES)?;
-        let bundle = TrustBundle::from_json(&bundle)
-            .map_err(|error| IdentityError::Damaged { path, why: error.to_string() })?;
-        Ok(Some(Obtained { document, bundle, authority: self.authority()? }))
+        let bundle = TrustBundle::from_json(&bundle).map_err(|error| IdentityError::Damaged {
+            path,
+            why: error.to_string(),
+        })?;
+        Ok(Some(Obtained {
+            document,
+            bundle,
+            authority: self.authority()?,
+        }))
     }
 
     fn document(&self, chain: &str, key: &str) -> Result<IdentityDocument, IdentityError> {
         let key = files::read_secret(&self.file(key), limits::MAX_LEAF_KEY_BYTES)?;
-        let damaged = |why: String| IdentityError::Damaged { path: self.file(DOCUMENT), why };
-        let key = std::str::from_utf8(&key).map_err(|_| damaged("its key is not text".to_owned()))?;
+        let damaged = |why: String| IdentityError::Damaged {
+            path: self.file(DOCUMENT),
+            why,
+        };
+        let key =
+            std::str::from_utf8(&key).map_err(|_| damaged("its key is not text".to_owned()))?;
         IdentityDocument::from_pem(chain, key).map_err(|error| damaged(error.to_string()))
     }
 
@@ -123,9 +142,14 @@ impl Directory {
         match files::read(&path, limits::MAX_AUTHORITY_FILE_BYTES) {
             Err(error) if error.is_missing() => Ok(None),
             Err(error) => Err(error.into()),
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map(Some)
-                .map_err(|error| IdentityError::Damaged { path, why: error.to_string() }),
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes)
+                    .map(Some)
+                    .map_err(|error| IdentityError::Damaged {
+                        path,
+                        why: error.to_string(),
+                    })
+            }
         }
     }
 
@@ -150,20 +174,32 @@ impl Directory {
             return Ok(key);
         }
         let key = super::new_key()?;
-        let pem = key.expose_pem().map_err(|error| IdentityError::Key { why: error.to_string() })?;
+        let pem = key.expose_pem().map_err(|error| IdentityError::Key {
+            why: error.to_string(),
+        })?;
         files::write_atomically(&path, pem.as_bytes())?;
         Ok(key)
     }
 
     /// Stores a new document, whose key is `next-key.pem`, with its bundle and authority.
-    pub(super) fn save(&self, _lock: &DirectoryLock, obtained: &Obtained) -> Result<(), IdentityError> {
+    pub(super) fn save(
+        &self,
+        _lock: &DirectoryLock,
+        obtained: &Obtained,
+    ) -> Result<(), IdentityError> {
         self.save_bundle(&obtained.bundle)?;
         if let Some(authority) = &obtained.authority {
-            let json = serde_json::to_vec_pretty(authority)
-                .map_err(|error| IdentityError::Damaged { path: self.file(AUTHORITY), why: error.to_string() })?;
+            let json =
+                serde_json::to_vec_pretty(authority).map_err(|error| IdentityError::Damaged {
+                    path: self.file(AUTHORITY),
+                    why: error.to_string(),
+                })?;
             files::write_atomically(&self.file(AUTHORITY), &json)?;
         }
-        files::write_atomically(&self.file(DOCUMENT), obtained.document.chain_pem().as_bytes())?;
+        files::write_atomically(
+            &self.file(DOCUMENT),
+            obtained.document.chain_pem().as_bytes(),
+        )?;
         // INVARIANT (a stored document has a stored key)
         files::rename(&self.file(NEXT_KEY), &self.file(KEY))?;
         Ok(())
@@ -171,6 +207,9 @@ impl Directory {
 
     /// Stores a refreshed bundle.
     pub(super) fn save_bundle(&self, bundle: &TrustBundle) -> Result<(), IdentityError> {
-        Ok(files::write_atomically(&self.file(BUNDLE), &bundle.to_json())?)
+        Ok(files::write_atomically(
+            &self.file(BUNDLE),
+            &bundle.to_json(),
+        )?)
     }
 }

@@ -34,7 +34,9 @@ pub enum IdentityError {
         not_after: String,
     },
     /// The document is not valid yet.
-    #[error("the identity document of {spiffe_id} is valid only from {not_before}: check this machine's clock")]
+    #[error(
+        "the identity document of {spiffe_id} is valid only from {not_before}: check this machine's clock"
+    )]
     NotYetValid {
         /// Whose document.
         spiffe_id: SpiffeId,
@@ -42,7 +44,9 @@ pub enum IdentityError {
         not_before: String,
     },
     /// The document does not verify under its own bundle.
-    #[error("the identity document of {spiffe_id} does not verify under its trust bundle ({why}): join again with a new token")]
+    #[error(
+        "the identity document of {spiffe_id} does not verify under its trust bundle ({why}): join again with a new token"
+    )]
     Unverified {
         /// Whose document.
         spiffe_id: SpiffeId,
@@ -50,7 +54,9 @@ pub enum IdentityError {
         why: String,
     },
     /// The site of this workload is switched off.
-    #[error("the site of {spiffe_id} is disabled in the trust bundle: ask the trust domain's administrators")]
+    #[error(
+        "the site of {spiffe_id} is disabled in the trust bundle: ask the trust domain's administrators"
+    )]
     SiteDisabled {
         /// This workload.
         spiffe_id: SpiffeId,
@@ -94,7 +100,9 @@ pub enum IdentityError {
         message: String,
     },
     /// The authority refused to renew.
-    #[error("{url} refused to renew the identity ({message}): the site may be disabled or its rules changed; ask the administrators")]
+    #[error(
+        "{url} refused to renew the identity ({message}): the site may be disabled or its rules changed; ask the administrators"
+    )]
     RenewalRefused {
         /// The authority's URL.
         url: String,

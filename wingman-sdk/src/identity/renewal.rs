@@ -8,7 +8,11 @@ use std::{
 use tracing::{debug, info, warn};
 
 use super::{IdentityError, RenewalState, Shared, authority, time};
-use crate::{error::Chain, limits, retry::Backoff};
+use crate::{
+    error::Chain,
+    limits,
+    retry::{Backoff, fraction},
+};
 
 /// Ends the thread when the last handle of the identity goes away.
 #[derive(Debug)]
@@ -40,7 +44,11 @@ struct Renewal {
 
 impl Renewal {
     fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, backoff: new_backoff(), renew_at: None }
+        Self {
+            shared,
+            backoff: new_backoff(),
+            renew_at: None,
+        }
     }
 
     fn run(mut self) {
@@ -61,16 +69,24 @@ impl Renewal {
 
     /// Until the bundle is due, or the document if that comes first.
     fn pause(&self) -> Duration {
-        let bundle = self.shared.refresh_interval();
-        let document = self.renew_at.map(|at| at.duration_since(SystemTime::now()).unwrap_or_default());
+        // A tenth of jitter, so that a fleet that was started together spreads out.
+        let bundle = self
+            .shared
+            .refresh_interval()
+            .mul_f64(0.9 + fraction() / 10.0);
+        let document = self
+            .renew_at
+            .map(|at| at.duration_since(SystemTime::now()).unwrap_or_default());
         document.map_or(bundle, |document| document.min(bundle))
     }
 
     /// Plans the next renewal from the document at hand.
     fn schedule(&mut self) {
         self.backoff = new_backoff();
-        self.renew_at = self.shared.half_life().map(time::point);
-        self.shared.state().renewal = RenewalState::Waiting { until: self.renew_at };
+        self.renew_at = self.shared.renewal_time().map(time::point);
+        self.shared.state().renewal = RenewalState::Waiting {
+            until: self.renew_at,
+        };
     }
 
     fn refresh(&mut self) {
@@ -96,7 +112,11 @@ impl Renewal {
                     RenewalState::Retrying { failures, .. } => failures.saturating_add(1),
                     _ => 1,
                 };
-                state.renewal = RenewalState::Retrying { failures, last_error: Chain(&error).to_string(), next };
+                state.renewal = RenewalState::Retrying {
+                    failures,
+                    last_error: Chain(&error).to_string(),
+                    next,
+                };
                 drop(state);
                 self.renew_at = next;
             }
@@ -105,7 +125,10 @@ impl Renewal {
 }
 
 fn new_backoff() -> Backoff {
-    Backoff::new(limits::RENEWAL_BACKOFF_FIRST, limits::RENEWAL_BACKOFF_LONGEST)
+    Backoff::new(
+        limits::RENEWAL_BACKOFF_FIRST,
+        limits::RENEWAL_BACKOFF_LONGEST,
+    )
 }
 
 impl Shared {
@@ -121,11 +144,21 @@ impl Shared {
 
     fn refresh_interval(&self) -> Duration {
         let tls = self.state().tls.clone();
-        tls.map_or(limits::SHORTEST_BUNDLE_REFRESH, |tls| authority::refresh_interval(&tls.bundle()))
+        tls.map_or(limits::SHORTEST_BUNDLE_REFRESH, |tls| {
+            authority::refresh_interval(&tls.bundle())
+        })
     }
 
-    fn half_life(&self) -> Option<u64> {
-        let tls = self.state().tls.clone()?;
-        Some(tls.document().half_life(&mut crate::random::system()))
+    /// Half-life with jitter; for a document already older than that, half of what is left.
+    fn renewal_time(&self) -> Option<u64> {
+        let document = self.state().tls.clone()?.document();
+        let now = time::now();
+        let half_of_the_rest = now.saturating_add(document.not_after().saturating_sub(now) / 2);
+        let half_life = document.half_life(&mut crate::random::system());
+        Some(if half_life > now {
+            half_life
+        } else {
+            half_of_the_rest.max(now.saturating_add(1))
+        })
     }
 }

@@ -39,7 +39,9 @@ struct PopOnDrop;
 
 impl PopOnDrop {
     fn take(self) -> Vec<Weak<dyn Fill>> {
-        LISTS.with_borrow_mut(|lists| lists.last_mut().map(std::mem::take)).unwrap_or_default()
+        LISTS
+            .with_borrow_mut(|lists| lists.last_mut().map(std::mem::take))
+            .unwrap_or_default()
     }
 }
 

@@ -23,7 +23,9 @@ pub trait Decode<T> {
 ///
 /// It says nothing about the content on purpose: parsers quote what they could not read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("the opened content is not {wanted}: seal the right content, or change the type of the field")]
+#[error(
+    "the opened content is not {wanted}: seal the right content, or change the type of the field"
+)]
 pub struct NotDecoded {
     wanted: &'static str,
 }
@@ -71,7 +73,8 @@ pub enum Json {}
 
 impl<T: DeserializeOwned> Decode<T> for Json {
     fn decode(secret: SecretBytes) -> Result<T, NotDecoded> {
-        serde_json::from_slice(secret.expose_secret()).map_err(|_| NotDecoded::new(std::any::type_name::<T>()))
+        serde_json::from_slice(secret.expose_secret())
+            .map_err(|_| NotDecoded::new(std::any::type_name::<T>()))
     }
 }
 

@@ -49,7 +49,11 @@ pub(crate) struct Field<'a> {
 impl<'a> Fields<'a> {
     /// All fields of `holder`.
     pub(crate) fn of(holder: &'a (impl SealedFields + ?Sized)) -> Vec<Field<'a>> {
-        let mut fields = Self { place: String::new(), label: None, found: Vec::new() };
+        let mut fields = Self {
+            place: String::new(),
+            label: None,
+            found: Vec::new(),
+        };
         holder.sealed_fields(&mut fields);
         fields.found
     }
@@ -64,7 +68,12 @@ impl<'a> Fields<'a> {
         self.within(name, Some(label.to_owned()), value);
     }
 
-    fn within(&mut self, name: &str, label: Option<String>, value: &'a (impl SealedFields + ?Sized)) {
+    fn within(
+        &mut self,
+        name: &str,
+        label: Option<String>,
+        value: &'a (impl SealedFields + ?Sized),
+    ) {
         let length = self.place.len();
         if length > 0 && !name.starts_with('[') {
             self.place.push('.');
@@ -82,13 +91,20 @@ impl<'a> Fields<'a> {
 
 impl std::fmt::Debug for Fields<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Fields").field("place", &self.place).field("found", &self.found.len()).finish_non_exhaustive()
+        f.debug_struct("Fields")
+            .field("place", &self.place)
+            .field("found", &self.found.len())
+            .finish_non_exhaustive()
     }
 }
 
 impl<T: Send + Sync, D: Decode<T>> SealedFields for Sealed<T, D> {
     fn sealed_fields<'a>(&'a self, fields: &mut Fields<'a>) {
-        fields.found.push(Field { place: fields.place.clone(), label: fields.label.clone(), value: &*self.slot });
+        fields.found.push(Field {
+            place: fields.place.clone(),
+            label: fields.label.clone(),
+            value: &*self.slot,
+        });
     }
 }
 

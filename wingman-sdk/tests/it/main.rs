@@ -1,0 +1,21 @@
+//! The promises of `wingman-sdk`, against servers that really evaluate and really issue.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail the test by panicking"
+)]
+
+mod config;
+mod identity_source;
+mod issuing;
+mod open;
+mod redaction;
+mod retry;
+mod sealed_fields;
+mod server;
+mod stream;
+mod threshold;
+mod transport;
+mod unsealing;
+mod world;
