@@ -76,13 +76,17 @@ pub enum AuditError {
     #[error(transparent)]
     File(#[from] FileError),
     /// Another process writes it.
-    #[error("{path} is being written by another process: give every daemon an audit log of its own")]
+    #[error(
+        "{path} is being written by another process: give every daemon an audit log of its own"
+    )]
     InUse {
         /// The file.
         path: PathBuf,
     },
     /// The end of the file is not a line of ours.
-    #[error("{path} ends in more than {limit} bytes without a line end: it is not an audit log; move it away")]
+    #[error(
+        "{path} ends in more than {limit} bytes without a line end: it is not an audit log; move it away"
+    )]
     NotALog {
         /// The file.
         path: PathBuf,
@@ -134,7 +138,9 @@ pub(crate) struct Reserved {
 
 impl fmt::Debug for AuditLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AuditLog").field("service", &self.shared.service).finish_non_exhaustive()
+        f.debug_struct("AuditLog")
+            .field("service", &self.shared.service)
+            .finish_non_exhaustive()
     }
 }
 
@@ -152,11 +158,21 @@ impl AuditLog {
         Self::start(sink, service, metrics)
     }
 
-    fn start<S: writer::Sink>(sink: S, service: &str, metrics: &Arc<Metrics>) -> Result<Self, AuditError> {
+    fn start<S: writer::Sink>(
+        sink: S,
+        service: &str,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, AuditError> {
         let (sender, receiver) = mpsc::channel();
         let reopen = Arc::new(AtomicBool::new(false));
         let healthy: Condition = metrics.readiness().condition("audit");
-        let writer = writer::Writer::new(sink, service, healthy, Arc::clone(&reopen), Arc::clone(metrics));
+        let writer = writer::Writer::new(
+            sink,
+            service,
+            healthy,
+            Arc::clone(&reopen),
+            Arc::clone(metrics),
+        );
         std::thread::Builder::new()
             .name("audit".to_owned())
             .spawn(move || writer.run(&receiver))
@@ -212,7 +228,10 @@ impl AuditLog {
         )
         .await;
         match place {
-            Ok(Ok(place)) => Ok(Reserved { log: self.clone(), place }),
+            Ok(Ok(place)) => Ok(Reserved {
+                log: self.clone(),
+                place,
+            }),
             _ => {
                 self.shared.metrics.audit_failed();
                 Err(AuditUnavailable)
@@ -247,7 +266,12 @@ impl Reserved {
 
     fn enqueue(self, record: &Record, done: Option<oneshot::Sender<Result<(), AuditUnavailable>>>) {
         let line = record.to_line(&self.log.shared.service);
-        let entry = Entry { line, since: Instant::now(), done, _place: self.place };
+        let entry = Entry {
+            line,
+            since: Instant::now(),
+            done,
+            _place: self.place,
+        };
         if self.log.shared.sender.send(Command::Write(entry)).is_err() {
             // The entry came back in the error and is dropped with its sender, so a waiter fails closed.
             self.log.shared.metrics.audit_failed();
@@ -255,3 +279,6 @@ impl Reserved {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -100,7 +100,9 @@ struct Inner {
 
 impl fmt::Debug for Authorizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authorizer").field("audit", &self.inner.audit).finish_non_exhaustive()
+        f.debug_struct("Authorizer")
+            .field("audit", &self.inner.audit)
+            .finish_non_exhaustive()
     }
 }
 
@@ -116,7 +118,9 @@ impl Authorizer {
     /// Decides with records in `audit` and counts in `metrics`.
     #[must_use]
     pub fn new(audit: AuditLog, metrics: Arc<Metrics>) -> Self {
-        Self { inner: Arc::new(Inner { audit, metrics }) }
+        Self {
+            inner: Arc::new(Inner { audit, metrics }),
+        }
     }
 
     /// The audit log in use.
@@ -149,8 +153,20 @@ impl Authorizer {
         context: AuditContext,
         now: SystemTime,
     ) -> Result<Grant, Denied> {
-        let query = Query { facts: Facts::from(principal), action, resource, now: clock::unix_seconds(now) };
-        self.decide(Some(RecordPrincipal::from(principal)), &query, policies, context, now).await
+        let query = Query {
+            facts: Facts::from(principal),
+            action,
+            resource,
+            now: clock::unix_seconds(now),
+        };
+        self.decide(
+            Some(RecordPrincipal::from(principal)),
+            &query,
+            policies,
+            context,
+            now,
+        )
+        .await
     }
 
     async fn decide(
@@ -175,7 +191,10 @@ impl Authorizer {
             action: query.action.to_owned(),
             resource: query.resource.to_owned(),
             decision: Some(if verdict.allowed { "allow" } else { "deny" }),
-            policies: policies.iter().map(|(label, _)| (*label).to_owned()).collect(),
+            policies: policies
+                .iter()
+                .map(|(label, _)| (*label).to_owned())
+                .collect(),
             policy: verdict.policy,
             rule: verdict.rule,
             outcome: None,
@@ -183,7 +202,9 @@ impl Authorizer {
             why: verdict.why,
             context,
         };
-        self.inner.metrics.decided(query.action, if verdict.allowed { "allow" } else { "deny" });
+        self.inner
+            .metrics
+            .decided(query.action, if verdict.allowed { "allow" } else { "deny" });
         let durable = decision_place.append(&record);
         if !verdict.allowed {
             drop(outcome_place);
@@ -203,7 +224,11 @@ impl Authorizer {
     /// # Errors
     ///
     /// [`AuditUnavailable`] if the record is not durable; the caller refuses all the same.
-    pub async fn refuse(&self, refused: Refused<'_>, now: SystemTime) -> Result<(), AuditUnavailable> {
+    pub async fn refuse(
+        &self,
+        refused: Refused<'_>,
+        now: SystemTime,
+    ) -> Result<(), AuditUnavailable> {
         self.inner.metrics.refused(refused.code);
         let place = self.inner.audit.reserve().await?;
         let record = Record {
@@ -228,10 +253,20 @@ impl Authorizer {
 
 /// Asks every policy in order until one denies.
 fn ask_all(policies: &[(&str, &Policy)], query: &Query<'_>) -> Verdict {
-    let mut verdict = Verdict { allowed: false, policy: None, rule: None, why: "no policy applies".to_owned() };
+    let mut verdict = Verdict {
+        allowed: false,
+        policy: None,
+        rule: None,
+        why: "no policy applies".to_owned(),
+    };
     for (label, policy) in policies {
         let (allowed, rule, why) = ask(policy, query);
-        verdict = Verdict { allowed, policy: Some((*label).to_owned()), rule, why };
+        verdict = Verdict {
+            allowed,
+            policy: Some((*label).to_owned()),
+            rule,
+            why,
+        };
         if !allowed {
             break;
         }
@@ -247,7 +282,11 @@ fn ask(policy: &Policy, query: &Query<'_>) -> (bool, Option<String>, String) {
                 Effect::Allow => true,
                 Effect::Deny => false,
             };
-            (allowed, decision.rule.map(|r| r.to_string()), decision.why.to_string())
+            (
+                allowed,
+                decision.rule.map(|r| r.to_string()),
+                decision.why.to_string(),
+            )
         }
         Err(_) => (false, None, "the policy failed to evaluate".to_owned()),
     }

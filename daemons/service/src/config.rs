@@ -75,7 +75,11 @@ impl ConfigError {
     /// A setting that can't be used, found by a daemon's own checks; `key` as in `listen.address`.
     #[must_use]
     pub fn invalid(key: &str, message: &str) -> Self {
-        Self { place: Place::Whole, key: key.to_owned(), message: message.to_owned() }
+        Self {
+            place: Place::Whole,
+            key: key.to_owned(),
+            message: message.to_owned(),
+        }
     }
 
     /// Where it is.
@@ -94,7 +98,9 @@ impl ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
-            Place::File { path, line, column } => write!(f, "{}:{line}:{column}: ", path.display())?,
+            Place::File { path, line, column } => {
+                write!(f, "{}:{line}:{column}: ", path.display())?
+            }
             Place::WholeFile { path } => write!(f, "{}: ", path.display())?,
             Place::Variable { name } => write!(f, "environment variable {name}: ")?,
             Place::Whole => {}
@@ -138,12 +144,16 @@ pub fn load_with<T: DeserializeOwned>(
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
     });
-    path::within(base.as_deref(), || merge::deserialize(path, &text, variables))
+    path::within(base.as_deref(), || {
+        merge::deserialize(path, &text, variables)
+    })
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {
     let whole = |message: String| ConfigError {
-        place: Place::WholeFile { path: path.to_owned() },
+        place: Place::WholeFile {
+            path: path.to_owned(),
+        },
         key: String::new(),
         message,
     };
@@ -170,9 +180,13 @@ fn variables(
     let mut found = Vec::new();
     for (name, value) in environment {
         let Some(name) = name.to_str() else { continue };
-        let Some(rest) = name.strip_prefix(&start) else { continue };
+        let Some(rest) = name.strip_prefix(&start) else {
+            continue;
+        };
         let refuse = |message: &str| ConfigError {
-            place: Place::Variable { name: name.to_owned() },
+            place: Place::Variable {
+                name: name.to_owned(),
+            },
             key: String::new(),
             message: message.to_owned(),
         };
@@ -181,7 +195,11 @@ fn variables(
             return Err(refuse("names no setting: write PREFIX__SECTION__KEY"));
         }
         let value = utf8(&value).ok_or_else(|| refuse("not UTF-8 text"))?;
-        found.push(Variable { name: name.to_owned(), path, value: value.to_owned() });
+        found.push(Variable {
+            name: name.to_owned(),
+            path,
+            value: value.to_owned(),
+        });
     }
     // The order of an environment is nobody's choice; the outcome must not depend on it.
     found.sort_by(|a, b| a.name.cmp(&b.name));

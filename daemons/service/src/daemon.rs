@@ -88,7 +88,9 @@ where
         runtime.block_on(async {
             let shutdown = Shutdown::new();
             shutdown.on_signals()?;
-            serve(config, shutdown).await.map_err(|e| io::Error::other(e))
+            serve(config, shutdown)
+                .await
+                .map_err(|e| io::Error::other(e))
         })
     });
     match outcome {
@@ -101,7 +103,9 @@ where
 }
 
 fn runtime() -> io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
 }
 
 /// Messages before and after logging go to standard error as they are.
@@ -111,7 +115,10 @@ fn say(daemon: &Daemon, message: &str) {
 
 fn filter(config: &LogConfig) -> Result<EnvFilter, ConfigError> {
     EnvFilter::try_new(&config.filter).map_err(|error| {
-        ConfigError::invalid("log.filter", &format!("{error}: write a level (info), or target=level pairs with commas"))
+        ConfigError::invalid(
+            "log.filter",
+            &format!("{error}: write a level (info), or target=level pairs with commas"),
+        )
     })
 }
 
@@ -137,7 +144,11 @@ pub fn init_tracing(config: &LogConfig) -> Result<(), ConfigError> {
 pub fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
-        let message = panic.payload().downcast_ref::<&'static str>().copied().unwrap_or("(message withheld)");
+        let message = panic
+            .payload()
+            .downcast_ref::<&'static str>()
+            .copied()
+            .unwrap_or("(message withheld)");
         tracing::error!(place, message, "panic");
     }));
 }

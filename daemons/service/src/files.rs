@@ -37,7 +37,9 @@ pub enum FileError {
         mode: u32,
     },
     /// A secret that another user owns could be replaced by that user.
-    #[error("{path} belongs to user {owner}, not to user {user} who runs this: run `chown {user} {path}`")]
+    #[error(
+        "{path} belongs to user {owner}, not to user {user} who runs this: run `chown {user} {path}`"
+    )]
     ForeignOwner {
         /// The file.
         path: PathBuf,
@@ -125,18 +127,30 @@ pub fn check_private(path: &Path) -> Result<(), FileError> {
     check_private_metadata(path, &file.metadata().map_err(failed("inspect", path))?)
 }
 
-pub(crate) fn check_private_metadata(path: &Path, metadata: &fs::Metadata) -> Result<(), FileError> {
+pub(crate) fn check_private_metadata(
+    path: &Path,
+    metadata: &fs::Metadata,
+) -> Result<(), FileError> {
     if !metadata.is_file() {
-        return Err(FileError::NotRegular { path: path.to_owned() });
+        return Err(FileError::NotRegular {
+            path: path.to_owned(),
+        });
     }
     let mode = metadata.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
-        return Err(FileError::TooOpen { path: path.to_owned(), mode });
+        return Err(FileError::TooOpen {
+            path: path.to_owned(),
+            mode,
+        });
     }
     let user = rustix::process::geteuid().as_raw();
     // Root can read anything and commonly reads files that belong to the service's user.
     if metadata.uid() != user && user != 0 {
-        return Err(FileError::ForeignOwner { path: path.to_owned(), owner: metadata.uid(), user });
+        return Err(FileError::ForeignOwner {
+            path: path.to_owned(),
+            owner: metadata.uid(),
+            user,
+        });
     }
     Ok(())
 }
@@ -149,20 +163,30 @@ fn open_regular(path: &Path) -> Result<File, FileError> {
         .open(path)
         .map_err(failed("open", path))?;
     if !file.metadata().map_err(failed("inspect", path))?.is_file() {
-        return Err(FileError::NotRegular { path: path.to_owned() });
+        return Err(FileError::NotRegular {
+            path: path.to_owned(),
+        });
     }
     Ok(file)
 }
 
-#[expect(clippy::cast_possible_wrap, reason = "a flag bit, far below the sign bit")]
+#[expect(
+    clippy::cast_possible_wrap,
+    reason = "a flag bit, far below the sign bit"
+)]
 pub(crate) const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits() as i32;
 
 fn read_limited(file: File, path: &Path, limit: usize) -> Result<Zeroizing<Vec<u8>>, FileError> {
     // The full capacity from the start: growing would leave unwiped copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(limit.saturating_add(1)));
-    file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(failed("read", path))?;
+    file.take(limit as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed("read", path))?;
     if bytes.len() > limit {
-        return Err(FileError::TooLarge { path: path.to_owned(), limit });
+        return Err(FileError::TooLarge {
+            path: path.to_owned(),
+            limit,
+        });
     }
     Ok(bytes)
 }
@@ -190,7 +214,9 @@ pub fn create_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError>
     // A hard link fails when the name is taken, which a rename would not.
     fs::hard_link(&temporary.path, path).map_err(|error| {
         if error.kind() == io::ErrorKind::AlreadyExists {
-            FileError::Exists { path: path.to_owned() }
+            FileError::Exists {
+                path: path.to_owned(),
+            }
         } else {
             failed("create", path)(error)
         }
@@ -202,7 +228,9 @@ pub fn create_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError>
 /// Makes a rename or creation in the folder of `path` durable.
 pub(crate) fn sync_folder(path: &Path) -> Result<(), FileError> {
     let folder = folder_of(path);
-    File::open(folder).and_then(|f| f.sync_all()).map_err(failed("sync", folder))
+    File::open(folder)
+        .and_then(|f| f.sync_all())
+        .map_err(failed("sync", folder))
 }
 
 fn folder_of(path: &Path) -> &Path {
@@ -277,7 +305,10 @@ mod tests {
         for mode in [0o640, 0o604, 0o620, 0o602, 0o610, 0o601, 0o644, 0o666] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             let error = read_secret(&path, 64).unwrap_err();
-            assert!(matches!(error, FileError::TooOpen { mode: m, .. } if m == mode), "{mode:o}");
+            assert!(
+                matches!(error, FileError::TooOpen { mode: m, .. } if m == mode),
+                "{mode:o}"
+            );
             assert!(error.to_string().contains("chmod 600"), "{error}");
             assert!(!error.to_string().contains("secret\""), "{error}");
             assert!(check_private(&path).is_err());
@@ -292,15 +323,27 @@ mod tests {
         let path = folder.path().join("key");
         create_new(&path, &[7; 32], MODE_SECRET).unwrap();
         assert_eq!(read_secret(&path, 32).unwrap().len(), 32);
-        assert!(matches!(read_secret(&path, 31), Err(FileError::TooLarge { limit: 31, .. })));
-        assert!(matches!(read_bounded(&path, 31), Err(FileError::TooLarge { .. })));
+        assert!(matches!(
+            read_secret(&path, 31),
+            Err(FileError::TooLarge { limit: 31, .. })
+        ));
+        assert!(matches!(
+            read_bounded(&path, 31),
+            Err(FileError::TooLarge { .. })
+        ));
     }
 
     #[test]
     fn folders_devices_and_pipes_are_refused_without_blocking() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(matches!(read_secret(folder.path(), 9), Err(FileError::NotRegular { .. })));
-        assert!(matches!(read_bounded(Path::new("/dev/zero"), 9), Err(FileError::NotRegular { .. })));
+        assert!(matches!(
+            read_secret(folder.path(), 9),
+            Err(FileError::NotRegular { .. })
+        ));
+        assert!(matches!(
+            read_bounded(Path::new("/dev/zero"), 9),
+            Err(FileError::NotRegular { .. })
+        ));
         let pipe = folder.path().join("pipe");
         rustix::fs::mknodat(
             rustix::fs::CWD,
@@ -310,7 +353,10 @@ mod tests {
             0,
         )
         .unwrap();
-        assert!(matches!(read_secret(&pipe, 9), Err(FileError::NotRegular { .. })));
+        assert!(matches!(
+            read_secret(&pipe, 9),
+            Err(FileError::NotRegular { .. })
+        ));
     }
 
     #[test]
@@ -326,7 +372,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
         create_new(&path, b"one", MODE_SECRET).unwrap();
-        assert!(matches!(create_new(&path, b"two", MODE_SECRET), Err(FileError::Exists { .. })));
+        assert!(matches!(
+            create_new(&path, b"two", MODE_SECRET),
+            Err(FileError::Exists { .. })
+        ));
         assert_eq!(fs::read(&path).unwrap(), b"one");
         assert_eq!(mode_of(&path), 0o600);
         assert_eq!(entries(folder.path()), 1);
@@ -343,7 +392,10 @@ mod tests {
                     scope.spawn(move || create_new(path, &[i], MODE_SECRET).is_ok())
                 })
                 .collect();
-            tasks.into_iter().map(|t| usize::from(t.join().unwrap())).sum()
+            tasks
+                .into_iter()
+                .map(|t| usize::from(t.join().unwrap()))
+                .sum()
         });
         assert_eq!(won, 1);
         assert_eq!(entries(folder.path()), 1);

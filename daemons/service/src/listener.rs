@@ -31,7 +31,7 @@ use std::{
     fmt,
     net::SocketAddr,
     sync::{Arc, atomic::AtomicU64},
-    time::Duration,
+    time::Instant,
 };
 
 use axum::Router;
@@ -55,7 +55,7 @@ pub use limits::Limits;
 
 use crate::{
     authorize::Authorizer,
-    clock, limits as bounds,
+    limits as bounds,
     metrics::{Condition, Metrics},
     shutdown::Shutdown,
 };
@@ -103,7 +103,13 @@ impl Server {
         authorizer: Authorizer,
         limits: Limits,
     ) -> Self {
-        Self { identity, client_auth, router, authorizer, limits }
+        Self {
+            identity,
+            client_auth,
+            router,
+            authorizer,
+            limits,
+        }
     }
 
     /// Accepts on `listener` until `shutdown`, then drains, and returns when no connection is left.
@@ -116,10 +122,13 @@ impl Server {
         let metrics = Arc::clone(self.authorizer.metrics());
         let shared = Arc::new(Shared {
             acceptor: TlsAcceptor::from(config),
-            router: request::layered(self.router, &metrics, self.limits.request_timeout),
+            router: request::layered(self.router, self.limits.request_timeout),
             metrics: Arc::clone(&metrics),
             table: Table::new(&self.limits),
-            body_memory: Arc::new(Semaphore::new(self.limits.body_memory_bytes)),
+            // What one request can ask for; a semaphore holds no more than this anyway.
+            body_memory: Arc::new(Semaphore::new(
+                self.limits.body_memory_bytes.min(u32::MAX as usize),
+            )),
             identity: self.identity,
             authorizer: self.authorizer,
             limits: self.limits,
@@ -177,15 +186,14 @@ fn watch(shared: &Shared, own_identity: &Condition) {
     let document = shared.identity.document();
     let now = shared.identity.now();
     own_identity.set(document.is_valid_at(now));
-    shared.metrics.identity_expires(
-        std::time::UNIX_EPOCH + Duration::from_secs(document.not_after()),
-        std::time::UNIX_EPOCH + Duration::from_secs(now),
-    );
+    shared.metrics.identity_expires(document.not_after(), now);
     let bundle = shared.identity.bundle();
-    shared.table.cut_where(|principal| principal.recheck(&bundle, now).err().map(cut_for));
+    shared
+        .table
+        .cut_where(|principal| principal.recheck(&bundle, now).err().as_ref().map(cut_for));
 }
 
-fn cut_for(error: VerifyError) -> Cut {
+fn cut_for(error: &VerifyError) -> Cut {
     match error {
         VerifyError::Expired { .. } => Cut::Expired,
         _ => Cut::Revoked,
@@ -199,7 +207,7 @@ async fn drain(
     poll: &mut tokio::time::Interval,
     own_identity: &Condition,
 ) {
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     let deadline = tokio::time::sleep(shared.limits.drain);
     tokio::pin!(deadline);
     loop {
@@ -211,9 +219,8 @@ async fn drain(
     }
     let left = tasks.len();
     tasks.shutdown().await;
-    let now = clock::rfc3339_micros(clock::now());
     if left > 0 {
-        tracing::warn!(connections = left, at = now, "drained: cut what did not end in time");
+        tracing::warn!(connections = left, "drained: cut what did not end in time");
     } else {
         tracing::info!(took = ?started.elapsed(), "drained");
     }

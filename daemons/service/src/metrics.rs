@@ -8,9 +8,9 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use prometheus_client::{
@@ -28,7 +28,7 @@ mod server;
 
 pub use server::{MetricsServer, serve};
 
-use crate::{clock, limits};
+use crate::limits;
 
 /// The metrics of one daemon; shared as `Arc<Metrics>`.
 pub struct Metrics {
@@ -44,11 +44,10 @@ pub struct Metrics {
     connections: Gauge,
     connections_refused: Family<KindLabels, Counter>,
     connections_closed: Family<KindLabels, Counter>,
-    panics: Counter,
     audit_seconds: Histogram,
     audit_failures: Counter,
     identity_not_after: Gauge<i64, AtomicI64>,
-    identity_remaining: Gauge<f64, AtomicU64>,
+    identity_remaining: Gauge<i64, AtomicI64>,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -81,7 +80,9 @@ struct KindLabels {
 
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Metrics").field("readiness", &self.readiness).finish_non_exhaustive()
+        f.debug_struct("Metrics")
+            .field("readiness", &self.readiness)
+            .finish_non_exhaustive()
     }
 }
 
@@ -110,7 +111,6 @@ impl Metrics {
             connections: Gauge::default(),
             connections_refused: Family::default(),
             connections_closed: Family::default(),
-            panics: Counter::default(),
             audit_seconds: seconds(),
             audit_failures: Counter::default(),
             identity_not_after: Gauge::default(),
@@ -118,11 +118,27 @@ impl Metrics {
         };
         metrics.register(|r| {
             r.register("requests", "Requests answered", metrics.requests.clone());
-            r.register("request_seconds", "Time from head to answer", metrics.request_seconds.clone());
+            r.register(
+                "request_seconds",
+                "Time from head to answer",
+                metrics.request_seconds.clone(),
+            );
             r.register("decisions", "Policy decisions", metrics.decisions.clone());
-            r.register("refusals", "Requests refused, by code", metrics.refusals.clone());
-            r.register("handshake_failures", "TLS handshakes that failed", metrics.handshake_failures.clone());
-            r.register("connections", "Open connections", metrics.connections.clone());
+            r.register(
+                "refusals",
+                "Requests refused, by code",
+                metrics.refusals.clone(),
+            );
+            r.register(
+                "handshake_failures",
+                "TLS handshakes that failed",
+                metrics.handshake_failures.clone(),
+            );
+            r.register(
+                "connections",
+                "Open connections",
+                metrics.connections.clone(),
+            );
             r.register(
                 "connections_refused",
                 "Connections refused because a bound was reached",
@@ -133,9 +149,16 @@ impl Metrics {
                 "Connections closed by this side, by reason",
                 metrics.connections_closed.clone(),
             );
-            r.register("handler_panics", "Handlers that panicked", metrics.panics.clone());
-            r.register("audit_seconds", "Time until a record was durable", metrics.audit_seconds.clone());
-            r.register("audit_failures", "Records that could not be made durable", metrics.audit_failures.clone());
+            r.register(
+                "audit_seconds",
+                "Time until a record was durable",
+                metrics.audit_seconds.clone(),
+            );
+            r.register(
+                "audit_failures",
+                "Records that could not be made durable",
+                metrics.audit_failures.clone(),
+            );
             r.register(
                 "identity_not_after_timestamp_seconds",
                 "When the daemon's own identity document ends",
@@ -166,7 +189,10 @@ impl Metrics {
     pub fn encode(&self) -> String {
         let mut text = String::new();
         // Writing to a string can't fail; an encoder that did would leave the text cut short.
-        let _ = encode(&mut text, &self.registry.lock().unwrap_or_else(PoisonError::into_inner));
+        let _ = encode(
+            &mut text,
+            &self.registry.lock().unwrap_or_else(PoisonError::into_inner),
+        );
         text
     }
 
@@ -175,29 +201,48 @@ impl Metrics {
         self.refusals.get_or_create(&CodeLabels { code }).inc();
     }
 
-    /// Notes when the daemon's own identity document ends.
-    pub fn identity_expires(&self, not_after: SystemTime, now: SystemTime) {
-        let not_after = clock::unix_seconds(not_after);
-        self.identity_not_after.set(i64::try_from(not_after).unwrap_or(i64::MAX));
-        #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit a double exactly")]
-        self.identity_remaining.set(not_after as f64 - clock::unix_seconds(now) as f64);
+    /// Notes when the daemon's own identity document ends; both in Unix seconds.
+    pub fn identity_expires(&self, not_after: u64, now: u64) {
+        self.identity_not_after
+            .set(i64::try_from(not_after).unwrap_or(i64::MAX));
+        let remaining = i128::from(not_after) - i128::from(now);
+        self.identity_remaining
+            .set(i64::try_from(remaining).unwrap_or(i64::MIN));
     }
 
-    pub(crate) fn answered(&self, method: &'static str, route: Option<&str>, status: u16, took: Duration) {
+    pub(crate) fn answered(
+        &self,
+        method: &'static str,
+        route: Option<&str>,
+        status: u16,
+        took: Duration,
+    ) {
         let route = self.routes.admit(route.unwrap_or("unmatched"));
         self.request_seconds
-            .get_or_create(&RouteLabels { route: route.clone() })
+            .get_or_create(&RouteLabels {
+                route: route.clone(),
+            })
             .observe(took.as_secs_f64());
-        self.requests.get_or_create(&RequestLabels { method, route, status }).inc();
+        self.requests
+            .get_or_create(&RequestLabels {
+                method,
+                route,
+                status,
+            })
+            .inc();
     }
 
     pub(crate) fn decided(&self, action: &str, decision: &'static str) {
         let action = self.actions.admit(action);
-        self.decisions.get_or_create(&DecisionLabels { action, decision }).inc();
+        self.decisions
+            .get_or_create(&DecisionLabels { action, decision })
+            .inc();
     }
 
     pub(crate) fn handshake_failed(&self, kind: &'static str) {
-        self.handshake_failures.get_or_create(&KindLabels { kind }).inc();
+        self.handshake_failures
+            .get_or_create(&KindLabels { kind })
+            .inc();
     }
 
     pub(crate) fn connection_opened(&self) {
@@ -209,15 +254,15 @@ impl Metrics {
     }
 
     pub(crate) fn connection_refused(&self, kind: &'static str) {
-        self.connections_refused.get_or_create(&KindLabels { kind }).inc();
+        self.connections_refused
+            .get_or_create(&KindLabels { kind })
+            .inc();
     }
 
     pub(crate) fn connection_cut(&self, kind: &'static str) {
-        self.connections_closed.get_or_create(&KindLabels { kind }).inc();
-    }
-
-    pub(crate) fn handler_panicked(&self) {
-        self.panics.inc();
+        self.connections_closed
+            .get_or_create(&KindLabels { kind })
+            .inc();
     }
 
     pub(crate) fn audit_written(&self, latencies: impl Iterator<Item = Duration>) {
@@ -280,11 +325,17 @@ impl Readiness {
     /// The condition called `name`, added as not holding if it is new.
     #[must_use]
     pub fn condition(&self, name: &'static str) -> Condition {
-        let mut conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut conditions = self
+            .conditions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = conditions.iter().find(|c| c.name == name) {
             return known.clone();
         }
-        let condition = Condition { name, holds: Arc::new(AtomicBool::new(false)) };
+        let condition = Condition {
+            name,
+            holds: Arc::new(AtomicBool::new(false)),
+        };
         conditions.push(condition.clone());
         condition
     }
@@ -292,8 +343,15 @@ impl Readiness {
     /// Names of the conditions that don't hold; empty means ready.
     #[must_use]
     pub fn missing(&self) -> Vec<&'static str> {
-        let conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
-        conditions.iter().filter(|c| !c.holds()).map(|c| c.name).collect()
+        let conditions = self
+            .conditions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        conditions
+            .iter()
+            .filter(|c| !c.holds())
+            .map(|c| c.name)
+            .collect()
     }
 
     /// Whether every condition holds.
@@ -310,11 +368,16 @@ mod tests {
     #[test]
     fn counts_appear_under_their_names_with_the_service() {
         let metrics = Metrics::new("unsealer");
-        metrics.answered("POST", Some("/pbseal/v1/evaluate"), 200, Duration::from_millis(2));
+        metrics.answered(
+            "POST",
+            Some("/pbseal/v1/evaluate"),
+            200,
+            Duration::from_millis(2),
+        );
         metrics.decided("open", "deny");
         metrics.refused("RATE_LIMITED");
         metrics.handshake_failed("expired");
-        metrics.identity_expires(SystemTime::UNIX_EPOCH + Duration::from_secs(500), SystemTime::UNIX_EPOCH + Duration::from_secs(200));
+        metrics.identity_expires(500, 200);
         let text = metrics.encode();
         for line in [
             r#"blindfold_requests_total{service="unsealer",method="POST",route="/pbseal/v1/evaluate",status="200"} 1"#,
@@ -322,7 +385,7 @@ mod tests {
             r#"blindfold_refusals_total{service="unsealer",code="RATE_LIMITED"} 1"#,
             r#"blindfold_handshake_failures_total{service="unsealer",kind="expired"} 1"#,
             r#"blindfold_identity_not_after_timestamp_seconds{service="unsealer"} 500"#,
-            r#"blindfold_identity_expiry_seconds{service="unsealer"} 300.0"#,
+            r#"blindfold_identity_expiry_seconds{service="unsealer"} 300"#,
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
@@ -337,9 +400,18 @@ mod tests {
             metrics.answered("GET", Some(&format!("/{i}")), 200, Duration::ZERO);
         }
         let text = metrics.encode();
-        assert_eq!(text.matches("blindfold_decisions_total{").count(), limits::METRIC_LABELS + 1);
-        assert_eq!(text.matches("blindfold_requests_total{").count(), limits::METRIC_LABELS + 1);
-        assert!(text.contains(r#"action="other",decision="allow"} 936"#), "{text}");
+        assert_eq!(
+            text.matches("blindfold_decisions_total{").count(),
+            limits::METRIC_LABELS + 1
+        );
+        assert_eq!(
+            text.matches("blindfold_requests_total{").count(),
+            limits::METRIC_LABELS + 1
+        );
+        assert!(
+            text.contains(r#"action="other",decision="allow"} 936"#),
+            "{text}"
+        );
     }
 
     #[test]
@@ -362,6 +434,10 @@ mod tests {
         let own: Counter = Counter::default();
         metrics.register(|r| r.register("evaluations", "Elements evaluated", own.clone()));
         own.inc_by(3);
-        assert!(metrics.encode().contains("blindfold_evaluations_total{service=\"x\"} 3"));
+        assert!(
+            metrics
+                .encode()
+                .contains("blindfold_evaluations_total{service=\"x\"} 3")
+        );
     }
 }

@@ -33,9 +33,11 @@ impl QuotaConfig {
     ///
     /// The setting and what is possible.
     pub fn validate(&self) -> Result<(), (&'static str, String)> {
-        for (key, value) in
-            [("names", self.names), ("burst", self.burst as usize), ("per_second", self.per_second as usize)]
-        {
+        for (key, value) in [
+            ("names", self.names),
+            ("burst", self.burst as usize),
+            ("per_second", self.per_second as usize),
+        ] {
             if value == 0 {
                 return Err((key, "must be at least 1".to_owned()));
             }
@@ -83,7 +85,9 @@ struct Buckets {
 
 impl fmt::Debug for QuotaTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("QuotaTable").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("QuotaTable")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -91,7 +95,11 @@ impl QuotaTable {
     /// An empty table. `now` is the earliest time it will be asked about.
     #[must_use]
     pub fn new(config: QuotaConfig, now: Instant) -> Self {
-        Self { config, epoch: now, buckets: Mutex::default() }
+        Self {
+            config,
+            epoch: now,
+            buckets: Mutex::default(),
+        }
     }
 
     /// Takes `units` from the bucket of `name`, all or nothing.
@@ -101,23 +109,32 @@ impl QuotaTable {
     /// [`QuotaExceeded`] if the bucket has fewer, or the table is full of names in use.
     pub fn take(&self, name: &str, units: u32, now: Instant) -> Result<(), QuotaExceeded> {
         if units > self.config.burst {
-            return Err(QuotaExceeded { retry_after: Duration::MAX });
+            return Err(QuotaExceeded {
+                retry_after: Duration::MAX,
+            });
         }
         let name: Name = Sha256::digest(name).into();
         let now = self.nanoseconds(now);
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         let known = buckets.full_at.get(&name).copied();
         // A bucket that would be full at `t` lacks (t - now) × rate units.
-        let full_at = known.unwrap_or(0).max(now).saturating_add(self.time_of(units));
+        let full_at = known
+            .unwrap_or(0)
+            .max(now)
+            .saturating_add(self.time_of(units));
         let limit = now.saturating_add(self.time_of(self.config.burst));
         if full_at > limit {
-            return Err(QuotaExceeded { retry_after: Duration::from_nanos(full_at - limit) });
+            return Err(QuotaExceeded {
+                retry_after: Duration::from_nanos(full_at - limit),
+            });
         }
         if known.is_none() && buckets.full_at.len() >= self.config.names {
             buckets.forget_full(now);
             if buckets.full_at.len() >= self.config.names {
                 let first = buckets.order.first().map_or(now, |(at, _)| *at);
-                return Err(QuotaExceeded { retry_after: Duration::from_nanos(first.saturating_sub(now)) });
+                return Err(QuotaExceeded {
+                    retry_after: Duration::from_nanos(first.saturating_sub(now)),
+                });
             }
         }
         buckets.set(name, full_at);
@@ -137,7 +154,11 @@ impl QuotaTable {
     /// Names counted now.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.buckets.lock().unwrap_or_else(PoisonError::into_inner).full_at.len()
+        self.buckets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .full_at
+            .len()
     }
 
     /// Whether no name is counted.
@@ -184,7 +205,17 @@ mod tests {
 
     fn table(names: usize, burst: u32, per_second: u32) -> (QuotaTable, Instant) {
         let start = Instant::now();
-        (QuotaTable::new(QuotaConfig { names, burst, per_second }, start), start)
+        (
+            QuotaTable::new(
+                QuotaConfig {
+                    names,
+                    burst,
+                    per_second,
+                },
+                start,
+            ),
+            start,
+        )
     }
 
     #[test]
@@ -197,8 +228,14 @@ mod tests {
         assert_eq!(exceeded.retry_after, Duration::from_millis(500));
         assert_eq!(exceeded.retry_after_seconds(), 1);
         table.take("b", 5, start).unwrap();
-        table.take("a", 1, start + Duration::from_millis(500)).unwrap();
-        assert!(table.take("a", 1, start + Duration::from_millis(999)).is_err());
+        table
+            .take("a", 1, start + Duration::from_millis(500))
+            .unwrap();
+        assert!(
+            table
+                .take("a", 1, start + Duration::from_millis(999))
+                .is_err()
+        );
         table.take("a", 5, start + Duration::from_secs(60)).unwrap();
         assert!(table.take("a", 1, start + Duration::from_secs(60)).is_err());
     }
@@ -251,7 +288,9 @@ mod tests {
     #[test]
     fn a_million_names_take_no_more_room() {
         let (table, start) = table(100, 5, 1);
-        let taken = (0..100_000).filter(|i| table.take(&i.to_string(), 5, start).is_ok()).count();
+        let taken = (0..100_000)
+            .filter(|i| table.take(&i.to_string(), 5, start).is_ok())
+            .count();
         assert_eq!(taken, 100);
         assert_eq!(table.len(), 100);
         assert_eq!(table.buckets.lock().unwrap().order.len(), 100);
@@ -268,11 +307,30 @@ mod tests {
 
     #[test]
     fn zero_is_not_a_setting() {
-        let good = QuotaConfig { names: 1, burst: 1, per_second: 1 };
+        let good = QuotaConfig {
+            names: 1,
+            burst: 1,
+            per_second: 1,
+        };
         good.validate().unwrap();
-        assert_eq!(QuotaConfig { burst: 0, ..good }.validate().unwrap_err().0, "burst");
-        assert_eq!(QuotaConfig { names: 0, ..good }.validate().unwrap_err().0, "names");
-        assert_eq!(QuotaConfig { per_second: 0, ..good }.validate().unwrap_err().0, "per_second");
+        assert_eq!(
+            QuotaConfig { burst: 0, ..good }.validate().unwrap_err().0,
+            "burst"
+        );
+        assert_eq!(
+            QuotaConfig { names: 0, ..good }.validate().unwrap_err().0,
+            "names"
+        );
+        assert_eq!(
+            QuotaConfig {
+                per_second: 0,
+                ..good
+            }
+            .validate()
+            .unwrap_err()
+            .0,
+            "per_second"
+        );
     }
 
     proptest! {

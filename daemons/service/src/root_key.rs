@@ -53,7 +53,9 @@ pub enum RootKeyError {
     #[error(transparent)]
     File(#[from] FileError),
     /// Not 32 bytes, raw or as 64 hexadecimal digits.
-    #[error("{0} holds no root key: it must have 32 random bytes, raw or as 64 hexadecimal digits; restore it from its backup")]
+    #[error(
+        "{0} holds no root key: it must have 32 random bytes, raw or as 64 hexadecimal digits; restore it from its backup"
+    )]
     Malformed(std::path::PathBuf),
     /// Every bit is the same: not a key.
     #[error("{0} holds no random bytes: restore it from its backup")]
@@ -68,10 +70,14 @@ pub enum RootKeyError {
         limit: usize,
     },
     /// Not a wrapped secret of a known version.
-    #[error("not a wrapped secret of a known version: the store is damaged or newer than this program")]
+    #[error(
+        "not a wrapped secret of a known version: the store is damaged or newer than this program"
+    )]
     NotWrapped,
     /// Wrapped under another root key.
-    #[error("wrapped under root key {wrapped}, but the root key file holds {present}: restore the file that belongs to this store")]
+    #[error(
+        "wrapped under root key {wrapped}, but the root key file holds {present}: restore the file that belongs to this store"
+    )]
     OtherKey {
         /// ID of the key that wrapped it.
         wrapped: String,
@@ -88,7 +94,9 @@ pub struct RootKey(Box<Zeroizing<[u8; 32]>>);
 
 impl fmt::Debug for RootKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RootKey").field("id", &self.id()).finish_non_exhaustive()
+        f.debug_struct("RootKey")
+            .field("id", &self.id())
+            .finish_non_exhaustive()
     }
 }
 
@@ -144,7 +152,8 @@ impl RootKey {
         getrandom::fill(key.0.as_mut_slice()).map_err(|_| RootKeyError::NoRandomness)?;
         let mut text = Zeroizing::new([0; 65]);
         if let Some((digits, end)) = text.split_at_mut_checked(64) {
-            hex::encode_to_slice(key.0.as_slice(), digits).map_err(|_| RootKeyError::NoRandomness)?;
+            hex::encode_to_slice(key.0.as_slice(), digits)
+                .map_err(|_| RootKeyError::NoRandomness)?;
             end.fill(b'\n');
         }
         files::create_new(path, text.as_slice(), MODE_SECRET)?;
@@ -158,7 +167,10 @@ impl RootKey {
     }
 
     fn id_bytes(&self) -> [u8; ID_BYTES] {
-        let hash = Sha256::new().chain_update(ID_LABEL).chain_update(self.0.as_slice()).finalize();
+        let hash = Sha256::new()
+            .chain_update(ID_LABEL)
+            .chain_update(self.0.as_slice())
+            .finalize();
         let mut id = [0; ID_BYTES];
         for (to, from) in id.iter_mut().zip(hash) {
             *to = from;
@@ -168,7 +180,11 @@ impl RootKey {
 
     fn header(&self) -> [u8; HEADER] {
         let mut header = [0; HEADER];
-        let bytes = MAGIC.iter().copied().chain([VERSION]).chain(self.id_bytes());
+        let bytes = MAGIC
+            .iter()
+            .copied()
+            .chain([VERSION])
+            .chain(self.id_bytes());
         for (to, from) in header.iter_mut().zip(bytes) {
             *to = from;
         }
@@ -186,7 +202,9 @@ impl RootKey {
     /// - [`RootKeyError::TooLarge`]: above [`limits::WRAPPED_BYTES`].
     /// - [`RootKeyError::NoRandomness`].
     pub fn wrap(&self, context: &[u8], secret: &[u8]) -> Result<Vec<u8>, RootKeyError> {
-        let too_large = RootKeyError::TooLarge { limit: limits::WRAPPED_BYTES };
+        let too_large = RootKeyError::TooLarge {
+            limit: limits::WRAPPED_BYTES,
+        };
         if secret.len() > limits::WRAPPED_BYTES {
             return Err(too_large);
         }
@@ -196,7 +214,13 @@ impl RootKey {
         let aad = [&header, context].concat();
         let sealed = self
             .cipher()
-            .encrypt(&nonce.into(), Payload { msg: secret, aad: &aad })
+            .encrypt(
+                &nonce.into(),
+                Payload {
+                    msg: secret,
+                    aad: &aad,
+                },
+            )
             .map_err(|_| too_large)?;
         Ok([header.as_slice(), &nonce, &sealed].concat())
     }
@@ -212,20 +236,39 @@ impl RootKey {
     /// # Timing
     ///
     /// Depends on lengths and the public key ID, never on the key or the secret.
-    pub fn unwrap(&self, context: &[u8], wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, RootKeyError> {
-        let (header, rest) = wrapped.split_at_checked(HEADER).ok_or(RootKeyError::NotWrapped)?;
-        let (start, id) = header.split_at_checked(MAGIC.len() + 1).ok_or(RootKeyError::NotWrapped)?;
-        let (nonce, sealed) = rest.split_first_chunk::<NONCE>().ok_or(RootKeyError::NotWrapped)?;
+    pub fn unwrap(
+        &self,
+        context: &[u8],
+        wrapped: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, RootKeyError> {
+        let (header, rest) = wrapped
+            .split_at_checked(HEADER)
+            .ok_or(RootKeyError::NotWrapped)?;
+        let (start, id) = header
+            .split_at_checked(MAGIC.len() + 1)
+            .ok_or(RootKeyError::NotWrapped)?;
+        let (nonce, sealed) = rest
+            .split_first_chunk::<NONCE>()
+            .ok_or(RootKeyError::NotWrapped)?;
         let known = start.strip_prefix(MAGIC) == Some(&[VERSION]);
         if !known || !(TAG..=limits::WRAPPED_BYTES + TAG).contains(&sealed.len()) {
             return Err(RootKeyError::NotWrapped);
         }
         if id != self.id_bytes() {
-            return Err(RootKeyError::OtherKey { wrapped: hex::encode(id), present: self.id() });
+            return Err(RootKeyError::OtherKey {
+                wrapped: hex::encode(id),
+                present: self.id(),
+            });
         }
         let aad = [header, context].concat();
         self.cipher()
-            .decrypt(nonce.into(), Payload { msg: sealed, aad: &aad })
+            .decrypt(
+                nonce.into(),
+                Payload {
+                    msg: sealed,
+                    aad: &aad,
+                },
+            )
             .map(Zeroizing::new)
             .map_err(|_| RootKeyError::Unauthentic)
     }
@@ -251,19 +294,40 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (one, two) = (key(&folder, "one"), key(&folder, "two"));
         let wrapped = one.wrap(b"keys/1", b"secret").unwrap();
-        assert_eq!(one.unwrap(b"keys/1", &wrapped).unwrap().as_slice(), b"secret");
-        assert!(matches!(one.unwrap(b"keys/2", &wrapped), Err(RootKeyError::Unauthentic)));
-        assert!(matches!(one.unwrap(b"", &wrapped), Err(RootKeyError::Unauthentic)));
-        assert!(matches!(two.unwrap(b"keys/1", &wrapped), Err(RootKeyError::OtherKey { .. })));
+        assert_eq!(
+            one.unwrap(b"keys/1", &wrapped).unwrap().as_slice(),
+            b"secret"
+        );
+        assert!(matches!(
+            one.unwrap(b"keys/2", &wrapped),
+            Err(RootKeyError::Unauthentic)
+        ));
+        assert!(matches!(
+            one.unwrap(b"", &wrapped),
+            Err(RootKeyError::Unauthentic)
+        ));
+        assert!(matches!(
+            two.unwrap(b"keys/1", &wrapped),
+            Err(RootKeyError::OtherKey { .. })
+        ));
         for bit in 0..wrapped.len() * 8 {
             let mut bent = wrapped.clone();
             bent[bit / 8] ^= 1 << (bit % 8);
-            assert!(one.unwrap(b"keys/1", &bent).is_err(), "opened, bit {bit} flipped");
+            assert!(
+                one.unwrap(b"keys/1", &bent).is_err(),
+                "opened, bit {bit} flipped"
+            );
         }
         for length in 0..wrapped.len() {
-            assert!(one.unwrap(b"keys/1", &wrapped[..length]).is_err(), "opened, cut to {length}");
+            assert!(
+                one.unwrap(b"keys/1", &wrapped[..length]).is_err(),
+                "opened, cut to {length}"
+            );
         }
-        assert!(one.unwrap(b"keys/1", &[wrapped.as_slice(), b"x"].concat()).is_err());
+        assert!(
+            one.unwrap(b"keys/1", &[wrapped.as_slice(), b"x"].concat())
+                .is_err()
+        );
     }
 
     #[test]
@@ -279,33 +343,55 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let key = key(&folder, "key");
         assert_ne!(key.wrap(b"c", b"s").unwrap(), key.wrap(b"c", b"s").unwrap());
-        assert!(key.unwrap(b"c", &key.wrap(b"c", b"").unwrap()).unwrap().is_empty());
+        assert!(
+            key.unwrap(b"c", &key.wrap(b"c", b"").unwrap())
+                .unwrap()
+                .is_empty()
+        );
     }
 
     #[test]
     fn golden_bytes_of_version_1() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
-        private(&path, b"000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n");
+        private(
+            &path,
+            b"000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n",
+        );
         let key = RootKey::load(&path).unwrap();
         assert_eq!(key.id(), GOLDEN_ID);
         let wrapped = hex::decode(GOLDEN).unwrap();
-        assert_eq!(key.unwrap(b"keys/1", &wrapped).unwrap().as_slice(), b"secret");
+        assert_eq!(
+            key.unwrap(b"keys/1", &wrapped).unwrap().as_slice(),
+            b"secret"
+        );
     }
 
-    const GOLDEN_ID: &str = "";
-    // magic, version, key ID, nonce, ciphertext of "secret" and tag
-    const GOLDEN: &str = "";
+    const GOLDEN_ID: &str = "d4e4e121955d9fd2";
+    // Made with another implementation (OpenSSL): magic, version, key ID, nonce, ciphertext of "secret", tag.
+    const GOLDEN: &str = concat!(
+        "42465257",
+        "01",
+        "d4e4e121955d9fd2",
+        "6465666768696a6b6c6d6e6f",
+        "f8bcace8c22d",
+        "f1aa13ad78734a445a7cf8be7fe2affd"
+    );
 
     #[test]
     fn created_once_reloaded_ever_after() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
         let first = RootKey::load_or_create(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         assert_eq!(fs::read(&path).unwrap().len(), 65);
         let again = RootKey::load_or_create(&path).unwrap();
-        again.unwrap(b"c", &first.wrap(b"c", b"s").unwrap()).unwrap();
+        again
+            .unwrap(b"c", &first.wrap(b"c", b"s").unwrap())
+            .unwrap();
         assert!(RootKey::create(&path).is_err());
     }
 
@@ -314,8 +400,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
         let ids: Vec<_> = std::thread::scope(|scope| {
-            let tasks: Vec<_> =
-                (0..8).map(|_| scope.spawn(|| RootKey::load_or_create(&path).unwrap().id())).collect();
+            let tasks: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| RootKey::load_or_create(&path).unwrap().id()))
+                .collect();
             tasks.into_iter().map(|t| t.join().unwrap()).collect()
         });
         assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
@@ -328,25 +415,46 @@ mod tests {
         let bytes: Vec<u8> = (10..42).collect();
         private(&raw, &bytes);
         private(&text, hex::encode(&bytes).as_bytes());
-        assert_eq!(RootKey::load(&raw).unwrap().id(), RootKey::load(&text).unwrap().id());
+        assert_eq!(
+            RootKey::load(&raw).unwrap().id(),
+            RootKey::load(&text).unwrap().id()
+        );
     }
 
     #[test]
     fn bad_files_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
-        for bad in [&b""[..], b"short", &[b'a'; 31], &[b'a'; 33], &[b'a'; 63], &[b'g'; 64], &[b'a'; 66]] {
+        for bad in [
+            &b""[..],
+            b"short",
+            &[b'a'; 31],
+            &[b'a'; 33],
+            &[b'a'; 63],
+            &[b'g'; 64],
+            &[b'a'; 66],
+        ] {
             private(&path, bad);
-            assert!(matches!(RootKey::load(&path), Err(RootKeyError::Malformed(_))), "{} bytes", bad.len());
+            assert!(
+                matches!(RootKey::load(&path), Err(RootKeyError::Malformed(_))),
+                "{} bytes",
+                bad.len()
+            );
         }
         for bad in [&[0; 32][..], &[0xff; 32], &[b'0'; 64], &[b'a'; 64]] {
             private(&path, bad);
-            assert!(matches!(RootKey::load(&path), Err(RootKeyError::NotRandom(_))));
+            assert!(matches!(
+                RootKey::load(&path),
+                Err(RootKeyError::NotRandom(_))
+            ));
         }
         fs::write(&path, hex::encode([7; 32])).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         let error = RootKey::load(&path).unwrap_err();
-        assert!(matches!(error, RootKeyError::File(FileError::TooOpen { .. })));
+        assert!(matches!(
+            error,
+            RootKeyError::File(FileError::TooOpen { .. })
+        ));
         // A key that exists but can't be used is never replaced by a new one.
         assert!(RootKey::load_or_create(&path).is_err());
     }
@@ -360,7 +468,10 @@ mod tests {
         let shown = format!("{key:?} {key:#?}");
         assert!(shown.contains(&key.id()));
         for window in digits.trim().as_bytes().windows(12) {
-            assert!(!shown.contains(std::str::from_utf8(window).unwrap()), "{shown}");
+            assert!(
+                !shown.contains(std::str::from_utf8(window).unwrap()),
+                "{shown}"
+            );
         }
         assert!(!shown.contains(&format!("{:?}", hex::decode(digits.trim()).unwrap())));
     }

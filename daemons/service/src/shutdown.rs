@@ -23,12 +23,15 @@ impl Shutdown {
     /// A signal not yet given.
     #[must_use]
     pub fn new() -> Self {
-        Self { sender: watch::Sender::new(false) }
+        Self {
+            sender: watch::Sender::new(false),
+        }
     }
 
     /// Gives the signal; giving it again changes nothing.
     pub fn trigger(&self) {
-        self.sender.send_if_modified(|given| !std::mem::replace(given, true));
+        self.sender
+            .send_if_modified(|given| !std::mem::replace(given, true));
     }
 
     /// Whether the signal was given.
@@ -84,8 +87,13 @@ mod tests {
         assert!(!shutdown.is_triggered());
         shutdown.clone().trigger();
         shutdown.trigger();
-        tokio::time::timeout(Duration::from_secs(5), early).await.unwrap().unwrap();
-        tokio::time::timeout(Duration::from_secs(5), shutdown.wait()).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(5), early)
+            .await
+            .unwrap()
+            .unwrap();
+        tokio::time::timeout(Duration::from_secs(5), shutdown.wait())
+            .await
+            .unwrap();
         assert!(shutdown.is_triggered());
     }
 
@@ -94,6 +102,10 @@ mod tests {
         let shutdown = Shutdown::new();
         let wait = shutdown.wait();
         drop(shutdown);
-        assert!(tokio::time::timeout(Duration::from_millis(50), wait).await.is_err());
+        assert!(
+            tokio::time::timeout(Duration::from_millis(50), wait)
+                .await
+                .is_err()
+        );
     }
 }

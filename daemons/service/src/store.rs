@@ -33,7 +33,9 @@ pub enum StoreError {
     #[error(transparent)]
     File(#[from] FileError),
     /// It was written by a newer program.
-    #[error("{path} has {applied} migrations, this program knows {known}: it belongs to a newer version; run that one, or restore a backup")]
+    #[error(
+        "{path} has {applied} migrations, this program knows {known}: it belongs to a newer version; run that one, or restore a backup"
+    )]
     Newer {
         /// The file.
         path: PathBuf,
@@ -43,7 +45,9 @@ pub enum StoreError {
         known: usize,
     },
     /// A migration that was applied is not the program's of the same place.
-    #[error("{path}: migration {number} was applied as {applied:?} and is {known:?} in this program, or its text changed: it is the store of another program or of another version")]
+    #[error(
+        "{path}: migration {number} was applied as {applied:?} and is {known:?} in this program, or its text changed: it is the store of another program or of another version"
+    )]
     Changed {
         /// The file.
         path: PathBuf,
@@ -109,7 +113,10 @@ impl Store {
             Err(error) => return Err(error.into()),
         }
         files::check_private(path)?;
-        let failed = |cause| StoreError::Database { path: path.to_owned(), cause };
+        let failed = |cause| StoreError::Database {
+            path: path.to_owned(),
+            cause,
+        };
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(false)

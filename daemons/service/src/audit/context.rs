@@ -127,7 +127,9 @@ mod tests {
             r#"{"count":3,"forced":false,"key_id":"abababab","window":"0..100"}"#
         );
         let long = AuditContext::new().with("name", "é".repeat(1000));
-        let Some(AuditValue::Text(text)) = long.value("name") else { panic!() };
+        let Some(AuditValue::Text(text)) = long.value("name") else {
+            panic!()
+        };
         assert!(text.len() <= limits::AUDIT_CONTEXT_TEXT + 32);
         assert!(text.ends_with("…(+1488 bytes)"), "{text}");
     }
@@ -135,16 +137,19 @@ mod tests {
     #[test]
     fn entries_are_bounded_but_replacing_is_not() {
         static KEYS: [&str; 40] = [
-            "a0", "a1", "a2", "a3", "a4", "a5", "a6", "a7", "a8", "a9", "b0", "b1", "b2", "b3", "b4", "b5",
-            "b6", "b7", "b8", "b9", "c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "c9", "d0", "d1",
-            "d2", "d3", "d4", "d5", "d6", "d7", "d8", "d9",
+            "a0", "a1", "a2", "a3", "a4", "a5", "a6", "a7", "a8", "a9", "b0", "b1", "b2", "b3",
+            "b4", "b5", "b6", "b7", "b8", "b9", "c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7",
+            "c8", "c9", "d0", "d1", "d2", "d3", "d4", "d5", "d6", "d7", "d8", "d9",
         ];
         let mut context = AuditContext::new();
         for key in KEYS {
             context = context.with(key, 1u64);
         }
         assert_eq!(context.0.len(), limits::AUDIT_CONTEXT_ENTRIES);
-        assert_eq!(context.with("a0", 2u64).value("a0"), Some(&AuditValue::Number(2)));
+        assert_eq!(
+            context.with("a0", 2u64).value("a0"),
+            Some(&AuditValue::Number(2))
+        );
     }
 
     #[test]
@@ -152,7 +157,10 @@ mod tests {
         let one = AuditContext::new().with("a", "1").with("b", "2");
         let two = AuditContext::new().with("b", "2").with("a", "1");
         assert_eq!(one.digest(), two.digest());
-        assert_ne!(one.digest(), AuditContext::new().with("a", 1u64).with("b", "2").digest());
+        assert_ne!(
+            one.digest(),
+            AuditContext::new().with("a", 1u64).with("b", "2").digest()
+        );
         assert_ne!(one.digest(), AuditContext::new().digest());
     }
 }

@@ -34,7 +34,11 @@ pub(super) enum Repair {
 impl LogFile {
     pub(super) fn open(path: &Path) -> Result<Self, AuditError> {
         let (file, repaired) = open(path)?;
-        Ok(Self { path: path.to_owned(), file, repaired })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            repaired,
+        })
     }
 
     fn replace(&mut self) -> io::Result<()> {
@@ -55,7 +59,9 @@ impl Sink for LogFile {
     }
 
     fn moved(&self) -> bool {
-        let Ok(mine) = self.file.metadata() else { return true };
+        let Ok(mine) = self.file.metadata() else {
+            return true;
+        };
         match std::fs::metadata(&self.path) {
             Ok(there) => (there.dev(), there.ino()) != (mine.dev(), mine.ino()),
             Err(_) => true,
@@ -63,7 +69,11 @@ impl Sink for LogFile {
     }
 
     fn reopen(&mut self) -> io::Result<()> {
-        if self.moved() { self.replace() } else { self.mend() }
+        if self.moved() {
+            self.replace()
+        } else {
+            self.mend()
+        }
     }
 
     fn take_repair(&mut self) -> Option<Repair> {
@@ -95,16 +105,20 @@ fn open(path: &Path) -> Result<(File, Option<Repair>), AuditError> {
         .custom_flags(files::NONBLOCK)
         .open(path)
         .map_err(io("open"))?;
-    if existed {
-        files::check_private_metadata(path, &file.metadata().map_err(io("inspect"))?)?;
-    } else {
-        // The umask can only have taken bits away.
-        file.set_permissions(Permissions::from_mode(MODE_SECRET)).map_err(io("protect"))?;
+    files::check_private_metadata(path, &file.metadata().map_err(io("inspect"))?)?;
+    if !existed {
+        // The umask may have taken bits away.
+        file.set_permissions(Permissions::from_mode(MODE_SECRET))
+            .map_err(io("protect"))?;
         files::sync_folder(path)?;
     }
     match file.try_lock() {
         Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(AuditError::InUse { path: path.to_owned() }),
+        Err(TryLockError::WouldBlock) => {
+            return Err(AuditError::InUse {
+                path: path.to_owned(),
+            });
+        }
         Err(TryLockError::Error(cause)) => return Err(io("lock")(cause)),
     }
     let repaired = repair(path, &mut file)?;
@@ -123,14 +137,15 @@ fn repair(path: &Path, file: &mut File) -> Result<Option<Repair>, AuditError> {
         return Ok(None);
     }
     if serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&tail).is_ok() {
-        file.write_all(b"\n").and_then(|()| file.sync_data()).map_err(io("complete the last line of"))?;
+        file.write_all(b"\n")
+            .and_then(|()| file.sync_data())
+            .map_err(io("complete the last line of"))?;
         return Ok(Some(Repair::Completed));
     }
     // First durable beside the log, then gone from it: a crash in between leaves it in both.
     let mut name = path.file_name().map(OsString::from).unwrap_or_default();
     name.push(".partial");
     let aside = path.with_file_name(name);
-    let existed = aside.symlink_metadata().is_ok();
     let mut quarantine = OpenOptions::new()
         .append(true)
         .create(true)
@@ -138,10 +153,12 @@ fn repair(path: &Path, file: &mut File) -> Result<Option<Repair>, AuditError> {
         .custom_flags(files::NONBLOCK)
         .open(&aside)
         .map_err(io("quarantine the last line of"))?;
-    if existed {
-        let metadata = quarantine.metadata().map_err(io("inspect the quarantine of"))?;
-        files::check_private_metadata(&aside, &metadata)?;
-    }
+    files::check_private_metadata(
+        &aside,
+        &quarantine
+            .metadata()
+            .map_err(io("inspect the quarantine of"))?,
+    )?;
     quarantine
         .write_all(&tail)
         .and_then(|()| quarantine.write_all(b"\n"))
@@ -149,13 +166,21 @@ fn repair(path: &Path, file: &mut File) -> Result<Option<Repair>, AuditError> {
         .map_err(io("quarantine the last line of"))?;
     files::sync_folder(&aside)?;
     let cut = tail.len() as u64;
-    file.set_len(length.saturating_sub(cut)).and_then(|()| file.sync_data()).map_err(io("cut the last line of"))?;
+    file.set_len(length.saturating_sub(cut))
+        .and_then(|()| file.sync_data())
+        .map_err(io("cut the last line of"))?;
     Ok(Some(Repair::Quarantined(cut)))
 }
 
 /// The bytes after the last line end.
 fn tail(path: &Path, file: &mut File, length: u64) -> Result<Vec<u8>, AuditError> {
-    let io = |cause| AuditError::File(FileError::Io { doing: "read the end of", path: path.to_owned(), cause });
+    let io = |cause| {
+        AuditError::File(FileError::Io {
+            doing: "read the end of",
+            path: path.to_owned(),
+            cause,
+        })
+    };
     let mut span = 4096_u64;
     loop {
         let start = length.saturating_sub(span);
@@ -169,7 +194,10 @@ fn tail(path: &Path, file: &mut File, length: u64) -> Result<Vec<u8>, AuditError
             return Ok(end);
         }
         if span >= limits::AUDIT_TAIL {
-            return Err(AuditError::NotALog { path: path.to_owned(), limit: limits::AUDIT_TAIL });
+            return Err(AuditError::NotALog {
+                path: path.to_owned(),
+                limit: limits::AUDIT_TAIL,
+            });
         }
         span = span.saturating_mul(4);
     }

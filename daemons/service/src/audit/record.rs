@@ -101,7 +101,12 @@ struct Line<'a> {
 }
 
 impl Record {
-    pub(crate) fn notice(time: SystemTime, id: RecordId, why: String, context: AuditContext) -> Self {
+    pub(crate) fn notice(
+        time: SystemTime,
+        id: RecordId,
+        why: String,
+        context: AuditContext,
+    ) -> Self {
         Self {
             time,
             id,

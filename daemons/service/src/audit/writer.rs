@@ -35,7 +35,9 @@ pub(super) trait Sink: Send + 'static {
 enum State {
     Working,
     /// A write failed; tried again from `retry` on.
-    Failed { retry: Instant },
+    Failed {
+        retry: Instant,
+    },
     /// A sync failed: what the kernel holds is no longer known. Only a restart helps.
     Lost,
 }
@@ -95,7 +97,9 @@ impl<S: Sink> Writer<S> {
             };
             let mut closing = first.and_then(|command| self.take(command));
             while closing.is_none() && self.group.len() < limits::AUDIT_GROUP {
-                let Ok(command) = receiver.try_recv() else { break };
+                let Ok(command) = receiver.try_recv() else {
+                    break;
+                };
                 closing = self.take(command);
             }
             self.commit();
@@ -122,14 +126,19 @@ impl<S: Sink> Writer<S> {
     fn commit(&mut self) {
         let written = self.write();
         if written {
-            self.metrics.audit_written(self.group.iter().map(|entry| entry.since.elapsed()));
+            self.metrics
+                .audit_written(self.group.iter().map(|entry| entry.since.elapsed()));
         } else if !self.group.is_empty() {
             self.refused += self.group.len() as u64;
             for _ in &self.group {
                 self.metrics.audit_failed();
             }
         }
-        let result = if written { Ok(()) } else { Err(AuditUnavailable) };
+        let result = if written {
+            Ok(())
+        } else {
+            Err(AuditUnavailable)
+        };
         for entry in self.group.drain(..) {
             if let Some(done) = entry.done {
                 // The caller may have gone away; its record is as durable as any.
@@ -148,7 +157,9 @@ impl<S: Sink> Writer<S> {
                 }
             }
             State::Working => {
-                if (self.reopen.swap(false, Ordering::AcqRel) || !self.group.is_empty()) && self.sink.moved() {
+                if (self.reopen.swap(false, Ordering::AcqRel) || !self.group.is_empty())
+                    && self.sink.moved()
+                {
                     if let Err(error) = self.sink.reopen() {
                         return self.failed(&error);
                     }
@@ -185,10 +196,13 @@ impl<S: Sink> Writer<S> {
     /// Puts what happened to the log itself before the group.
     fn add_notices(&mut self) {
         let repair = match self.sink.take_repair() {
-            Some(Repair::Completed) => Some(("the last record lacked its line end and was completed", 0)),
-            Some(Repair::Quarantined(bytes)) => {
-                Some(("the last line was cut short and was moved to the file ending in .partial", bytes))
+            Some(Repair::Completed) => {
+                Some(("the last record lacked its line end and was completed", 0))
             }
+            Some(Repair::Quarantined(bytes)) => Some((
+                "the last line was cut short and was moved to the file ending in .partial",
+                bytes,
+            )),
             None => None,
         };
         if let Some((why, bytes)) = repair {
@@ -214,7 +228,9 @@ impl<S: Sink> Writer<S> {
         if self.state == State::Working {
             tracing::error!(%error, "audit log can't be written: refusing everything until it can; check disk space and permissions");
         }
-        self.state = State::Failed { retry: Instant::now() + limits::AUDIT_RETRY };
+        self.state = State::Failed {
+            retry: Instant::now() + limits::AUDIT_RETRY,
+        };
         self.healthy.set(false);
         false
     }

@@ -27,7 +27,12 @@ impl Authorizer {
         context: AuditContext,
         now: SystemTime,
     ) -> Result<Grant, Denied> {
-        let query = Query { facts, action, resource, now: clock::unix_seconds(now) };
+        let query = Query {
+            facts,
+            action,
+            resource,
+            now: clock::unix_seconds(now),
+        };
         self.decide(None, &query, policies, context, now).await
     }
 }
@@ -52,25 +57,46 @@ mod tests {
         .unwrap();
         let ask = async |id: &str, policies: &[(&str, &Policy)]| {
             let (spiffe_id, attributes) = (SpiffeId::parse(id).unwrap(), Attributes::new());
-            let facts = Facts { spiffe_id: &spiffe_id, attributes: &attributes };
+            let facts = Facts {
+                spiffe_id: &spiffe_id,
+                attributes: &attributes,
+            };
             let context = AuditContext::new().with("spiffe_id", id);
-            authorizer.authorize_attested(facts, "join", "site/paris", policies, context, clock::now()).await
+            authorizer
+                .authorize_attested(facts, "join", "site/paris", policies, context, clock::now())
+                .await
         };
-        let granted = ask("spiffe://acme.example/paris/a", &[("site", &policy)]).await.unwrap();
+        let granted = ask("spiffe://acme.example/paris/a", &[("site", &policy)])
+            .await
+            .unwrap();
         granted.finish(Outcome::success()).await.unwrap();
-        let denied = ask("spiffe://acme.example/rome/a", &[("site", &policy)]).await.unwrap_err();
+        let denied = ask("spiffe://acme.example/rome/a", &[("site", &policy)])
+            .await
+            .unwrap_err();
         assert_eq!(denied, Denied::ByPolicy);
-        assert_eq!(ask("spiffe://acme.example/paris/a", &[]).await.unwrap_err(), Denied::ByPolicy);
+        assert_eq!(
+            ask("spiffe://acme.example/paris/a", &[]).await.unwrap_err(),
+            Denied::ByPolicy
+        );
         audit.close().await;
 
         let log = std::fs::read_to_string(&path).unwrap();
-        let records: Vec<serde_json::Value> = log.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        let records: Vec<serde_json::Value> = log
+            .lines()
+            .map(|l| serde_json::from_str(l).unwrap())
+            .collect();
         assert_eq!(records.len(), 4, "{log}");
         for record in &records {
-            assert!(record["principal"].is_null() && record.get("principal").is_some(), "{record}");
+            assert!(
+                record["principal"].is_null() && record.get("principal").is_some(),
+                "{record}"
+            );
         }
         assert_eq!(records[0]["decision"], "allow");
-        assert_eq!(records[0]["context"]["spiffe_id"], "spiffe://acme.example/paris/a");
+        assert_eq!(
+            records[0]["context"]["spiffe_id"],
+            "spiffe://acme.example/paris/a"
+        );
         assert_eq!(records[1]["outcome"], "success");
         assert_eq!(records[1]["id"], records[0]["id"]);
         assert_eq!(records[2]["decision"], "deny");

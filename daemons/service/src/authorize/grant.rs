@@ -33,13 +33,23 @@ impl Outcome {
     /// It was done.
     #[must_use]
     pub fn success() -> Self {
-        Self { name: "success", code: None, why: String::new(), context: AuditContext::new() }
+        Self {
+            name: "success",
+            code: None,
+            why: String::new(),
+            context: AuditContext::new(),
+        }
     }
 
     /// It was not done; `code` is the stable name of the reason.
     #[must_use]
     pub fn failure(code: &'static str) -> Self {
-        Self { name: "failure", code: Some(code), why: String::new(), context: AuditContext::new() }
+        Self {
+            name: "failure",
+            code: Some(code),
+            why: String::new(),
+            context: AuditContext::new(),
+        }
     }
 
     /// Says more to people.
@@ -59,14 +69,24 @@ impl Outcome {
 
 impl fmt::Debug for Grant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Grant").field("action", &self.action()).field("resource", &self.resource()).finish_non_exhaustive()
+        f.debug_struct("Grant")
+            .field("action", &self.action())
+            .field("resource", &self.resource())
+            .finish_non_exhaustive()
     }
 }
 
 impl Grant {
     pub(super) fn new(place: Reserved, decision: Record, since: Instant) -> Self {
         let context_digest = decision.context.digest();
-        Self { held: Some(Held { place, decision, context_digest, since }) }
+        Self {
+            held: Some(Held {
+                place,
+                decision,
+                context_digest,
+                since,
+            }),
+        }
     }
 
     /// What may be done.
@@ -78,7 +98,9 @@ impl Grant {
     /// On what.
     #[must_use]
     pub fn resource(&self) -> &str {
-        self.held.as_ref().map_or("", |held| &held.decision.resource)
+        self.held
+            .as_ref()
+            .map_or("", |held| &held.decision.resource)
     }
 
     /// SHA-256 of the context that was recorded with the decision; see [`AuditContext::digest`].
@@ -87,7 +109,9 @@ impl Grant {
     /// request can't serve another of the same action and resource.
     #[must_use]
     pub fn context_digest(&self) -> [u8; 32] {
-        self.held.as_ref().map_or([0; 32], |held| held.context_digest)
+        self.held
+            .as_ref()
+            .map_or([0; 32], |held| held.context_digest)
     }
 
     /// Whether this grant is for exactly `action` on `resource` with `context`.
@@ -125,8 +149,11 @@ impl Grant {
 impl Drop for Grant {
     fn drop(&mut self) {
         if let Some(held) = self.held.take() {
-            let outcome = Outcome { name: "abandoned", ..Outcome::failure("ABANDONED") }
-                .because("the operation ended without an outcome: the caller went away, or it failed");
+            let outcome = Outcome {
+                name: "abandoned",
+                ..Outcome::failure("ABANDONED")
+            }
+            .because("the operation ended without an outcome: the caller went away, or it failed");
             let (place, record) = held.into_outcome(outcome);
             place.append_unattended(&record);
         }
@@ -134,14 +161,22 @@ impl Drop for Grant {
 }
 
 impl Held {
-    fn append(self, outcome: Outcome) -> impl Future<Output = Result<(), AuditUnavailable>> + Send + use<> {
+    fn append(
+        self,
+        outcome: Outcome,
+    ) -> impl Future<Output = Result<(), AuditUnavailable>> + Send + use<> {
         let (place, record) = self.into_outcome(outcome);
         place.append(&record)
     }
 
     fn into_outcome(self, outcome: Outcome) -> (Reserved, Record) {
         let record = Record {
-            time: self.decision.time + self.since.elapsed(),
+            // A time so late that nothing can be added to it stays as it is.
+            time: self
+                .decision
+                .time
+                .checked_add(self.since.elapsed())
+                .unwrap_or(self.decision.time),
             kind: Kind::Outcome,
             decision: None,
             policies: Vec::new(),

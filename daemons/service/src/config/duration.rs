@@ -41,7 +41,19 @@ mod tests {
         assert_eq!(parse("10s"), Some(Duration::from_secs(10)));
         assert_eq!(parse("5m"), Some(Duration::from_secs(300)));
         assert_eq!(parse("1h"), Some(Duration::from_secs(3600)));
-        for bad in ["", "10", "s", "-1s", "1.5s", "1 s", "1s ", "1d", "1S", "99999999999999999999s", "18446744073709551615h"] {
+        for bad in [
+            "",
+            "10",
+            "s",
+            "-1s",
+            "1.5s",
+            "1 s",
+            "1s ",
+            "1d",
+            "1S",
+            "99999999999999999999s",
+            "18446744073709551615h",
+        ] {
             assert_eq!(parse(bad), None, "{bad}");
         }
     }

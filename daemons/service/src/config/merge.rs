@@ -17,7 +17,11 @@ pub(super) fn deserialize<T: DeserializeOwned>(
     text: &str,
     variables: Vec<Variable>,
 ) -> Result<T, ConfigError> {
-    let sources = Sources { path, text, variables };
+    let sources = Sources {
+        path,
+        text,
+        variables,
+    };
     // Which variables are taken as plain text because their setting refused the TOML form.
     let mut as_text = HashSet::new();
     loop {
@@ -46,16 +50,25 @@ struct Failure {
 
 impl Sources<'_> {
     fn attempt<T: DeserializeOwned>(&self, as_text: &HashSet<usize>) -> Result<T, Failure> {
-        let mut document = DeTable::parse(self.text).map_err(|e| self.failure(&e, &Keys::default()))?;
+        let mut document =
+            DeTable::parse(self.text).map_err(|e| self.failure(&e, &Keys::default()))?;
         for (index, variable) in self.variables.iter().enumerate() {
-            let value = if as_text.contains(&index) { None } else { parsed(&variable.value) };
+            let value = if as_text.contains(&index) {
+                None
+            } else {
+                parsed(&variable.value)
+            };
             let value = value.unwrap_or_else(|| DeValue::String(variable.value.as_str().into()));
             let span = self.span_of_variable(index);
             insert(document.get_mut(), &variable.path, value, &span).map_err(|part| Failure {
                 error: ConfigError {
-                    place: Place::Variable { name: variable.name.clone() },
+                    place: Place::Variable {
+                        name: variable.name.clone(),
+                    },
                     key: variable.path.join("."),
-                    message: format!("{part} is a value, not a table: nothing can be set inside it"),
+                    message: format!(
+                        "{part} is a value, not a table: nothing can be set inside it"
+                    ),
                 },
                 variable: None,
             })?;
@@ -70,7 +83,9 @@ impl Sources<'_> {
             None => Ok(value),
             Some(key) => Err(Failure {
                 error: ConfigError {
-                    place: keys.span_of(&key).map_or(Place::Whole, |span| self.place(span)),
+                    place: keys
+                        .span_of(&key)
+                        .map_or(Place::Whole, |span| self.place(span)),
                     message: "unknown setting: remove it or correct its name".to_owned(),
                     key,
                 },
@@ -83,22 +98,40 @@ impl Sources<'_> {
         let span = error.span();
         let place = match &span {
             Some(span) => self.place(span),
-            None => self.path.map_or(Place::Whole, |p| Place::WholeFile { path: p.to_owned() }),
+            None => self
+                .path
+                .map_or(Place::Whole, |p| Place::WholeFile { path: p.to_owned() }),
         };
-        let key = span.as_ref().and_then(|span| keys.innermost(span)).unwrap_or_default();
+        let key = span
+            .as_ref()
+            .and_then(|span| keys.innermost(span))
+            .unwrap_or_default();
         let variable = span.and_then(|span| self.variable_at(&span));
-        let error = ConfigError { place, key, message: error.message().replace('\n', " ") };
+        let error = ConfigError {
+            place,
+            key,
+            message: error.message().replace('\n', " "),
+        };
         Failure { error, variable }
     }
 
     fn place(&self, span: &Span) -> Place {
-        if let Some(variable) = self.variable_at(span).and_then(|index| self.variables.get(index)) {
-            return Place::Variable { name: variable.name.clone() };
+        if let Some(variable) = self
+            .variable_at(span)
+            .and_then(|index| self.variables.get(index))
+        {
+            return Place::Variable {
+                name: variable.name.clone(),
+            };
         }
         match self.path {
             Some(path) => {
                 let (line, column) = position(self.text, span.start);
-                Place::File { path: path.to_owned(), line, column }
+                Place::File {
+                    path: path.to_owned(),
+                    line,
+                    column,
+                }
             }
             None => Place::Whole,
         }
@@ -117,7 +150,9 @@ impl Sources<'_> {
 
     /// Whether the variable's value has a TOML form that is not the text itself.
     fn is_ambiguous(&self, index: usize) -> bool {
-        self.variables.get(index).is_some_and(|v| parsed(&v.value).is_some())
+        self.variables
+            .get(index)
+            .is_some_and(|v| parsed(&v.value).is_some())
     }
 }
 
@@ -137,11 +172,16 @@ fn insert<'i>(
     mut value: DeValue<'i>,
     span: &Span,
 ) -> Result<(), String> {
-    let Some((part, rest)) = path.split_first() else { return Ok(()) };
+    let Some((part, rest)) = path.split_first() else {
+        return Ok(());
+    };
     if rest.is_empty() {
         move_spans(&mut value, span);
         table.remove(part.as_str());
-        table.insert(Spanned::new(span.clone(), part.clone().into()), Spanned::new(span.clone(), value));
+        table.insert(
+            Spanned::new(span.clone(), part.clone().into()),
+            Spanned::new(span.clone(), value),
+        );
         return Ok(());
     }
     if !table.contains_key(part.as_str()) {
@@ -169,7 +209,10 @@ fn move_spans(value: &mut DeValue<'_>, span: &Span) {
             let moved = std::mem::take(entries).into_iter().map(|(key, entry)| {
                 let mut inner = entry.into_inner();
                 move_spans(&mut inner, span);
-                (Spanned::new(span.clone(), key.into_inner()), Spanned::new(span.clone(), inner))
+                (
+                    Spanned::new(span.clone(), key.into_inner()),
+                    Spanned::new(span.clone(), inner),
+                )
             });
             *entries = moved.collect();
         }
@@ -198,7 +241,11 @@ impl Keys {
         for (key, value) in table {
             let name = join(within, key.get_ref());
             self.collect_value(&name, value.get_ref());
-            self.0.push(Key { name, key: key.span(), value: value.span() });
+            self.0.push(Key {
+                name,
+                key: key.span(),
+                value: value.span(),
+            });
         }
     }
 
@@ -216,7 +263,8 @@ impl Keys {
 
     /// The deepest key whose name or value is at `span`.
     fn innermost(&self, span: &Span) -> Option<String> {
-        let holds = |outer: &Span| outer.start <= span.start && span.start < outer.end.max(outer.start + 1);
+        let holds =
+            |outer: &Span| outer.start <= span.start && span.start < outer.end.max(outer.start + 1);
         self.0
             .iter()
             .filter(|key| holds(&key.key) || holds(&key.value))
@@ -225,10 +273,17 @@ impl Keys {
     }
 
     fn span_of(&self, name: &str) -> Option<&Span> {
-        self.0.iter().find(|key| key.name == name).map(|key| &key.key)
+        self.0
+            .iter()
+            .find(|key| key.name == name)
+            .map(|key| &key.key)
     }
 }
 
 fn join(within: &str, part: &str) -> String {
-    if within.is_empty() { part.to_owned() } else { format!("{within}.{part}") }
+    if within.is_empty() {
+        part.to_owned()
+    } else {
+        format!("{within}.{part}")
+    }
 }

@@ -52,7 +52,9 @@ impl<'de> Deserialize<'de> for ConfigPath {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let path = PathBuf::deserialize(deserializer)?;
         if path.as_os_str().is_empty() {
-            return Err(serde::de::Error::custom("an empty path: give the path of a file"));
+            return Err(serde::de::Error::custom(
+                "an empty path: give the path of a file",
+            ));
         }
         Ok(Self(BASE.with_borrow(|base| match base {
             Some(base) => base.join(&path),

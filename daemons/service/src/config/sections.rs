@@ -19,7 +19,10 @@ pub struct ListenConfig {
 
 impl Default for ListenConfig {
     fn default() -> Self {
-        Self { address: loopback(8443), limits: Limits::default() }
+        Self {
+            address: loopback(8443),
+            limits: Limits::default(),
+        }
     }
 }
 
@@ -30,7 +33,9 @@ impl ListenConfig {
     ///
     /// Names the setting and what is possible.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        self.limits.validate().map_err(|(key, message)| ConfigError::invalid(&format!("listen.limits.{key}"), &message))
+        self.limits.validate().map_err(|(key, message)| {
+            ConfigError::invalid(&format!("listen.limits.{key}"), &message)
+        })
     }
 }
 
@@ -70,7 +75,10 @@ pub struct MetricsConfig {
 
 impl Default for MetricsConfig {
     fn default() -> Self {
-        Self { address: loopback(9090), allow_remote: false }
+        Self {
+            address: loopback(9090),
+            allow_remote: false,
+        }
     }
 }
 
@@ -106,7 +114,10 @@ pub struct LogConfig {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { filter: "info".to_owned(), format: LogFormat::Text }
+        Self {
+            filter: "info".to_owned(),
+            format: LogFormat::Text,
+        }
     }
 }
 

@@ -3,6 +3,7 @@ use std::{fs, time::Duration};
 use serde::Deserialize;
 
 use super::*;
+use crate::listener::Limits;
 
 #[derive(Debug, Deserialize)]
 struct Config {
@@ -24,10 +25,16 @@ struct Name {
 }
 
 fn environment(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
-    pairs.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect()
+    pairs
+        .iter()
+        .map(|(n, v)| ((*n).into(), (*v).into()))
+        .collect()
 }
 
-fn load_text(text: &str, pairs: &[(&str, &str)]) -> (tempfile::TempDir, Result<Config, ConfigError>) {
+fn load_text(
+    text: &str,
+    pairs: &[(&str, &str)],
+) -> (tempfile::TempDir, Result<Config, ConfigError>) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("test.toml");
     fs::write(&path, text).unwrap();
@@ -42,9 +49,18 @@ fn file_and_defaults_and_paths_from_its_folder() {
     let (folder, config) = load_text(GOOD, &[]);
     let config = config.unwrap();
     assert_eq!(config.listen.address.port(), 8500);
-    assert_eq!(config.listen.limits.handshake_timeout, Duration::from_millis(250));
-    assert_eq!(config.listen.limits.max_connections, Limits::default().max_connections);
-    assert_eq!(config.audit.path.as_path(), folder.path().join("audit.jsonl"));
+    assert_eq!(
+        config.listen.limits.handshake_timeout,
+        Duration::from_millis(250)
+    );
+    assert_eq!(
+        config.listen.limits.max_connections,
+        Limits::default().max_connections
+    );
+    assert_eq!(
+        config.audit.path.as_path(),
+        folder.path().join("audit.jsonl")
+    );
     assert!(config.metrics.address.ip().is_loopback());
 }
 
@@ -67,18 +83,34 @@ fn environment_overrides_and_adds() {
     assert_eq!(config.listen.limits.max_connections, 7);
     assert!(config.metrics.allow_remote);
     assert_eq!(config.audit.path.as_path(), Path::new("/var/log/audit"));
-    assert_eq!(config.names.iter().map(|n| n.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(
+        config
+            .names
+            .iter()
+            .map(|n| n.name.as_str())
+            .collect::<Vec<_>>(),
+        ["a", "b"]
+    );
 }
 
 #[test]
 fn environment_alone_is_enough() {
-    let config: Config = load_with(None, "TEST", environment(&[("TEST__AUDIT__PATH", "a")])).unwrap();
+    let config: Config =
+        load_with(None, "TEST", environment(&[("TEST__AUDIT__PATH", "a")])).unwrap();
     assert_eq!(config.audit.path.as_path(), Path::new("a"));
 }
 
 #[test]
 fn a_value_that_looks_like_a_number_may_be_text() {
-    for value in ["8080", "true", "1979-05-27", "[1]", "plain", "a = b", "\"quoted"] {
+    for value in [
+        "8080",
+        "true",
+        "1979-05-27",
+        "[1]",
+        "plain",
+        "a = b",
+        "\"quoted",
+    ] {
         let (_folder, config) = load_text(GOOD, &[("TEST__LABEL", value)]);
         assert_eq!(config.unwrap().label, value);
     }
@@ -88,12 +120,27 @@ fn a_value_that_looks_like_a_number_may_be_text() {
 
 #[test]
 fn unknown_key_is_refused_with_file_line_column_and_name() {
-    let (folder, config) = load_text("[audit]\npath = \"a\"\n[listen]\n  adress = \"127.0.0.1:1\"\n", &[]);
+    let (folder, config) = load_text(
+        "[audit]\npath = \"a\"\n[listen]\n  adress = \"127.0.0.1:1\"\n",
+        &[],
+    );
     let error = config.unwrap_err();
     let path = folder.path().join("test.toml");
-    assert_eq!(error.place(), &Place::File { path: path.clone(), line: 4, column: 3 });
+    assert_eq!(
+        error.place(),
+        &Place::File {
+            path: path.clone(),
+            line: 4,
+            column: 3
+        }
+    );
     assert_eq!(error.key(), "listen.adress");
-    assert!(error.to_string().starts_with(&format!("{}:4:3: listen.adress: ", path.display())), "{error}");
+    assert!(
+        error
+            .to_string()
+            .starts_with(&format!("{}:4:3: listen.adress: ", path.display())),
+        "{error}"
+    );
     assert!(error.to_string().contains("address"), "{error}");
 }
 
@@ -102,25 +149,47 @@ fn unknown_key_is_refused_where_the_type_does_not_ask_for_it() {
     for (text, key, line) in [
         ("extra = 1\n[audit]\npath = \"a\"\n", "extra", 1),
         ("[audit]\npath = \"a\"\n[extra.deep]\nx = 1\n", "extra", 3),
-        ("[audit]\npath = \"a\"\n[[names]]\nname = \"n\"\n[[names]]\nname = \"m\"\nnick = \"x\"\n", "names.1.nick", 7),
+        (
+            "[audit]\npath = \"a\"\n[[names]]\nname = \"n\"\n[[names]]\nname = \"m\"\nnick = \"x\"\n",
+            "names.1.nick",
+            7,
+        ),
     ] {
         let (_folder, config) = load_text(text, &[]);
         let error = config.unwrap_err();
         assert_eq!(error.key(), key, "{error}");
-        assert!(matches!(error.place(), Place::File { line: l, .. } if *l == line), "{error}");
+        assert!(
+            matches!(error.place(), Place::File { line: l, .. } if *l == line),
+            "{error}"
+        );
     }
 }
 
 #[test]
 fn unknown_variable_is_refused_by_its_name() {
-    for name in ["TEST__LISTEN__ADRESS", "TEST__LISTN__ADDRESS", "TEST__EXTRA"] {
+    for name in [
+        "TEST__LISTEN__ADRESS",
+        "TEST__LISTN__ADDRESS",
+        "TEST__EXTRA",
+    ] {
         let (_folder, config) = load_text(GOOD, &[(name, "1")]);
         let error = config.unwrap_err();
-        assert_eq!(error.place(), &Place::Variable { name: name.to_owned() }, "{error}");
+        assert_eq!(
+            error.place(),
+            &Place::Variable {
+                name: name.to_owned()
+            },
+            "{error}"
+        );
     }
     for name in ["TEST__", "TEST__A__", "TEST____B"] {
         let (_folder, config) = load_text(GOOD, &[(name, "1")]);
-        assert_eq!(config.unwrap_err().place(), &Place::Variable { name: name.to_owned() });
+        assert_eq!(
+            config.unwrap_err().place(),
+            &Place::Variable {
+                name: name.to_owned()
+            }
+        );
     }
 }
 
@@ -129,18 +198,34 @@ fn wrong_types_are_refused_at_their_place() {
     let (_folder, config) = load_text("[audit]\npath = \"a\"\n[listen]\naddress = 5\n", &[]);
     let error = config.unwrap_err();
     assert_eq!(error.key(), "listen.address");
-    assert!(matches!(error.place(), Place::File { line: 4, .. }), "{error}");
+    assert!(
+        matches!(error.place(), Place::File { line: 4, .. }),
+        "{error}"
+    );
 
     let (_folder, config) = load_text(GOOD, &[("TEST__LISTEN__LIMITS__MAX_CONNECTIONS", "many")]);
     let error = config.unwrap_err();
     assert_eq!(error.key(), "listen.limits.max_connections");
-    assert!(error.to_string().contains("TEST__LISTEN__LIMITS__MAX_CONNECTIONS"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("TEST__LISTEN__LIMITS__MAX_CONNECTIONS"),
+        "{error}"
+    );
 
     let (_folder, config) = load_text(GOOD, &[("TEST__LISTEN__ADDRESS__PORT", "1")]);
     let error = config.unwrap_err();
-    assert_eq!(error.place(), &Place::Variable { name: "TEST__LISTEN__ADDRESS__PORT".to_owned() });
+    assert_eq!(
+        error.place(),
+        &Place::Variable {
+            name: "TEST__LISTEN__ADDRESS__PORT".to_owned()
+        }
+    );
 
-    let (_folder, config) = load_text("[audit]\npath = \"a\"\n[listen.limits]\nhandshake_timeout = \"soon\"\n", &[]);
+    let (_folder, config) = load_text(
+        "[audit]\npath = \"a\"\n[listen.limits]\nhandshake_timeout = \"soon\"\n",
+        &[],
+    );
     let error = config.unwrap_err();
     assert_eq!(error.key(), "listen.limits.handshake_timeout");
     assert!(error.to_string().contains("\"10s\""), "{error}");
@@ -149,7 +234,10 @@ fn wrong_types_are_refused_at_their_place() {
 #[test]
 fn not_toml_and_missing_sections_and_missing_files() {
     let (_folder, config) = load_text("[audit\n", &[]);
-    assert!(matches!(config.unwrap_err().place(), Place::File { line: 1, .. }));
+    assert!(matches!(
+        config.unwrap_err().place(),
+        Place::File { line: 1, .. }
+    ));
 
     let (_folder, config) = load_text("", &[]);
     let error = config.unwrap_err();
@@ -158,8 +246,17 @@ fn not_toml_and_missing_sections_and_missing_files() {
     let (_folder, config) = load_text("[audit]\npath = \"\"\n", &[]);
     assert_eq!(config.unwrap_err().key(), "audit.path");
 
-    let missing = load_with::<Config>(Some(Path::new("/nonexistent/test.toml")), "TEST", Vec::new());
-    assert!(missing.unwrap_err().to_string().contains("/nonexistent/test.toml"));
+    let missing = load_with::<Config>(
+        Some(Path::new("/nonexistent/test.toml")),
+        "TEST",
+        Vec::new(),
+    );
+    assert!(
+        missing
+            .unwrap_err()
+            .to_string()
+            .contains("/nonexistent/test.toml")
+    );
 }
 
 #[test]
@@ -180,6 +277,11 @@ fn metrics_on_other_addresses_only_on_purpose() {
     let config = config.unwrap();
     let error = config.metrics.validate().unwrap_err();
     assert_eq!(error.key(), "metrics.address");
-    MetricsConfig { allow_remote: true, ..config.metrics }.validate().unwrap();
+    MetricsConfig {
+        allow_remote: true,
+        ..config.metrics
+    }
+    .validate()
+    .unwrap();
     MetricsConfig::default().validate().unwrap();
 }

@@ -17,8 +17,7 @@ use tokio::{net::TcpStream, task::JoinSet};
 use tokio_rustls::server::TlsStream;
 
 use super::{
-    Shared,
-    handshake,
+    Shared, handshake,
     io::{Activity, Timed},
     request::{Caller, RequestService},
     table::{Cut, Seat},
@@ -45,11 +44,19 @@ pub(super) async fn run(shared: Arc<Shared>, stream: TcpStream, address: SocketA
         () = shared.shutdown.wait() => None,
     };
     let Some(stream) = stream else { return };
-    let principal = match shared.identity.peer_principal(stream.get_ref().1, Usage::Client) {
+    let principal = match shared
+        .identity
+        .peer_principal(stream.get_ref().1, Usage::Client)
+    {
         Ok(principal) => principal.map(Arc::new),
         Err(error) => {
             // The certificate verified a moment ago, and no longer does.
-            handshake::failed(&shared, address, handshake::kind_of_verification(&error), &error.to_string());
+            handshake::failed(
+                &shared,
+                address,
+                handshake::kind_of_verification(&error),
+                &error.to_string(),
+            );
             return handshake::linger(stream).await;
         }
     };
@@ -144,7 +151,11 @@ fn builder(max_streams: u32, http2: bool, executor: Streams) -> auto::Builder<St
         .keep_alive_interval(H2_PING)
         .keep_alive_timeout(H2_PONG);
     // What ALPN settled is not guessed again from the first bytes.
-    if http2 { builder.http2_only() } else { builder.http1_only() }
+    if http2 {
+        builder.http2_only()
+    } else {
+        builder.http1_only()
+    }
 }
 
 /// An error and its causes, on one line.

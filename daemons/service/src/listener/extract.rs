@@ -37,7 +37,11 @@ pub struct Unauthenticated;
 impl IntoResponse for Unauthenticated {
     fn into_response(self) -> Response {
         // RFC 9110 asks for a challenge with 401; no registered scheme means a client certificate.
-        (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "mTLS")]).into_response()
+        (
+            StatusCode::UNAUTHORIZED,
+            [(header::WWW_AUTHENTICATE, "mTLS")],
+        )
+            .into_response()
     }
 }
 

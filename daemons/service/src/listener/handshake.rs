@@ -24,11 +24,12 @@ pub(super) async fn accept(
     address: SocketAddr,
 ) -> Option<TlsStream<TcpStream>> {
     let accept = shared.acceptor.accept(stream).into_fallible();
-    let (kind, reason, stream) = match tokio::time::timeout(shared.limits.handshake_timeout, accept).await {
-        Ok(Ok(stream)) => return Some(stream),
-        Ok(Err((error, stream))) => (kind_of(&error), error.to_string(), Some(stream)),
-        Err(_) => ("timeout", "took too long".to_owned(), None),
-    };
+    let (kind, reason, stream) =
+        match tokio::time::timeout(shared.limits.handshake_timeout, accept).await {
+            Ok(Ok(stream)) => return Some(stream),
+            Ok(Err((error, stream))) => (kind_of(&error), error.to_string(), Some(stream)),
+            Err(_) => ("timeout", "took too long".to_owned(), None),
+        };
     failed(shared, address, kind, &reason);
     if let Some(stream) = stream {
         linger(stream).await;
@@ -54,7 +55,10 @@ pub(super) async fn linger<S: AsyncReadExt + AsyncWriteExt + Unpin>(mut stream: 
 
 /// The name of a failure, for a metric label: from a fixed set.
 fn kind_of(error: &io::Error) -> &'static str {
-    match error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()) {
+    match error
+        .get_ref()
+        .and_then(|e| e.downcast_ref::<rustls::Error>())
+    {
         Some(rustls::Error::NoCertificatesPresented) => "no_certificate",
         Some(rustls::Error::InvalidCertificate(reason)) => kind_of_certificate(reason),
         Some(
@@ -65,7 +69,9 @@ fn kind_of(error: &io::Error) -> &'static str {
             | rustls::Error::PeerSentOversizedRecord
             | rustls::Error::DecryptError,
         ) => "malformed",
-        Some(rustls::Error::PeerIncompatible(_) | rustls::Error::NoApplicationProtocol) => "incompatible",
+        Some(rustls::Error::PeerIncompatible(_) | rustls::Error::NoApplicationProtocol) => {
+            "incompatible"
+        }
         Some(rustls::Error::AlertReceived(_)) => "alert_received",
         Some(_) => "other",
         None => match error.kind() {
@@ -80,13 +86,20 @@ fn kind_of(error: &io::Error) -> &'static str {
 
 fn kind_of_certificate(reason: &CertificateError) -> &'static str {
     match reason {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "certificate_expired",
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "certificate_not_yet_valid",
-        CertificateError::UnknownIssuer | CertificateError::BadSignature => "certificate_unknown_issuer",
-        CertificateError::Revoked => "certificate_revoked",
-        CertificateError::Other(other) => {
-            other.0.downcast_ref::<VerifyError>().map_or("certificate_refused", kind_of_verification)
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "certificate_expired"
         }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "certificate_not_yet_valid"
+        }
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "certificate_unknown_issuer"
+        }
+        CertificateError::Revoked => "certificate_revoked",
+        CertificateError::Other(other) => other
+            .0
+            .downcast_ref::<VerifyError>()
+            .map_or("certificate_refused", kind_of_verification),
         _ => "certificate_refused",
     }
 }
@@ -94,6 +107,9 @@ fn kind_of_certificate(reason: &CertificateError) -> &'static str {
 pub(super) fn kind_of_verification(error: &VerifyError) -> &'static str {
     match error {
         VerifyError::Expired { .. } => "certificate_expired",
+        VerifyError::NotYetValid { .. } => "certificate_not_yet_valid",
+        VerifyError::UnknownIssuer | VerifyError::Signature => "certificate_unknown_issuer",
+        VerifyError::TrustDomain => "certificate_of_other_trust_domain",
         VerifyError::SiteDisabled | VerifyError::AnchorRemoved => "certificate_revoked",
         _ => "certificate_refused",
     }

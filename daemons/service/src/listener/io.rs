@@ -22,6 +22,13 @@ use tokio::{
 
 use super::Limits;
 
+/// The time in `duration` from now; a duration beyond all bounds counts as a day.
+fn after(duration: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(duration)
+        .unwrap_or(now + Duration::from_secs(24 * 3600))
+}
+
 /// What a connection is doing; shared between its bytes and its requests.
 pub(super) struct Activity {
     under_way: AtomicUsize,
@@ -47,7 +54,7 @@ impl Activity {
         Arc::new(Self {
             under_way: AtomicUsize::new(0),
             phase: Mutex::new(Phase {
-                deadline: Instant::now() + limits.header_timeout,
+                deadline: after(limits.header_timeout),
                 hurried: true,
                 missed: None,
             }),
@@ -81,7 +88,7 @@ impl Activity {
         let mut phase = self.phase();
         if self.under_way() == 0 && !phase.hurried {
             phase.hurried = true;
-            phase.deadline = Instant::now() + self.header_timeout;
+            phase.deadline = after(self.header_timeout);
         }
     }
 
@@ -101,7 +108,7 @@ impl Drop for UnderWay {
         if activity.under_way.fetch_sub(1, Ordering::AcqRel) == 1 {
             let mut phase = activity.phase();
             phase.hurried = false;
-            phase.deadline = Instant::now() + activity.idle_timeout;
+            phase.deadline = after(activity.idle_timeout);
         }
     }
 }
@@ -120,7 +127,12 @@ pub(super) struct Timed<S> {
 }
 
 impl<S> Timed<S> {
-    pub(super) fn new(stream: S, activity: Arc<Activity>, write_timeout: Duration, heads_by_bytes: bool) -> Self {
+    pub(super) fn new(
+        stream: S,
+        activity: Arc<Activity>,
+        write_timeout: Duration,
+        heads_by_bytes: bool,
+    ) -> Self {
         let now = Instant::now();
         Self {
             stream,
@@ -134,14 +146,18 @@ impl<S> Timed<S> {
     }
 
     /// Passes a write's outcome on, unless it is waiting for longer than it may.
-    fn timed_write<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn timed_write<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        outcome: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         if outcome.is_ready() {
             self.stalled = false;
             return outcome;
         }
         if !self.stalled {
             self.stalled = true;
-            self.write_timer.as_mut().reset(Instant::now() + self.write_timeout);
+            self.write_timer.as_mut().reset(after(self.write_timeout));
         }
         ready!(self.write_timer.as_mut().poll(cx));
         self.activity.miss("write_timeout");
@@ -150,7 +166,11 @@ impl<S> Timed<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buffer.filled().len();
         if let Poll::Ready(outcome) = Pin::new(&mut this.stream).poll_read(cx, buffer) {
@@ -159,17 +179,24 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
             }
             return Poll::Ready(outcome);
         }
-        let Some(deadline) = this.activity.deadline() else { return Poll::Pending };
+        let Some(deadline) = this.activity.deadline() else {
+            return Poll::Pending;
+        };
         this.read_timer.as_mut().reset(deadline);
         ready!(this.read_timer.as_mut().poll(cx));
         let hurried = this.activity.phase().hurried;
-        this.activity.miss(if hurried { "header_timeout" } else { "idle" });
+        this.activity
+            .miss(if hurried { "header_timeout" } else { "idle" });
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let outcome = Pin::new(&mut this.stream).poll_write(cx, bytes);
         this.timed_write(cx, outcome)

@@ -83,6 +83,8 @@ impl Limits {
             ("request_timeout", self.request_timeout),
             ("write_timeout", self.write_timeout),
             ("idle_timeout", self.idle_timeout),
+            ("close_grace", self.close_grace),
+            ("drain", self.drain),
         ] {
             if value.is_zero() || value > Duration::from_secs(3600) {
                 return Err((key, "must be above zero and at most \"1h\"".to_owned()));
@@ -90,7 +92,10 @@ impl Limits {
         }
         for (key, value) in [
             ("max_connections", self.max_connections),
-            ("max_connections_per_address", self.max_connections_per_address),
+            (
+                "max_connections_per_address",
+                self.max_connections_per_address,
+            ),
             ("max_connections_per_peer", self.max_connections_per_peer),
             ("max_streams", self.max_streams as usize),
             ("body_bytes", self.body_bytes),
@@ -100,7 +105,10 @@ impl Limits {
             }
         }
         if self.body_memory_bytes < self.body_bytes {
-            return Err(("body_memory_bytes", "must be at least body_bytes, or no request body fits".to_owned()));
+            return Err((
+                "body_memory_bytes",
+                "must be at least body_bytes, or no request body fits".to_owned(),
+            ));
         }
         if u32::try_from(self.body_memory_bytes).is_err() {
             return Err(("body_memory_bytes", "must be below 4 GiB".to_owned()));
@@ -121,11 +129,20 @@ mod tests {
             change(&mut limits);
             limits.validate().unwrap_err().0
         };
-        assert_eq!(broken(|l| l.header_timeout = Duration::ZERO), "header_timeout");
+        assert_eq!(
+            broken(|l| l.header_timeout = Duration::ZERO),
+            "header_timeout"
+        );
         assert_eq!(broken(|l| l.idle_timeout = Duration::MAX), "idle_timeout");
         assert_eq!(broken(|l| l.max_streams = 0), "max_streams");
         assert_eq!(broken(|l| l.max_connections = 0), "max_connections");
-        assert_eq!(broken(|l| l.body_memory_bytes = l.body_bytes - 1), "body_memory_bytes");
-        assert_eq!(broken(|l| l.body_memory_bytes = usize::MAX), "body_memory_bytes");
+        assert_eq!(
+            broken(|l| l.body_memory_bytes = l.body_bytes - 1),
+            "body_memory_bytes"
+        );
+        assert_eq!(
+            broken(|l| l.body_memory_bytes = usize::MAX),
+            "body_memory_bytes"
+        );
     }
 }

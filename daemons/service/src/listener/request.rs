@@ -16,7 +16,7 @@ use axum::{
     Router,
     body::Body,
     extract::{DefaultBodyLimit, MatchedPath, Request},
-    http::{HeaderValue, Method, StatusCode, Version, header, request::Parts},
+    http::{HeaderValue, Method, StatusCode, Uri, Version, header, request::Parts},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
@@ -26,12 +26,12 @@ use identity::Principal;
 use tokio::sync::OwnedSemaphorePermit;
 use tower::Service;
 
-use super::{
-    MaybePeer, PeerAddress, Shared, Unauthenticated, cut_for,
-    io::Activity,
-    table::Cut,
+use super::{MaybePeer, PeerAddress, Shared, Unauthenticated, cut_for, io::Activity, table::Cut};
+use crate::{
+    audit::AuditContext,
+    authorize::{Authorizer, Refused},
+    clock,
 };
-use crate::{audit::AuditContext, authorize::Refused, clock, metrics::Metrics};
 
 /// How much of a body that is too large is read and thrown away, so that a client that sends first
 /// and reads then gets the answer instead of a reset.
@@ -53,7 +53,11 @@ pub(super) struct RequestService {
 
 impl RequestService {
     pub(super) fn new(shared: Arc<Shared>, caller: Caller, activity: Arc<Activity>) -> Self {
-        Self { shared, caller, activity }
+        Self {
+            shared,
+            caller,
+            activity,
+        }
     }
 }
 
@@ -73,7 +77,9 @@ impl hyper::service::Service<hyper::Request<Incoming>> for RequestService {
             let mut response = handle(&shared, caller, request).await;
             let route = response.extensions_mut().remove::<MatchedPath>();
             let route = route.as_ref().map(MatchedPath::as_str);
-            shared.metrics.answered(method, route, response.status().as_u16(), since.elapsed());
+            shared
+                .metrics
+                .answered(method, route, response.status().as_u16(), since.elapsed());
             Ok(response)
         })
     }
@@ -84,7 +90,7 @@ async fn handle(shared: &Shared, caller: Caller, request: hyper::Request<Incomin
     if let Some(principal) = &caller.principal
         && let Err(error) = shared.identity.recheck(principal)
     {
-        let code = match cut_for(error) {
+        let code = match cut_for(&error) {
             Cut::Expired => "PEER_EXPIRED",
             Cut::Revoked => "PEER_REVOKED",
         };
@@ -114,16 +120,36 @@ async fn handle(shared: &Shared, caller: Caller, request: hyper::Request<Incomin
 
 async fn refuse(shared: &Shared, caller: &Caller, parts: &Parts, code: &'static str, why: &str) {
     tracing::info!(peer = %caller.address, code, why, "request refused");
+    let principal = caller.principal.as_deref();
+    record(
+        &shared.authorizer,
+        principal,
+        &parts.method,
+        &parts.uri,
+        code,
+        why,
+    )
+    .await;
+}
+
+async fn record(
+    authorizer: &Authorizer,
+    principal: Option<&Principal>,
+    method: &Method,
+    uri: &Uri,
+    code: &'static str,
+    why: &str,
+) {
     let refused = Refused {
-        principal: caller.principal.as_deref(),
-        action: parts.method.as_str(),
-        resource: parts.uri.path(),
+        principal,
+        action: method.as_str(),
+        resource: uri.path(),
         code,
         why,
         context: AuditContext::new(),
     };
     // It is refused whether or not that can be recorded; readiness shows a failing audit log.
-    let _ = shared.authorizer.refuse(refused, clock::now()).await;
+    let _ = authorizer.refuse(refused, clock::now()).await;
 }
 
 /// What was wrong with a request's body.
@@ -161,7 +187,11 @@ impl IntoResponse for BodyFault {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
             Self::TimedOut => StatusCode::REQUEST_TIMEOUT.into_response(),
             Self::Unreadable => StatusCode::BAD_REQUEST.into_response(),
-            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")]).into_response(),
+            Self::Overloaded => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                [(header::RETRY_AFTER, "1")],
+            )
+                .into_response(),
         }
     }
 }
@@ -181,10 +211,17 @@ async fn read_body(
             discard(body, announced.exact()).await;
             return Err(BodyFault::TooLarge);
         }
-        let expected = announced.exact().and_then(|n| usize::try_from(n).ok()).unwrap_or(limit);
+        let expected = announced
+            .exact()
+            .and_then(|n| usize::try_from(n).ok())
+            .unwrap_or(limit);
         let memory = u32::try_from(expected)
             .ok()
-            .and_then(|n| Arc::clone(&shared.body_memory).try_acquire_many_owned(n).ok())
+            .and_then(|n| {
+                Arc::clone(&shared.body_memory)
+                    .try_acquire_many_owned(n)
+                    .ok()
+            })
             .ok_or(BodyFault::Overloaded)?;
         let bytes = collect(body, limit, expected).await?;
         Ok((bytes, Some(memory)))
@@ -198,7 +235,9 @@ async fn collect(mut body: Incoming, limit: usize, expected: usize) -> Result<By
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| BodyFault::Unreadable)?;
         // Trailers say nothing that is wanted here.
-        let Ok(data) = frame.into_data() else { continue };
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
         if data.len() > limit - bytes.len() {
             discard(body, None).await;
             return Err(BodyFault::TooLarge);
@@ -237,35 +276,48 @@ fn method_label(method: &Method) -> &'static str {
 }
 
 /// Puts what every route shares around the router: its name for metrics, deadline, panics.
-pub(super) fn layered(router: Router, metrics: &Arc<Metrics>, timeout: Duration) -> Router {
-    let metrics = Arc::clone(metrics);
+pub(super) fn layered(router: Router, timeout: Duration) -> Router {
     router
         // Bodies arrive whole and within `body_bytes`.
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn(move |request: Request, next: Next| {
-            let metrics = Arc::clone(&metrics);
-            async move { guarded(&metrics, timeout, request, next).await }
+            guarded(timeout, request, next)
         }))
 }
 
-async fn guarded(metrics: &Metrics, timeout: Duration, request: Request, next: Next) -> Response {
+async fn guarded(timeout: Duration, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let authorizer = request.extensions().get::<Authorizer>().cloned();
+    let MaybePeer(principal) = request.extensions().get().cloned().unwrap_or_default();
     let handler = CatchUnwind(Box::pin(next.run(request)));
-    let mut response = match tokio::time::timeout(timeout, handler).await {
-        Ok(Ok(response)) => response,
-        Ok(Err(_payload)) => {
-            // The payload may hold anything; the panic hook logged where it happened.
-            metrics.handler_panicked();
-            metrics.refused("HANDLER_PANICKED");
-            tracing::error!(route = route.as_ref().map(MatchedPath::as_str), "handler panicked");
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
-        }
-        Err(_) => {
-            metrics.refused("REQUEST_TIMEOUT");
-            tracing::warn!(route = route.as_ref().map(MatchedPath::as_str), "handler took too long");
-            StatusCode::GATEWAY_TIMEOUT.into_response()
-        }
+    let (code, why, status) = match tokio::time::timeout(timeout, handler).await {
+        Ok(Ok(response)) => return named(response, route),
+        // The payload may hold anything; the panic hook logged where it happened.
+        Ok(Err(_payload)) => (
+            "HANDLER_PANICKED",
+            "the handler panicked",
+            StatusCode::INTERNAL_SERVER_ERROR,
+        ),
+        Err(_) => (
+            "REQUEST_TIMEOUT",
+            "the handler took too long",
+            StatusCode::GATEWAY_TIMEOUT,
+        ),
     };
+    tracing::error!(
+        route = route.as_ref().map(MatchedPath::as_str),
+        code,
+        "{why}"
+    );
+    if let Some(authorizer) = authorizer {
+        record(&authorizer, principal.as_deref(), &method, &uri, code, why).await;
+    }
+    named(status.into_response(), route)
+}
+
+/// Lets the connection know which route answered.
+fn named(mut response: Response, route: Option<MatchedPath>) -> Response {
     if let Some(route) = route {
         response.extensions_mut().insert(route);
     }

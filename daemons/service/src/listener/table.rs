@@ -87,21 +87,39 @@ impl Table {
         if inner.seats.len() >= self.max_total {
             return Err("total");
         }
-        if inner.by_address.get(&address).is_some_and(|n| *n >= self.max_per_address) {
+        if inner
+            .by_address
+            .get(&address)
+            .is_some_and(|n| *n >= self.max_per_address)
+        {
             return Err("address");
         }
         *inner.by_address.entry(address).or_default() += 1;
         let id = inner.next;
         inner.next += 1;
         let (sender, cut) = watch::channel(None);
-        inner.seats.insert(id, Occupied { address, peer: None, principal: None, cut: sender });
-        Ok(Seat { table: Arc::clone(self), id, cut })
+        inner.seats.insert(
+            id,
+            Occupied {
+                address,
+                peer: None,
+                principal: None,
+                cut: sender,
+            },
+        );
+        Ok(Seat {
+            table: Arc::clone(self),
+            id,
+            cut,
+        })
     }
 
     /// Tells those to go for whom `check` finds a reason.
     pub(super) fn cut_where(&self, check: impl Fn(&Principal) -> Option<Cut>) {
         for seat in self.lock().seats.values() {
-            let Some(principal) = &seat.principal else { continue };
+            let Some(principal) = &seat.principal else {
+                continue;
+            };
             if seat.cut.borrow().is_none()
                 && let Some(reason) = check(principal)
             {
@@ -115,7 +133,9 @@ impl Seat {
     /// Says who it is, once the handshake told; or that this peer has too many already.
     pub(super) fn identify(&self, principal: Option<&Arc<Principal>>) -> Result<(), &'static str> {
         let mut inner = self.table.lock();
-        let Some(address) = inner.seats.get(&self.id).map(|seat| seat.address) else { return Err("peer") };
+        let Some(address) = inner.seats.get(&self.id).map(|seat| seat.address) else {
+            return Err("peer");
+        };
         let peer = match principal {
             Some(principal) => Peer::Principal(principal.spiffe_id().to_string()),
             None => Peer::Anonymous(address),
@@ -141,7 +161,9 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         let mut inner = self.table.lock();
-        let Some(seat) = inner.seats.remove(&self.id) else { return };
+        let Some(seat) = inner.seats.remove(&self.id) else {
+            return;
+        };
         release(&mut inner.by_address, &seat.address);
         if let Some(peer) = &seat.peer {
             release(&mut inner.by_peer, peer);
@@ -201,7 +223,10 @@ mod tests {
     fn a_subscribers_ipv6_addresses_are_one() {
         let table = table(9, 1, 9);
         let _one = table.admit(ip("2001:db8:1:2::1")).ok().unwrap();
-        assert_eq!(table.admit(ip("2001:db8:1:2:ffff::9")).err(), Some("address"));
+        assert_eq!(
+            table.admit(ip("2001:db8:1:2:ffff::9")).err(),
+            Some("address")
+        );
         let _other = table.admit(ip("2001:db8:1:3::1")).ok().unwrap();
     }
 
@@ -216,7 +241,12 @@ mod tests {
         other.identify(None).unwrap();
         drop(two);
         drop(one);
-        table.admit(ip("10.0.0.1")).ok().unwrap().identify(None).unwrap();
+        table
+            .admit(ip("10.0.0.1"))
+            .ok()
+            .unwrap()
+            .identify(None)
+            .unwrap();
         drop(other);
         let inner = table.lock();
         assert!(inner.seats.is_empty() && inner.by_address.is_empty() && inner.by_peer.is_empty());

@@ -72,7 +72,11 @@ async fn ready(State(metrics): State<Arc<Metrics>>) -> Response {
     if missing.is_empty() {
         return "ready\n".into_response();
     }
-    (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", missing.join(", "))).into_response()
+    (
+        StatusCode::SERVICE_UNAVAILABLE,
+        format!("not ready: {}\n", missing.join(", ")),
+    )
+        .into_response()
 }
 
 async fn run(listener: TcpListener, app: Router) {
@@ -87,7 +91,9 @@ async fn run(listener: TcpListener, app: Router) {
             }
         };
         // Beyond the bound: closed at once, so that nobody waits for a scrape that never comes.
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            continue;
+        };
         let service = TowerToHyperService::new(app.clone());
         tokio::spawn(async move {
             let _place = place;
@@ -111,10 +117,14 @@ mod tests {
     use super::*;
 
     async fn get(app: &Router, path: &str) -> (StatusCode, String) {
-        let request = axum::http::Request::get(path).body(axum::body::Body::empty()).unwrap();
+        let request = axum::extract::Request::get(path)
+            .body(axum::body::Body::empty())
+            .unwrap();
         let response = app.clone().oneshot(request).await.unwrap();
         let status = response.status();
-        let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        let body = axum::body::to_bytes(response.into_body(), 1 << 20)
+            .await
+            .unwrap();
         (status, String::from_utf8(body.to_vec()).unwrap())
     }
 
@@ -123,13 +133,28 @@ mod tests {
         let metrics = Metrics::new("x");
         let app = app(Arc::clone(&metrics));
         let audit = metrics.readiness().condition("audit");
-        assert_eq!(get(&app, "/readyz").await, (StatusCode::SERVICE_UNAVAILABLE, "not ready: audit\n".to_owned()));
-        assert_eq!(get(&app, "/healthz").await, (StatusCode::OK, "ok\n".to_owned()));
+        assert_eq!(
+            get(&app, "/readyz").await,
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "not ready: audit\n".to_owned()
+            )
+        );
+        assert_eq!(
+            get(&app, "/healthz").await,
+            (StatusCode::OK, "ok\n".to_owned())
+        );
         audit.set(true);
-        assert_eq!(get(&app, "/readyz").await, (StatusCode::OK, "ready\n".to_owned()));
+        assert_eq!(
+            get(&app, "/readyz").await,
+            (StatusCode::OK, "ready\n".to_owned())
+        );
         let (status, text) = get(&app, "/metrics").await;
         assert_eq!(status, StatusCode::OK);
-        assert!(text.contains("# TYPE blindfold_requests counter"), "{text}");
+        assert!(
+            text.contains("# TYPE blindfold_audit_failures counter"),
+            "{text}"
+        );
         assert_eq!(get(&app, "/other").await.0, StatusCode::NOT_FOUND);
     }
 }

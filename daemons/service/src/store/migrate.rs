@@ -21,10 +21,16 @@ pub(super) async fn apply(
     path: &Path,
     migrations: &[(&'static str, &'static str)],
 ) -> Result<(), StoreError> {
-    let failed = |cause| StoreError::Database { path: path.to_owned(), cause };
+    let failed = |cause| StoreError::Database {
+        path: path.to_owned(),
+        cause,
+    };
     // The write lock is held from here on, so two programs starting at once do this one after the other.
     let mut transaction = store.begin().await.map_err(failed)?;
-    raw_sql(CREATE).execute(&mut *transaction).await.map_err(failed)?;
+    raw_sql(CREATE)
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
     let applied = sqlx::query("SELECT name, sha256 FROM applied_migrations ORDER BY number")
         .fetch_all(&mut *transaction)
         .await
@@ -49,18 +55,26 @@ pub(super) async fn apply(
         }
     }
     for (index, (name, sql)) in migrations.iter().enumerate().skip(applied.len()) {
-        let failed_here =
-            |cause| StoreError::Migration { path: path.to_owned(), name: (*name).to_owned(), cause };
-        raw_sql(*sql).execute(&mut *transaction).await.map_err(failed_here)?;
-        let number = i64::try_from(index + 1).unwrap_or(i64::MAX);
-        sqlx::query("INSERT INTO applied_migrations (number, name, sha256, applied_at) VALUES (?, ?, ?, ?)")
-            .bind(number)
-            .bind(*name)
-            .bind(checksum_of(sql))
-            .bind(clock::rfc3339_micros(clock::now()))
+        let failed_here = |cause| StoreError::Migration {
+            path: path.to_owned(),
+            name: (*name).to_owned(),
+            cause,
+        };
+        raw_sql(*sql)
             .execute(&mut *transaction)
             .await
             .map_err(failed_here)?;
+        let number = i64::try_from(index + 1).unwrap_or(i64::MAX);
+        sqlx::query(
+            "INSERT INTO applied_migrations (number, name, sha256, applied_at) VALUES (?, ?, ?, ?)",
+        )
+        .bind(number)
+        .bind(*name)
+        .bind(checksum_of(sql))
+        .bind(clock::rfc3339_micros(clock::now()))
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed_here)?;
         tracing::info!(migration = name, "store migrated");
     }
     transaction.commit().await.map_err(failed)

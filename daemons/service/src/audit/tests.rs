@@ -1,0 +1,617 @@
+use std::{
+    fs,
+    io::{self, Write},
+    os::unix::fs::PermissionsExt,
+    sync::Mutex,
+    time::{Duration, SystemTime},
+};
+
+use serde_json::Value;
+
+use super::{file::Repair, writer::Sink, *};
+use crate::files::{self, MODE_SECRET};
+
+fn refusal(why: &str) -> Record {
+    Record {
+        time: SystemTime::now(),
+        id: RecordId::random().unwrap(),
+        kind: Kind::Refusal,
+        principal: None,
+        action: "open".to_owned(),
+        resource: "unseal/acme/eu-1".to_owned(),
+        decision: None,
+        policies: Vec::new(),
+        policy: None,
+        rule: None,
+        outcome: None,
+        code: Some("BAD_REQUEST"),
+        why: why.to_owned(),
+        context: AuditContext::new().with("count", 3u64),
+    }
+}
+
+async fn append(log: &AuditLog, why: &str) -> Result<(), AuditUnavailable> {
+    log.reserve().await?.append(&refusal(why)).await
+}
+
+fn lines(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap();
+    assert!(text.is_empty() || text.ends_with('\n'));
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+fn whys(path: &Path) -> Vec<String> {
+    lines(path)
+        .iter()
+        .map(|line| line["why"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..500 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("waited in vain until {what}");
+}
+
+struct Fixture {
+    _folder: tempfile::TempDir,
+    path: PathBuf,
+    metrics: Arc<Metrics>,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self::within(tempfile::tempdir().unwrap())
+    }
+
+    /// Where syncing costs nothing, for tests with hundreds of files.
+    fn in_memory() -> Self {
+        let memory = Path::new("/dev/shm");
+        Self::within(
+            tempfile::tempdir_in(memory)
+                .or_else(|_| tempfile::tempdir())
+                .unwrap(),
+        )
+    }
+
+    fn within(folder: tempfile::TempDir) -> Self {
+        let path = folder.path().join("audit.jsonl");
+        Self {
+            _folder: folder,
+            path,
+            metrics: Metrics::new("test"),
+        }
+    }
+
+    fn open(&self) -> AuditLog {
+        AuditLog::open(&self.path, "test", &self.metrics).unwrap()
+    }
+
+    fn ready(&self) -> bool {
+        self.metrics.readiness().is_ready()
+    }
+}
+
+/// A sink that does as it is told.
+#[derive(Clone, Default)]
+struct Faulty(Arc<Mutex<Control>>);
+
+#[derive(Default)]
+struct Control {
+    written: Vec<u8>,
+    synced: usize,
+    syncs: usize,
+    reopened: usize,
+    fail_write_after: Option<usize>,
+    fail_sync: bool,
+    slow: Duration,
+}
+
+impl Sink for Faulty {
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        let mut control = self.0.lock().unwrap();
+        if let Some(after) = control.fail_write_after {
+            control
+                .written
+                .extend_from_slice(&lines[..after.min(lines.len())]);
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        control.written.extend_from_slice(lines);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let slow = self.0.lock().unwrap().slow;
+        std::thread::sleep(slow);
+        let mut control = self.0.lock().unwrap();
+        if control.fail_sync {
+            return Err(io::Error::other("EIO"));
+        }
+        control.synced = control.written.len();
+        control.syncs += 1;
+        Ok(())
+    }
+
+    fn moved(&self) -> bool {
+        false
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        let mut control = self.0.lock().unwrap();
+        control.reopened += 1;
+        if control.fail_write_after.is_some() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let end = control
+            .written
+            .iter()
+            .rposition(|b| *b == b'\n')
+            .map_or(0, |at| at + 1);
+        control.written.truncate(end);
+        Ok(())
+    }
+
+    fn take_repair(&mut self) -> Option<Repair> {
+        None
+    }
+}
+
+#[tokio::test]
+async fn a_record_has_the_promised_members() {
+    let fixture = Fixture::new();
+    let log = fixture.open();
+    append(&log, "not a request").await.unwrap();
+    log.notice("started", AuditContext::new().with("version", "0.1.0"))
+        .await
+        .unwrap();
+    let lines = lines(&fixture.path);
+    let keys = |line: &Value| {
+        line.as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        keys(&lines[0]),
+        [
+            "action",
+            "code",
+            "context",
+            "id",
+            "kind",
+            "principal",
+            "resource",
+            "service",
+            "time",
+            "why"
+        ]
+    );
+    assert_eq!(lines[0]["kind"], "refusal");
+    assert_eq!(lines[0]["principal"], Value::Null);
+    assert_eq!(lines[0]["context"]["count"], 3);
+    assert_eq!(lines[0]["id"].as_str().unwrap().len(), 32);
+    assert_eq!(
+        keys(&lines[1]),
+        ["context", "id", "kind", "service", "time", "why"]
+    );
+    let time = lines[0]["time"].as_str().unwrap();
+    assert_eq!(
+        (time.len(), time.ends_with('Z')),
+        ("2026-11-22T05:16:08.123456Z".len(), true),
+        "{time}"
+    );
+    assert_eq!(
+        fs::metadata(&fixture.path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+}
+
+#[tokio::test]
+async fn what_callers_choose_can_not_break_or_bloat_a_line() {
+    let fixture = Fixture::new();
+    let log = fixture.open();
+    let mut record = refusal("line\nbreak \u{2028} \"quote\" \0");
+    record.resource = "x".repeat(1 << 20);
+    log.reserve().await.unwrap().append(&record).await.unwrap();
+    let lines = lines(&fixture.path);
+    assert_eq!(lines.len(), 1);
+    assert_eq!(lines[0]["why"], "line\nbreak \u{2028} \"quote\" \0");
+    assert!(
+        lines[0]["resource"]
+            .as_str()
+            .unwrap()
+            .ends_with("…(+1046528 bytes)")
+    );
+    assert!(fs::metadata(&fixture.path).unwrap().len() < 8192);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn hundreds_at_once_share_syncs_and_none_is_lost() {
+    let sink = Faulty::default();
+    sink.0.lock().unwrap().slow = Duration::from_millis(5);
+    let metrics = Metrics::new("test");
+    let log = AuditLog::start(sink.clone(), "test", &metrics).unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..500 {
+        let (log, sink) = (log.clone(), sink.clone());
+        tasks.spawn(async move {
+            let why = format!("record {task}");
+            append(&log, &why).await.unwrap();
+            // Durable, not only written, when the caller goes on.
+            let control = sink.0.lock().unwrap();
+            let synced = std::str::from_utf8(&control.written[..control.synced]).unwrap();
+            assert!(
+                synced.contains(&format!("\"{why}\"")),
+                "{why} is not durable"
+            );
+        });
+    }
+    while let Some(joined) = tasks.join_next().await {
+        joined.unwrap();
+    }
+    let control = sink.0.lock().unwrap();
+    let text = std::str::from_utf8(&control.written).unwrap();
+    assert_eq!(text.lines().count(), 500);
+    for line in text.lines() {
+        serde_json::from_str::<Value>(line).unwrap();
+    }
+    assert!(
+        control.syncs < 100,
+        "{} syncs for 500 records",
+        control.syncs
+    );
+    assert!(
+        metrics
+            .encode()
+            .contains("blindfold_audit_seconds_count{service=\"test\"} 500")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn hundreds_at_once_into_a_real_file() {
+    let fixture = Fixture::new();
+    let log = fixture.open();
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..400 {
+        let log = log.clone();
+        tasks.spawn(async move { append(&log, &task.to_string()).await });
+    }
+    while let Some(joined) = tasks.join_next().await {
+        joined.unwrap().unwrap();
+    }
+    let mut numbers: Vec<u32> = whys(&fixture.path)
+        .iter()
+        .map(|why| why.parse().unwrap())
+        .collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..400).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_full_device_fails_closed() {
+    /// The real thing: every write answers ENOSPC.
+    struct DevFull(fs::File);
+    impl Sink for DevFull {
+        fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+            self.0.write_all(lines)
+        }
+        fn sync(&mut self) -> io::Result<()> {
+            self.0.sync_data()
+        }
+        fn moved(&self) -> bool {
+            false
+        }
+        fn reopen(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+        fn take_repair(&mut self) -> Option<Repair> {
+            None
+        }
+    }
+    let metrics = Metrics::new("test");
+    let full = fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let log = AuditLog::start(DevFull(full), "test", &metrics).unwrap();
+    until("the log is healthy", || metrics.readiness().is_ready()).await;
+    assert_eq!(append(&log, "x").await, Err(AuditUnavailable));
+    assert_eq!(metrics.readiness().missing(), ["audit"]);
+    assert_eq!(
+        append(&log, "x").await,
+        Err(AuditUnavailable),
+        "still refusing"
+    );
+    assert!(
+        metrics
+            .encode()
+            .contains("blindfold_audit_failures_total{service=\"test\"} 2")
+    );
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_file_is_refused_at_once() {
+    let metrics = Metrics::new("test");
+    assert!(matches!(
+        AuditLog::open(Path::new("/dev/full"), "test", &metrics),
+        Err(AuditError::File(FileError::NotRegular { .. }))
+    ));
+    assert!(AuditLog::open(Path::new("/nonexistent/audit"), "test", &metrics).is_err());
+}
+
+#[tokio::test]
+async fn a_failed_write_heals_by_itself_on_a_clean_line() {
+    let sink = Faulty::default();
+    let metrics = Metrics::new("test");
+    let log = AuditLog::start(sink.clone(), "test", &metrics).unwrap();
+    append(&log, "before").await.unwrap();
+    sink.0.lock().unwrap().fail_write_after = Some(30);
+    assert_eq!(append(&log, "during").await, Err(AuditUnavailable));
+    assert_eq!(append(&log, "during").await, Err(AuditUnavailable));
+    assert!(!metrics.readiness().is_ready());
+    sink.0.lock().unwrap().fail_write_after = None;
+    // Nobody asks: a daemon that is not ready gets no requests.
+    until("the log is healthy again", || {
+        metrics.readiness().is_ready()
+    })
+    .await;
+    append(&log, "after").await.unwrap();
+    let control = sink.0.lock().unwrap();
+    let records: Vec<Value> = control
+        .written
+        .split(|b| *b == b'\n')
+        .filter(|l| !l.is_empty())
+        .map(|l| serde_json::from_slice(l).unwrap())
+        .collect();
+    let kinds: Vec<_> = records
+        .iter()
+        .map(|r| r["kind"].as_str().unwrap())
+        .collect();
+    assert_eq!(kinds, ["refusal", "notice", "refusal"]);
+    assert_eq!(records[1]["context"]["records_refused"], 2);
+}
+
+#[tokio::test]
+async fn a_failed_sync_is_final() {
+    let sink = Faulty::default();
+    let metrics = Metrics::new("test");
+    let log = AuditLog::start(sink.clone(), "test", &metrics).unwrap();
+    sink.0.lock().unwrap().fail_sync = true;
+    assert_eq!(append(&log, "x").await, Err(AuditUnavailable));
+    sink.0.lock().unwrap().fail_sync = false;
+    tokio::time::sleep(limits::AUDIT_RETRY + Duration::from_millis(300)).await;
+    assert_eq!(append(&log, "x").await, Err(AuditUnavailable));
+    assert_eq!(metrics.readiness().missing(), ["audit"]);
+    assert_eq!(sink.0.lock().unwrap().reopened, 0);
+}
+
+#[tokio::test]
+async fn a_full_queue_fails_closed() {
+    let fixture = Fixture::new();
+    let log = fixture.open();
+    let mut held = Vec::new();
+    for _ in 0..limits::AUDIT_QUEUE {
+        held.push(log.reserve().await.unwrap());
+    }
+    assert_eq!(append(&log, "no place").await, Err(AuditUnavailable));
+    held.pop();
+    append(&log, "a place").await.unwrap();
+    assert_eq!(whys(&fixture.path), ["a place"]);
+}
+
+#[tokio::test]
+async fn a_closed_log_refuses_and_has_written_everything() {
+    let fixture = Fixture::new();
+    let log = fixture.open();
+    for i in 0..100 {
+        log.reserve()
+            .await
+            .unwrap()
+            .append_unattended(&refusal(&i.to_string()));
+    }
+    log.close().await;
+    assert_eq!(lines(&fixture.path).len(), 100);
+    assert_eq!(append(&log, "late").await, Err(AuditUnavailable));
+    assert!(!fixture.ready());
+    drop(log);
+    // The file is free for the next process.
+    until("the file is unlocked", || {
+        AuditLog::open(&fixture.path, "test", &fixture.metrics).is_ok()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_leaves_its_record() {
+    let fixture = Fixture::new();
+    let log = fixture.open();
+    drop(log.reserve().await.unwrap().append(&refusal("gone")));
+    append(&log, "next").await.unwrap();
+    assert_eq!(whys(&fixture.path), ["gone", "next"]);
+}
+
+#[tokio::test]
+async fn a_line_cut_anywhere_is_set_aside_and_no_record_is_lost() {
+    let whole = Fixture::new();
+    let log = whole.open();
+    for why in ["one", "two", "three"] {
+        append(&log, why).await.unwrap();
+    }
+    let text = fs::read(&whole.path).unwrap();
+    let start = text[..text.len() - 1]
+        .iter()
+        .rposition(|b| *b == b'\n')
+        .unwrap()
+        + 1;
+    for cut in start..=text.len() {
+        let fixture = Fixture::in_memory();
+        files::create_new(&fixture.path, &text[..cut], MODE_SECRET).unwrap();
+        let log = fixture.open();
+        append(&log, "after").await.unwrap();
+        let aside = fixture.path.with_file_name("audit.jsonl.partial");
+        let records = whys(&fixture.path);
+        if cut == start {
+            assert_eq!(records, ["one", "two", "after"], "nothing was cut");
+            assert!(!aside.exists());
+        } else if cut == text.len() {
+            assert_eq!(records, ["one", "two", "three", "after"]);
+            assert!(!aside.exists());
+        } else if cut == text.len() - 1 {
+            assert_eq!(
+                records[..3],
+                ["one", "two", "three"],
+                "only the line end was missing"
+            );
+            assert!(records[3].contains("completed"), "{records:?}");
+            assert!(!aside.exists());
+        } else {
+            assert_eq!(records[..2], ["one", "two"], "cut at {cut}");
+            assert!(records[2].contains(".partial"), "{records:?}");
+            assert_eq!(records[3], "after");
+            let mut expected = text[start..cut].to_vec();
+            expected.push(b'\n');
+            assert_eq!(fs::read(&aside).unwrap(), expected);
+            assert_eq!(
+                fs::metadata(&aside).unwrap().permissions().mode() & 0o777,
+                0o600
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_long_tail_of_garbage_is_set_aside_whole() {
+    let fixture = Fixture::new();
+    let mut text = b"{\"why\":\"one\"}\n".to_vec();
+    // What a file system leaves after a power cut.
+    text.extend_from_slice(&[0; 100_000]);
+    files::create_new(&fixture.path, &text, MODE_SECRET).unwrap();
+    let log = fixture.open();
+    append(&log, "after").await.unwrap();
+    let records = whys(&fixture.path);
+    assert_eq!((records[0].as_str(), records[2].as_str()), ("one", "after"));
+    let aside = fs::read(fixture.path.with_file_name("audit.jsonl.partial")).unwrap();
+    assert_eq!(aside.len(), 100_001);
+}
+
+#[tokio::test]
+async fn a_crash_between_quarantine_and_cut_loses_nothing() {
+    let fixture = Fixture::new();
+    files::create_new(
+        &fixture.path,
+        b"{\"why\":\"one\"}\n{\"why\":\"tw",
+        MODE_SECRET,
+    )
+    .unwrap();
+    let aside = fixture.path.with_file_name("audit.jsonl.partial");
+    files::create_new(&aside, b"{\"why\":\"tw\n", MODE_SECRET).unwrap();
+    fixture.open();
+    assert_eq!(fs::read(&aside).unwrap(), b"{\"why\":\"tw\n{\"why\":\"tw\n");
+    until("the repair is told", || lines(&fixture.path).len() == 2).await;
+    assert_eq!(whys(&fixture.path)[0], "one");
+}
+
+#[tokio::test]
+async fn a_renamed_log_goes_on_in_a_new_file() {
+    let fixture = Fixture::new();
+    let log = fixture.open();
+    append(&log, "one").await.unwrap();
+    let old = fixture.path.with_file_name("audit.jsonl.1");
+    fs::rename(&fixture.path, &old).unwrap();
+    append(&log, "two").await.unwrap();
+    assert_eq!(whys(&old), ["one"]);
+    assert_eq!(whys(&fixture.path), ["two"]);
+    assert_eq!(
+        fs::metadata(&fixture.path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+
+    // With SIGHUP the new file is there at once, before any record.
+    fs::rename(&fixture.path, fixture.path.with_file_name("audit.jsonl.2")).unwrap();
+    log.reopen();
+    until("the new file is there", || fixture.path.exists()).await;
+    log.reopen();
+    append(&log, "three").await.unwrap();
+    assert_eq!(whys(&fixture.path), ["three"]);
+}
+
+#[tokio::test]
+async fn rotation_under_load_loses_and_doubles_nothing() {
+    let fixture = Fixture::new();
+    let log = fixture.open();
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..8 {
+        let log = log.clone();
+        tasks.spawn(async move {
+            for i in 0..50 {
+                append(&log, &format!("{task}/{i}")).await.unwrap();
+            }
+        });
+    }
+    let mut rotated = Vec::new();
+    for i in 0..10 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let to = fixture.path.with_file_name(format!("rotated.{i}"));
+        if fs::rename(&fixture.path, &to).is_ok() {
+            rotated.push(to);
+        }
+    }
+    while let Some(joined) = tasks.join_next().await {
+        joined.unwrap();
+    }
+    rotated.push(fixture.path.clone());
+    let mut all: Vec<_> = rotated
+        .iter()
+        .filter(|p| p.exists())
+        .flat_map(|p| whys(p))
+        .collect();
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), 400);
+}
+
+#[tokio::test]
+async fn a_folder_that_disappears_fails_closed_until_it_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let inner = folder.path().join("log");
+    fs::create_dir(&inner).unwrap();
+    let metrics = Metrics::new("test");
+    let path = inner.join("audit.jsonl");
+    let log = AuditLog::open(&path, "test", &metrics).unwrap();
+    append(&log, "one").await.unwrap();
+    fs::rename(&inner, folder.path().join("moved")).unwrap();
+    assert_eq!(append(&log, "two").await, Err(AuditUnavailable));
+    assert!(!metrics.readiness().is_ready());
+    fs::create_dir(&inner).unwrap();
+    until("the log is healthy again", || {
+        metrics.readiness().is_ready()
+    })
+    .await;
+    append(&log, "three").await.unwrap();
+    let records = whys(&path);
+    assert_eq!(records.last().map(String::as_str), Some("three"));
+    assert_eq!(records.len(), 2, "a notice and a record");
+}
+
+#[tokio::test]
+async fn one_log_has_one_writer() {
+    let fixture = Fixture::new();
+    let _log = fixture.open();
+    let second = AuditLog::open(&fixture.path, "other", &fixture.metrics);
+    assert!(matches!(second, Err(AuditError::InUse { .. })));
+}
+
+#[tokio::test]
+async fn a_log_that_others_can_read_is_refused() {
+    let fixture = Fixture::new();
+    files::write_atomic(&fixture.path, b"", 0o644).unwrap();
+    let error = AuditLog::open(&fixture.path, "test", &fixture.metrics).unwrap_err();
+    assert!(error.to_string().contains("chmod 600"), "{error}");
+}

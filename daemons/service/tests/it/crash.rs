@@ -1,0 +1,119 @@
+//! A daemon that is killed while it writes its audit log loses no record that it waited for.
+
+use std::{
+    collections::HashSet,
+    env,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use serde_json::Value;
+use service::{
+    audit::{AuditContext, AuditLog},
+    metrics::Metrics,
+};
+
+use crate::harness::records;
+
+const CHILD: &str = "SERVICE_TEST_CRASH_CHILD";
+
+/// Writes records from several tasks and says on standard output which ones are durable.
+async fn write_records(path: &Path, each: usize) {
+    let log = AuditLog::open(path, "child", &Metrics::new("child")).unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..8 {
+        let log = log.clone();
+        tasks.spawn(async move {
+            for i in 0..each {
+                let name = format!("{task}/{i}");
+                log.notice(
+                    &name,
+                    AuditContext::new().with("padding", "x".repeat(i % 400)),
+                )
+                .await
+                .unwrap();
+                println!("durable {name}");
+            }
+        });
+    }
+    while let Some(joined) = tasks.join_next().await {
+        joined.unwrap();
+    }
+    log.close().await;
+}
+
+/// Run by itself it checks that everything is written; run by the test below it is the victim.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_records_until_killed() {
+    match env::var_os(CHILD) {
+        Some(path) => write_records(Path::new(&path), usize::MAX).await,
+        None => {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("audit.jsonl");
+            write_records(&path, 20).await;
+            assert_eq!(records(&path).len(), 160);
+        }
+    }
+}
+
+#[test]
+fn killed_at_any_moment_every_durable_record_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    let mut durable = HashSet::new();
+    for round in 0..4_u64 {
+        let mut child = Command::new(env::current_exe().unwrap())
+            .args([
+                "crash::writes_records_until_killed",
+                "--exact",
+                "--nocapture",
+                "--test-threads=1",
+            ])
+            .env(CHILD, &path)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let reader = std::thread::spawn(move || {
+            output
+                .lines()
+                .map_while(Result::ok)
+                .filter_map(|l| l.strip_prefix("durable ").map(str::to_owned))
+                .collect::<Vec<_>>()
+        });
+        // Each round dies elsewhere in its writing.
+        std::thread::sleep(Duration::from_millis(400 + 137 * round));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let said = reader.join().unwrap();
+        assert!(!said.is_empty(), "the child wrote nothing");
+        durable.extend(said.into_iter().map(|name| (round, name)));
+
+        // Opening mends what the crash left; every line is a record then.
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let log = AuditLog::open(&path, "parent", &Metrics::new("parent")).unwrap();
+            log.notice(&format!("round {round}"), AuditContext::new())
+                .await
+                .unwrap();
+            log.close().await;
+        });
+    }
+    let mut round = 0;
+    let mut found = HashSet::new();
+    for record in records(&path) {
+        let why = record["why"].as_str().unwrap_or_default().to_owned();
+        assert!(record.get("time").is_some_and(Value::is_string));
+        if why.starts_with("round ") {
+            round += 1;
+        } else {
+            found.insert((round, why));
+        }
+    }
+    let lost: Vec<_> = durable.difference(&found).collect();
+    assert!(lost.is_empty(), "lost {lost:?}");
+    assert_eq!(round, 4);
+}

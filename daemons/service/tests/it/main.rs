@@ -1,0 +1,17 @@
+//! What the service crate promises, through its public API, over real sockets on loopback.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail like tests"
+)]
+
+mod authorize;
+mod bad_input;
+mod connections;
+mod crash;
+mod daemon;
+mod harness;
+mod requests;
