@@ -396,6 +396,20 @@ impl fmt::Debug for Issuer {
     }
 }
 
+#[cfg(test)]
+impl Issuer {
+    pub(crate) fn key(&self) -> &EcKey {
+        &self.0.key
+    }
+}
+
+#[cfg(test)]
+impl RootAuthority {
+    pub(crate) fn key(&self) -> &EcKey {
+        &self.0.key
+    }
+}
+
 /// A chain as PEM, in its order.
 #[must_use]
 pub fn chain_to_pem(chain: &[CertificateDer<'_>]) -> String {
@@ -443,3 +457,6 @@ pub enum IssueError {
     #[error("certificate could not be made")]
     Encoding,
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,8 @@ mod pem;
 pub mod policy;
 pub mod principal;
 pub mod spiffe_id;
+#[cfg(test)]
+mod testing;
 pub mod tls;
 pub mod verify;
 pub mod wire;

@@ -20,6 +20,10 @@ pub(crate) fn decode_chain(pem: &str) -> Option<Vec<CertificateDer<'static>>> {
     let mut chain = Vec::new();
     let mut rest = pem.trim_ascii_start();
     while !rest.is_empty() {
+        // The decoder skips text before the first line.
+        if !rest.starts_with(BEGIN) {
+            return None;
+        }
         let end = rest.find(END)? + END.len();
         let (block, after) = rest.split_at_checked(end)?;
         let (label, der) = der::pem::decode_vec(block.as_bytes()).ok()?;
@@ -33,6 +37,7 @@ pub(crate) fn decode_chain(pem: &str) -> Option<Vec<CertificateDer<'static>>> {
 }
 
 const LABEL: &str = "CERTIFICATE";
+const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
 
 #[cfg(test)]

@@ -225,3 +225,6 @@ pub enum VerifyError {
     #[error("connection has no finished full handshake")]
     Handshake,
 }
+
+#[cfg(test)]
+mod tests;

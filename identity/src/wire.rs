@@ -48,6 +48,12 @@ pub fn disable_site_path(site: &SiteName) -> String {
     format!("{SITES_PATH}/{site}/disable")
 }
 
+/// Path that switches `site` on again.
+#[must_use]
+pub fn enable_site_path(site: &SiteName) -> String {
+    format!("{SITES_PATH}/{site}/enable")
+}
+
 /// Reads a request body.
 ///
 /// # Errors
@@ -381,3 +387,6 @@ fn parse<T: DeserializeOwned>(body: &[u8], limit: usize) -> Result<T, WireError>
     }
     serde_json::from_slice(body).map_err(WireError::Json)
 }
+
+#[cfg(test)]
+mod tests;

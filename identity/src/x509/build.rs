@@ -38,10 +38,11 @@ pub(crate) struct Template<'a> {
 }
 
 /// One extension, encoded.
+#[derive(Clone)]
 pub(crate) struct Extension {
-    id: &'static [u8],
-    critical: bool,
-    value: Vec<u8>,
+    pub(crate) id: &'static [u8],
+    pub(crate) critical: bool,
+    pub(crate) value: Vec<u8>,
 }
 
 /// Signs `template` with the issuer's key.
