@@ -9,7 +9,7 @@
 )]
 
 use blindfold_core::hazmat::{
-    Element, SecretScalar, blind, decap, encap, raw_info, unblind, verify_proof,
+    Element, SecretScalar, blind, decap, encap, raw_info, tweak, unblind, verify_proof,
 };
 use blindfold_core::{
     CheckedRequest, Info, Outcome, PolicyName, PolicyRef, Request, UnsealingKey, Window,
@@ -37,7 +37,7 @@ impl Scene {
         let mut rng = ChaCha20Rng::from_seed([7; 32]);
         let key = UnsealingKey::generate("authority.example", "acme", 1, &mut rng).unwrap();
         let policy = PolicyRef::Name("prod/db-readers".parse::<PolicyName>().unwrap());
-        let (info, tweaked) = key.record().tweak(&policy, Window::unbounded()).unwrap();
+        let (info, tweaked) = tweak(key.record(), &policy, Window::unbounded()).unwrap();
         let mut seal = || {
             encap(&tweaked, &info, &SecretScalar::random(&mut rng))
                 .unwrap()

@@ -153,7 +153,7 @@ impl StaticKey {
     /// # Timing
     ///
     /// Constant in key and ciphertext.
-    pub fn decap(&self, enc: &[u8]) -> Result<SharedSecret, KemError> {
+    pub(crate) fn decap(&self, enc: &[u8]) -> Result<SharedSecret, KemError> {
         let shared_key = decaps(self.expose_key(), enc)?;
         let public_key = self.record().public_key_bytes();
         let info = Info::for_static(self.record());
@@ -178,7 +178,7 @@ impl UnsealingKey {
     /// # Timing
     ///
     /// Constant in the key.
-    pub fn decap(
+    pub(crate) fn decap(
         &self,
         policy: &PolicyRef,
         window: Window,
@@ -207,7 +207,11 @@ impl AuthorityKey {
     ///
     /// - [`KemError::WrongSuite`]: not a key for policy locks.
     /// - [`KemError::BadPolicyPoint`]: key and policy cancel out.
-    pub fn tweak(&self, policy: &PolicyRef, window: Window) -> Result<(Info, Element), KemError> {
+    pub(crate) fn tweak(
+        &self,
+        policy: &PolicyRef,
+        window: Window,
+    ) -> Result<(Info, Element), KemError> {
         let PublicKey::P384(public_key) = self.public_key() else {
             return Err(KemError::WrongSuite);
         };

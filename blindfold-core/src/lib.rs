@@ -11,6 +11,42 @@
 //! - No unsafe code. Secrets are wiped on drop and never printed.
 //! - Everything from outside is bounded before it is used, and parsed completely or refused.
 //!
+//! # From sealing to opening
+//!
+//! ```
+//! use blindfold_core::{
+//!     AcceptanceProfile, Batch, Expectation, LockSecrets, LockSpec, PinnedKeys, PolicyRef, Refusal,
+//!     Request, Response, SealOptions, Sealed, Sealer, UnsealingKey, Window,
+//! };
+//! # let rng = &mut rand_core::UnwrapErr(getrandom::SysRng);
+//! # fn authorized(_: &blindfold_core::CheckedRequest) -> bool { true }
+//! // The unsealing authority has a key; everybody else pins its public record.
+//! let key = UnsealingKey::generate("authority.example", "acme", 1, rng)?;
+//! let mut pinned = PinnedKeys::new();
+//! pinned.insert(key.record().clone());
+//!
+//! // Sealing, offline.
+//! let policy = PolicyRef::Name("prod/db-readers".parse()?);
+//! let lock = LockSpec::share(key.record(), policy, Window::unbounded());
+//! let object = Sealer::new(vec![lock], SealOptions::new())?.seal(b"hunter2", rng)?;
+//!
+//! // Opening: accept the object, blind its locks, one request for each batch.
+//! let accepted = Sealed::parse(&object)?.accept(&pinned, &AcceptanceProfile::new(), &Expectation::new())?;
+//! let mut secrets = LockSecrets::new();
+//! for batch in Batch::group(accepted.policy_locks()) {
+//!     let (request, pending) = batch.blind(rng)?;
+//!
+//!     // The authority, between authorization and audit.
+//!     let request = Request::parse(&request.to_bytes())?.check().map_err(Refusal::name)?;
+//!     assert!(authorized(&request));
+//!     let response = key.blind_evaluate(&request, rng)?;
+//!
+//!     secrets.merge(pending.finalize(Response::parse(&response.to_bytes())?)?);
+//! }
+//! assert_eq!(accepted.open(&secrets)?.expose(), b"hunter2");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Not promised
 //!
 //! Copies that the compiler leaves on the stack are not wiped.
@@ -56,7 +92,8 @@ pub use message::{
 };
 pub use object::{Header, Lock, Role, Sealed};
 pub use open::{
-    Accepted, AcceptedHeader, LockFault, LockSecrets, Missing, OpenError, OpenReader, Opened, StreamError,
+    Accepted, AcceptedHeader, LockFault, LockSecrets, Missing, OpenError, OpenReader, Opened,
+    StreamError,
 };
 pub use policy::{
     BadPolicyName, BadWindow, CanonicalPolicy, PolicyError, PolicyName, PolicyRef, PolicyRefError,
@@ -79,8 +116,48 @@ pub mod hazmat {
         derive_secret, hash_to_scalar, tweaked_key, unblind, verify_proof,
     };
 
+    use crate::{AuthorityKey, Info, PolicyRef, StaticKey, UnsealingKey, Window};
+
+    /// Info and T of a policy lock under `key`.
+    ///
+    /// # Errors
+    ///
+    /// - [`KemError::WrongSuite`]: not a key for policy locks.
+    /// - [`KemError::BadPolicyPoint`]: key and policy cancel out.
+    pub fn tweak(
+        key: &AuthorityKey,
+        policy: &PolicyRef,
+        window: Window,
+    ) -> Result<(Info, Element), KemError> {
+        key.tweak(policy, window)
+    }
+
+    /// The shared secret of a policy lock, from the secret key of the authority.
+    ///
+    /// # Errors
+    ///
+    /// - [`KemError::BadElement`]: `enc` is no element.
+    /// - [`KemError::BadPolicyPoint`]: key and policy cancel out.
+    pub fn decap_with_secret(
+        key: &UnsealingKey,
+        policy: &PolicyRef,
+        window: Window,
+        enc: &[u8],
+    ) -> Result<SharedSecret, KemError> {
+        key.decap(policy, window, enc)
+    }
+
+    /// The shared secret of a static lock. A wrong ciphertext gives a wrong secret, not an error.
+    ///
+    /// # Errors
+    ///
+    /// [`KemError::BadLength`]: not 1088 bytes.
+    pub fn decap_static(key: &StaticKey, enc: &[u8]) -> Result<SharedSecret, KemError> {
+        key.decap(enc)
+    }
+
     /// Info of arbitrary bytes, for published vectors; `None` above 65,535 bytes.
-    pub fn raw_info(bytes: &[u8]) -> Option<crate::Info> {
-        crate::Info::from_bytes_unchecked(bytes)
+    pub fn raw_info(bytes: &[u8]) -> Option<Info> {
+        Info::from_bytes_unchecked(bytes)
     }
 }

@@ -129,7 +129,13 @@ pub fn blind(
     Ok((blinds, blinded))
 }
 
-/// Removes the blinds: Z = b^-1·X. The elements come from [`verify_proof`] and from nowhere else.
+/// Removes the blinds: Z = b^-1·X. The elements come from [`verify_proof`] and from nowhere else:
+///
+/// ```compile_fail,E0308
+/// use blindfold_core::hazmat::{Element, unblind};
+/// let unverified = vec![Element::generator()];
+/// let _ = unblind(Vec::new(), unverified);
+/// ```
 ///
 /// # Errors
 ///

@@ -12,7 +12,7 @@ macro_rules! secret_bytes {
 
         impl $name {
             /// Makes the secret by filling it in place; the caller keeps no copy.
-            $vis fn fill(fill: impl FnOnce(&mut [u8; $len])) -> Self {
+            pub(crate) fn fill(fill: impl FnOnce(&mut [u8; $len])) -> Self {
                 let mut secret = Self(Box::new(zeroize::Zeroizing::new([0; $len])));
                 fill(&mut secret.0);
                 secret

@@ -167,6 +167,37 @@ fn secrets_do_not_print() {
     assert_eq!(format!("{element:?}"), "SecretElement { .. }");
 }
 
+/// The code of this crate that touches curve arithmetic.
+const SOURCES: [&str; 5] = [
+    include_str!("element.rs"),
+    include_str!("scalar.rs"),
+    include_str!("../poprf.rs"),
+    include_str!("../poprf/proof.rs"),
+    include_str!("../kem.rs"),
+];
+
+#[test]
+fn v12_variable_time_functions_take_public_values_only() {
+    let mut found = 0;
+    for function in SOURCES
+        .iter()
+        .flat_map(|source| source.split(" fn ").skip(1))
+    {
+        let (signature, body) = function.split_once('{').unwrap();
+        let name = signature.split(['(', '<']).next().unwrap();
+        if name.ends_with("_vartime") {
+            found += 1;
+            assert!(!signature.contains("Secret"), "{name} takes a secret");
+            assert!(!body.contains("expose"), "{name} reads a secret");
+        }
+    }
+    assert_eq!(found, 3);
+    // The library's own functions of variable time are called behind those doors only.
+    for source in &SOURCES[1..] {
+        assert!(!source.contains("ProjectivePoint::") || !source.contains("_vartime"));
+    }
+}
+
 /// Cases of Wycheproof whose result here differs from what the suite says, each with its reason.
 const EXCEPTIONS: [(usize, &str); 1] = [(
     2,

@@ -1,5 +1,7 @@
 //! The request.
 
+use core::fmt;
+
 use super::{MessageError, Refusal, VERSION};
 use crate::codec::{Reader, put_lv16};
 use crate::group::Element;
@@ -26,7 +28,7 @@ const MAGIC: [u8; 4] = *b"PBSQ";
 /// |             4 | last day, 0 for no bound          |
 /// |             2 | number of elements, 1 to 256      |
 /// | 49 for each   | blinded elements                  |
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct Request {
     request_id: [u8; 16],
     key_id: KeyId,
@@ -173,8 +175,19 @@ impl Request {
     }
 }
 
+/// Shows the frame; elements are never logged.
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("key_id", &self.key_id)
+            .field("mode", &self.mode)
+            .field("count", &self.elements.len())
+            .finish_non_exhaustive()
+    }
+}
+
 /// Request whose policy was parsed, once: what is authorized is what is evaluated (V14).
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct CheckedRequest {
     request_id: [u8; 16],
     key_id: KeyId,
@@ -211,6 +224,18 @@ impl CheckedRequest {
 
     pub(crate) fn elements(&self) -> &[[u8; ELEMENT_BYTES]] {
         &self.elements
+    }
+}
+
+/// Shows what is authorized; elements are never logged.
+impl fmt::Debug for CheckedRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CheckedRequest")
+            .field("key_id", &self.key_id)
+            .field("policy", &self.policy)
+            .field("window", &self.window)
+            .field("count", &self.elements.len())
+            .finish_non_exhaustive()
     }
 }
 

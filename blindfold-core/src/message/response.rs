@@ -114,13 +114,13 @@ impl fmt::Display for Refusal {
 /// | 49 for each | evaluated elements                                |
 /// |          96 | proof                                             |
 /// | else: 4     | seconds after which a new attempt can help, or 0  |
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct Response {
     request_id: [u8; 16],
     body: Body,
 }
 
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 enum Body {
     // INVARIANT (bounded): 1 to 256 elements.
     Evaluated {
@@ -134,7 +134,7 @@ enum Body {
 }
 
 /// What a response says; the elements are neither decoded nor verified.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Eq, PartialEq)]
 pub enum Outcome<'a> {
     /// Evaluated.
     Evaluated {
@@ -252,6 +252,35 @@ impl Response {
                 refusal: *refusal,
                 retry_after_s: *retry_after_s,
             },
+        }
+    }
+}
+
+/// Shows the outcome; elements are never logged.
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response")
+            .field("outcome", &self.outcome())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Shows the number of elements, never the elements.
+impl fmt::Debug for Outcome<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Evaluated { elements, .. } => f
+                .debug_struct("Evaluated")
+                .field("count", &elements.len())
+                .finish_non_exhaustive(),
+            Self::Refused {
+                refusal,
+                retry_after_s,
+            } => f
+                .debug_struct("Refused")
+                .field("refusal", refusal)
+                .field("retry_after_s", retry_after_s)
+                .finish(),
         }
     }
 }

@@ -410,6 +410,30 @@ fn evaluated_response_is_strict_too() {
     assert_eq!(Response::parse(&bytes), Err(MessageError::BadCount));
 }
 
+#[test]
+fn messages_do_not_print_elements() {
+    let key = draft_key();
+    let blinded = elements(2);
+    let id = key.record().key_id();
+    let request = Request::new(ID, id, &named(), Window::unbounded(), &blinded).unwrap();
+    let checked = request.clone().check().unwrap();
+    let response = key.blind_evaluate(&checked, &mut rng(9)).unwrap();
+    let shown = format!(
+        "{request:?} {checked:?} {response:?} {:?}",
+        response.outcome()
+    );
+    for bytes in [request.to_bytes(), response.to_bytes()] {
+        // Neither as hexadecimal text nor as a list of numbers.
+        let element = &bytes[bytes.len() - 49..];
+        assert!(!shown.contains(&hex::encode(&element[1..9])), "{shown}");
+        assert!(
+            !shown.contains(&format!("{:?}", &element[1..5])[1..]),
+            "{shown}"
+        );
+    }
+    assert!(shown.contains("Evaluated { count: 2, .. }"), "{shown}");
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_refused_or_printed_the_same(bytes in prop::collection::vec(any::<u8>(), 0..256)) {

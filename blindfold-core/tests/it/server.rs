@@ -11,8 +11,8 @@
 )]
 
 use blindfold_core::hazmat::{
-    Element, Proof, SecretScalar, blind, blind_evaluate, decap, encap, raw_info, tweaked_key,
-    unblind, verify_proof,
+    Element, Proof, SecretScalar, blind, blind_evaluate, decap, decap_with_secret, encap, raw_info,
+    tweak, tweaked_key, unblind, verify_proof,
 };
 use blindfold_core::{
     CheckedRequest, EvaluateError, KeyError, KeyId, Outcome, PolicyName, PolicyRef, Refusal,
@@ -61,7 +61,7 @@ fn what_is_sealed_offline_opens_through_one_batch() {
     let rng = &mut rng(10);
     let key = UnsealingKey::generate("authority.example", "acme", 3, rng).unwrap();
     let (policy, window) = (name("prod"), Window::new(20_000, 0).unwrap());
-    let (info, tweaked) = key.record().tweak(&policy, window).unwrap();
+    let (info, tweaked) = tweak(key.record(), &policy, window).unwrap();
     let sealed: Vec<_> = (0..5)
         .map(|_| encap(&tweaked, &info, &SecretScalar::random(rng)).unwrap())
         .collect();
@@ -74,7 +74,9 @@ fn what_is_sealed_offline_opens_through_one_batch() {
     for ((enc, secret), z) in sealed.iter().zip(&unblinded) {
         assert_eq!(decap(&tweaked, &info, enc, z).expose(), secret.expose());
         assert_eq!(
-            key.decap(&policy, window, enc.as_bytes()).unwrap().expose(),
+            decap_with_secret(&key, &policy, window, enc.as_bytes())
+                .unwrap()
+                .expose(),
             secret.expose()
         );
     }
@@ -177,10 +179,7 @@ fn v9_proof_nonce_depends_on_generator_and_request() {
     // t2 = rG = sG + cT tells the nonces apart without knowing them.
     let nonce_point = |policy: &str, elements: &[Element], seed: u8| {
         let (_, proof) = evaluate(policy, elements, seed);
-        let (_, tweaked) = key
-            .record()
-            .tweak(&name(policy), Window::unbounded())
-            .unwrap();
+        let (_, tweaked) = tweak(key.record(), &name(policy), Window::unbounded()).unwrap();
         let bytes = proof.to_bytes();
         commitment(&bytes, &tweaked)
     };
@@ -293,7 +292,7 @@ fn v14_info_is_built_from_what_was_authorized() {
         let (elements, proof) = evaluated(&key.blind_evaluate(&checked, rng).unwrap());
         // … and the answer holds under exactly that Info.
         for (other, other_window) in &cases {
-            let (_, tweaked) = key.record().tweak(other, *other_window).unwrap();
+            let (_, tweaked) = tweak(key.record(), other, *other_window).unwrap();
             let holds = verify_proof(&tweaked, elements.clone(), &blinded, &proof).is_ok();
             assert_eq!(
                 holds,
