@@ -14,7 +14,7 @@ pub const MLKEM768_PUBLIC_KEY_BYTES: usize = 1184;
 pub const MLKEM768_CIPHERTEXT_BYTES: usize = 1088;
 /// Bytes of an ML-KEM seed `d ‖ z` (FIPS 203, section 7.1).
 pub const MLKEM_SEED_BYTES: usize = 64;
-/// Bytes of the seed of `DeriveKeyPair` (RFC 9497, section 3.2.1: `Ns` is 48, the seed 32 bytes).
+/// Bytes of the seed of `DeriveKeyPair` (RFC 9497, section 3.2.1).
 pub const DERIVE_SEED_BYTES: usize = 32;
 
 /// Longest authority or tenant name: its length is one byte (spec 9.2).
