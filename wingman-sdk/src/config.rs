@@ -152,7 +152,6 @@ struct File {
 struct Unsealer {
     key: OneOrMore,
     url: String,
-    #[serde(deserialize_with = "from_text")]
     spiffe_id: SpiffeId,
 }
 
@@ -275,14 +274,4 @@ fn syntax(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
         column,
         message: error.message().to_owned(),
     }
-}
-
-fn from_text<'de, T, D>(deserializer: D) -> Result<T, D::Error>
-where
-    T: std::str::FromStr<Err: std::fmt::Display>,
-    D: serde::Deserializer<'de>,
-{
-    String::deserialize(deserializer)?
-        .parse()
-        .map_err(serde::de::Error::custom)
 }

@@ -11,12 +11,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use blindfold_core::{
-    Accepted, AcceptedHeader, Batch, Header, KeyId, LockSecrets, Missing, OpenError, PolicyLock,
-    PolicyRef, Role, StaticKey, UnsealingKey,
-};
+use blindfold_core::{Batch, KeyId, LockSecrets, PolicyRef, Role};
 
-use self::lane::{Event, Lane, Outcome};
+pub(crate) use self::locked::Locked;
+use self::{
+    lane::{Event, Lane, Outcome},
+    want::Want,
+};
 use crate::{
     error::{Error, UnsealerError, UnsealerFault},
     identity::IdentityError,
@@ -24,51 +25,8 @@ use crate::{
 };
 
 mod lane;
-
-/// What is common to an accepted object in memory and the accepted header of a stream.
-pub(crate) trait Locked {
-    fn header(&self) -> &Header;
-    fn policy_locks(&self) -> Vec<PolicyLock>;
-    fn static_secret(&self, key: &StaticKey) -> Result<LockSecrets, OpenError>;
-    fn recovery_secret(&self, key: &UnsealingKey) -> Result<LockSecrets, OpenError>;
-    fn missing(&self, secrets: &LockSecrets) -> Missing;
-}
-
-impl Locked for AcceptedHeader {
-    fn header(&self) -> &Header {
-        AcceptedHeader::header(self)
-    }
-    fn policy_locks(&self) -> Vec<PolicyLock> {
-        AcceptedHeader::policy_locks(self)
-    }
-    fn static_secret(&self, key: &StaticKey) -> Result<LockSecrets, OpenError> {
-        AcceptedHeader::static_secret(self, key)
-    }
-    fn recovery_secret(&self, key: &UnsealingKey) -> Result<LockSecrets, OpenError> {
-        AcceptedHeader::recovery_secret(self, key)
-    }
-    fn missing(&self, secrets: &LockSecrets) -> Missing {
-        AcceptedHeader::missing(self, secrets)
-    }
-}
-
-impl Locked for Accepted {
-    fn header(&self) -> &Header {
-        self.sealed().header()
-    }
-    fn policy_locks(&self) -> Vec<PolicyLock> {
-        Accepted::policy_locks(self)
-    }
-    fn static_secret(&self, key: &StaticKey) -> Result<LockSecrets, OpenError> {
-        Accepted::static_secret(self, key)
-    }
-    fn recovery_secret(&self, key: &UnsealingKey) -> Result<LockSecrets, OpenError> {
-        Accepted::recovery_secret(self, key)
-    }
-    fn missing(&self, secrets: &LockSecrets) -> Missing {
-        Accepted::missing(self, secrets)
-    }
-}
+mod locked;
+mod want;
 
 /// The authorities, in the order of the configuration, and which keys each of them has.
 #[derive(Debug, Default)]
@@ -143,22 +101,6 @@ enum Progress {
     },
     /// Every batch was answered, or given up.
     Ended,
-}
-
-/// One object that is not open yet.
-struct Want<'a> {
-    object: &'a dyn Locked,
-    locks: Vec<WantedLock>,
-    /// Open, or beyond help.
-    settled: bool,
-}
-
-struct WantedLock {
-    lock: PolicyLock,
-    group: Group,
-    /// Healthy authorities first, then in the order of the configuration.
-    preference: (bool, usize),
-    asked: bool,
 }
 
 /// What was gathered: secrets, and what went wrong on the way.
@@ -394,102 +336,6 @@ impl Gathering<'_> {
                         UnsealerError::OutOfTime,
                     )));
                 }
-            }
-        }
-    }
-}
-
-impl<'a> Want<'a> {
-    fn new(object: &'a dyn Locked, unsealers: &Unsealers) -> Self {
-        let askable = |lock: PolicyLock| {
-            // A RECOVERY lock opens alone: it is for a key in hand, never for a request.
-            let (index, unsealer) = unsealers
-                .find(&lock.key().key_id())
-                .filter(|_| lock.role() != Role::Recovery)?;
-            let group = Group::of(lock.key().key_id(), lock.policy(), lock.window());
-            Some(WantedLock {
-                preference: (unsealer.is_shunned(), index),
-                group,
-                lock,
-                asked: false,
-            })
-        };
-        let mut locks: Vec<_> = object
-            .policy_locks()
-            .into_iter()
-            .filter_map(askable)
-            .collect();
-        locks.sort_by_key(|wanted| wanted.preference);
-        Self {
-            object,
-            locks,
-            settled: false,
-        }
-    }
-
-    /// Whether there are further authorities to turn to.
-    fn has_reserve(&self) -> bool {
-        !self.settled && self.locks.iter().any(|wanted| !wanted.asked)
-    }
-
-    /// Moves the locks that are to be asked for now into `into`; settles the object if it is open or beyond help.
-    fn select(
-        &mut self,
-        secrets: &LockSecrets,
-        progress: &HashMap<Group, Progress>,
-        into: &mut Vec<PolicyLock>,
-    ) {
-        if self.settled {
-            return;
-        }
-        let missing = self.object.missing(secrets);
-        if missing.is_empty() {
-            self.settled = true;
-            return;
-        }
-        let running = |wanted: &WantedLock| {
-            wanted.asked && matches!(progress.get(&wanted.group), Some(Progress::Waiting { .. }))
-        };
-        let prompt = |wanted: &WantedLock| {
-            wanted.asked
-                && matches!(
-                    progress.get(&wanted.group),
-                    Some(Progress::Waiting { slow: false, .. })
-                )
-        };
-        let hoped_for = |wanted: &&WantedLock| !wanted.asked || running(wanted);
-        let share = |wanted: &&WantedLock| wanted.lock.role() == Role::Share;
-        let required = |position: u8| {
-            self.locks
-                .iter()
-                .any(|wanted| wanted.lock.position() == position && hoped_for(&wanted))
-        };
-        let shares_hoped_for = self.locks.iter().filter(share).filter(hoped_for).count();
-        if shares_hoped_for < missing.shares
-            || !missing.required.iter().all(|position| required(*position))
-        {
-            // Nobody is asked in vain.
-            self.settled = true;
-            return;
-        }
-        let prompt_shares = self
-            .locks
-            .iter()
-            .filter(share)
-            .filter(|wanted| prompt(wanted))
-            .count();
-        let mut shares_to_ask = missing.shares.saturating_sub(prompt_shares);
-        for wanted in self.locks.iter_mut().filter(|wanted| !wanted.asked) {
-            let needed = match wanted.lock.role() {
-                Role::Share => shares_to_ask > 0,
-                _ => missing.required.contains(&wanted.lock.position()),
-            };
-            if needed {
-                if wanted.lock.role() == Role::Share {
-                    shares_to_ask -= 1;
-                }
-                wanted.asked = true;
-                into.push(wanted.lock.clone());
             }
         }
     }

@@ -13,7 +13,7 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use tracing::debug;
 use zeroize::Zeroizing;
 
-use super::{AuthorityContact, IdentityError, Obtained, time};
+use super::{AuthorityContact, IdentityError, shared::Obtained, time};
 use crate::{
     http::{Exchange, HttpClient, HttpError, JSON},
     limits,
@@ -140,6 +140,22 @@ pub(super) fn renew(
         return Err(answer_error("it is made out to another SPIFFE ID"));
     }
     Ok(obtained)
+}
+
+/// Asks for the current bundle without showing a document: for one whose site was disabled, and may be enabled again.
+pub(super) fn refresh_anonymously(
+    contact: &AuthorityContact,
+    current: &TrustBundle,
+) -> Result<TrustBundle, IdentityError> {
+    let server = ServerExpectation {
+        spiffe_id: contact.spiffe_id.clone(),
+    };
+    let config =
+        bootstrap::anonymous_client_config(Arc::new(current.clone()), server, &[Alpn::Http11])
+            .map_err(|error| answer_error(error.to_string()))?;
+    let client =
+        HttpClient::first_contact(&contact.url, config).map_err(IdentityError::Authority)?;
+    refresh(&client, current)
 }
 
 /// Asks for the current bundle.

@@ -25,7 +25,10 @@ use std::{
 use ::identity::{DocumentKey, IdentityDocument, SpiffeId, TrustBundle};
 use serde::{Deserialize, Serialize};
 
-use super::{IdentityError, Obtained};
+use super::{
+    IdentityError,
+    shared::{Obtained, new_key},
+};
 use crate::{
     files::{self, FileError},
     limits,
@@ -173,7 +176,7 @@ impl Directory {
         {
             return Ok(key);
         }
-        let key = super::new_key()?;
+        let key = new_key()?;
         let pem = key.expose_pem().map_err(|error| IdentityError::Key {
             why: error.to_string(),
         })?;

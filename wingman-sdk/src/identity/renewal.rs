@@ -7,7 +7,7 @@ use std::{
 
 use tracing::{debug, info, warn};
 
-use super::{IdentityError, RenewalState, Shared, authority, time};
+use super::{IdentityError, RenewalState, authority, shared::Shared, time};
 use crate::{
     error::Chain,
     limits,

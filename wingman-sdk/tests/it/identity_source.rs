@@ -333,6 +333,42 @@ fn document_of_another_root_or_disabled_site_is_refused() {
 }
 
 #[test]
+fn disabled_site_is_told_and_asked_about_again_after_a_restart() {
+    let authority = TestAuthority::start();
+    let base = tempfile::tempdir().unwrap();
+    let config = directory_with_token(base.path(), &authority.token("paris/api"));
+    let source = IdentitySource::from_config(&config);
+    source.obtain().unwrap();
+    let disable = |sequence_holder: &mut crate::issuing::Desk, sites: &[&str]| {
+        let bundle = sequence_holder.world.bundle_disabling(sites);
+        sequence_holder.world.bundle = bundle.clone();
+        sequence_holder.bundle = bundle;
+    };
+    disable(&mut authority.desk.lock().unwrap(), &["paris"]);
+    source.refresh().unwrap();
+    let error = source.obtain().unwrap_err();
+    assert!(
+        matches!(error, IdentityError::SiteDisabled { .. }),
+        "{error}"
+    );
+    let restarted = || IdentitySource::from_config(&config).obtain();
+    assert!(matches!(
+        restarted(),
+        Err(IdentityError::SiteDisabled { .. })
+    ));
+    assert_eq!(
+        authority.count(JOIN_PATH),
+        1,
+        "the token is not spent on a disabled site"
+    );
+    // Enabled again: the next start finds out, without showing a document.
+    disable(&mut authority.desk.lock().unwrap(), &[]);
+    assert_eq!(restarted().unwrap().bundle().sequence(), 3);
+    assert!(source.obtain().is_ok(), "and so does the running process");
+    assert_eq!(authority.count(JOIN_PATH), 1);
+}
+
+#[test]
 fn held_document_without_authority_cannot_be_renewed() {
     let world = World::new();
     let error = world.workload("paris/api").renew().unwrap_err();

@@ -14,6 +14,8 @@ use crate::{
     world::World,
 };
 
+type Failure = fn() -> Reply;
+
 /// Fails the first `failures` requests in this way.
 fn failing(failures: usize, fail: impl Fn() -> Reply + Send + Sync + 'static) -> Behaviour {
     Behaviour::twist(move |number, reply| if number <= failures { fail() } else { reply })
@@ -21,7 +23,7 @@ fn failing(failures: usize, fail: impl Fn() -> Reply + Send + Sync + 'static) ->
 
 #[test]
 fn passing_failures_are_repeated() {
-    let failures: [fn() -> Reply; 5] = [
+    let failures: [Failure; 5] = [
         || Reply::status(503),
         || Reply::status(500),
         || Reply::status(429),
@@ -98,7 +100,7 @@ fn rate_limit_beyond_the_deadline_is_told_at_once() {
 #[test]
 fn lasting_failures_are_not_repeated() {
     let oversized = || Reply::ok(CONTENT_TYPE, vec![0; 20_000]);
-    let failures: [(&str, fn() -> Reply); 8] = [
+    let failures: [(&str, Failure); 8] = [
         ("404", || Reply::status(404)),
         ("400", || Reply::status(400)),
         ("a redirect", || Reply::Http {
