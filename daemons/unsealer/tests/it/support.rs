@@ -1,6 +1,7 @@
 //! A trust domain, an unsealer and its clients, all made for one test.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -62,7 +63,10 @@ pub(crate) fn rng() -> UnwrapErr<SysRng> {
 }
 
 pub(crate) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
 }
 
 /// A policy that lets one SPIFFE ID open, in canonical form.
@@ -114,7 +118,12 @@ impl Trust {
         Self { issuer, bundle }
     }
 
-    pub(crate) fn document(&self, spiffe_id: &str, issued_at: u64, lifetime: u64) -> IdentityDocument {
+    pub(crate) fn document(
+        &self,
+        spiffe_id: &str,
+        issued_at: u64,
+        lifetime: u64,
+    ) -> IdentityDocument {
         let key = DocumentKey::generate(&mut rng());
         let csr = Csr::parse(&key.csr_der(&mut rng()).unwrap()).unwrap();
         let mut attributes = Attributes::new();
@@ -133,7 +142,7 @@ impl Trust {
 /// An unsealer's directory and trust domain.
 pub(crate) struct World {
     pub(crate) folder: tempfile::TempDir,
-    pub(crate) trust: Trust,
+    pub(crate) trust: Arc<Trust>,
     pub(crate) config: Config,
 }
 
@@ -161,25 +170,46 @@ impl World {
         config.admin.policy = Some(policy.into());
         config.evaluation.threads = 2;
         unsealer::init(&config).await.unwrap();
-        Self { folder, trust: Trust::new(DOMAIN), config }
+        Self {
+            folder,
+            trust: Arc::new(Trust::new(DOMAIN)),
+            config,
+        }
     }
 
     pub(crate) async fn start(&self) -> Running {
         let identity = self.trust.identity(SERVER);
-        let unsealer = Unsealer::open(self.config.clone(), Arc::clone(&identity)).await.unwrap();
+        let unsealer = Unsealer::open(self.config.clone(), Arc::clone(&identity))
+            .await
+            .unwrap();
         let (address, metrics) = (unsealer.local_addr(), unsealer.metrics_addr());
         let (operator, shutdown) = (unsealer.operator(), Shutdown::new());
         let task = tokio::spawn(unsealer.serve(shutdown.clone()));
-        Running { address, metrics, operator, identity, shutdown, task }
+        Running {
+            address,
+            metrics,
+            operator,
+            identity,
+            shutdown,
+            task,
+        }
     }
 
     /// Starts an unsealer with the tenant, its admission policy and one key.
     pub(crate) async fn start_with_key(&self) -> (Running, AuthorityKey) {
         let running = self.start().await;
-        running.operator.create_tenant(TENANT, Some(ADMIT_PARIS)).await.unwrap();
+        running
+            .operator
+            .create_tenant(TENANT, Some(ADMIT_PARIS))
+            .await
+            .unwrap();
         let key = new_key(TENANT, 1);
         let record = key.record().clone();
-        running.operator.import_key(key_file(&key), 0).await.unwrap();
+        running
+            .operator
+            .import_key(key_file(&key), 0)
+            .await
+            .unwrap();
         (running, record)
     }
 
@@ -193,7 +223,23 @@ impl World {
 
     /// The audit log as JSON values.
     pub(crate) fn audit_records(&self) -> Vec<serde_json::Value> {
-        self.audit().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        self.audit()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    /// What is on the disk when the power goes now, as a world of its own.
+    pub(crate) fn after_power_cut(&self) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, bytes) in self.every_byte() {
+            let path = folder.path().join(Path::new(&path).file_name().unwrap());
+            std::fs::write(&path, bytes).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        let mut config = Config::in_directory(&self.config.authority, folder.path());
+        config.admin.policy = Some(folder.path().join("admin.yaml").into());
+        Self { folder, trust: Arc::clone(&self.trust), config }
     }
 
     /// Reads every file below the directory.
@@ -221,14 +267,6 @@ impl Running {
         self.shutdown.trigger();
         self.task.await.unwrap().unwrap();
     }
-
-    /// The power goes: nothing is settled, closed or said.
-    pub(crate) async fn crash(self) {
-        let Self { operator, task, .. } = self;
-        task.abort();
-        drop(task.await);
-        drop(operator);
-    }
 }
 
 /// A workload or an administrator.
@@ -250,7 +288,11 @@ impl Reply {
         let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
         let head = String::from_utf8(bytes[..end].to_vec()).ok()?;
         let status = head.split(' ').nth(1)?.parse().ok()?;
-        Some(Self { status, head: head.to_ascii_lowercase(), body: bytes[end + 4..].to_vec() })
+        Some(Self {
+            status,
+            head: head.to_ascii_lowercase(),
+            body: bytes[end + 4..].to_vec(),
+        })
     }
 
     pub(crate) fn json<T: DeserializeOwned>(&self) -> T {
@@ -273,7 +315,9 @@ impl Client {
     pub(crate) async fn connect(&self) -> std::io::Result<TlsStream<TcpStream>> {
         let stream = TcpStream::connect(self.address).await?;
         let name = ServerName::try_from("unsealer.invalid").unwrap();
-        TlsConnector::from(Arc::clone(&self.config)).connect(name, stream).await
+        TlsConnector::from(Arc::clone(&self.config))
+            .connect(name, stream)
+            .await
     }
 
     /// Sends bytes as they are and reads until the server closes.
@@ -314,7 +358,9 @@ impl Client {
         content_type: Option<&str>,
         body: &[u8],
     ) -> Reply {
-        self.try_request(method, path, content_type, body).await.unwrap()
+        self.try_request(method, path, content_type, body)
+            .await
+            .unwrap()
     }
 
     /// Sends an evaluate request; the answer must be a `PBSR` with status 200.
@@ -323,29 +369,54 @@ impl Client {
     }
 
     pub(crate) async fn evaluate_bytes(&self, request: &[u8]) -> Vec<u8> {
-        let reply = self.request("POST", PATH, Some(CONTENT_TYPE), request).await;
+        let reply = self
+            .request("POST", PATH, Some(CONTENT_TYPE), request)
+            .await;
         assert_eq!(reply.status, 200, "{}", reply.head);
-        assert!(reply.head.contains("content-type: application/pbseal"), "{}", reply.head);
+        assert!(
+            reply.head.contains("content-type: application/pbseal"),
+            "{}",
+            reply.head
+        );
         reply.body
     }
 
     /// Opens a sealed object with the unsealers behind `clients`, one per key record.
-    pub(crate) async fn open(&self, sealed: &[u8], record: &AuthorityKey) -> Result<Vec<u8>, OpenError> {
+    pub(crate) async fn open(
+        &self,
+        sealed: &[u8],
+        record: &AuthorityKey,
+    ) -> Result<Vec<u8>, OpenError> {
         open_with(sealed, &[(self, record)]).await
     }
 
     /// An administrative call.
     pub(crate) async fn admin(&self, path: &str, request: &impl Serialize) -> Reply {
         let body = serde_json::to_vec(request).unwrap();
-        let reply = self.request("POST", path, Some(wire::JSON_CONTENT_TYPE), &body).await;
-        assert!(reply.head.contains("content-type: application/json"), "{}", reply.head);
+        let reply = self
+            .request("POST", path, Some(wire::JSON_CONTENT_TYPE), &body)
+            .await;
+        assert!(
+            reply.head.contains("content-type: application/json"),
+            "{}",
+            reply.head
+        );
         reply
     }
 
     /// An administrative call that must succeed.
-    pub(crate) async fn done<T: DeserializeOwned>(&self, path: &str, request: &impl Serialize) -> T {
+    pub(crate) async fn done<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        request: &impl Serialize,
+    ) -> T {
         let reply = self.admin(path, request).await;
-        assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
+        assert_eq!(
+            reply.status,
+            200,
+            "{}",
+            String::from_utf8_lossy(&reply.body)
+        );
         reply.json()
     }
 
@@ -356,7 +427,12 @@ impl Client {
         request: &impl Serialize,
     ) -> (u16, wire::ErrorBody) {
         let reply = self.admin(path, request).await;
-        assert_ne!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
+        assert_ne!(
+            reply.status,
+            200,
+            "{}",
+            String::from_utf8_lossy(&reply.body)
+        );
         (reply.status, reply.json())
     }
 }
@@ -374,8 +450,10 @@ pub(crate) async fn open_with(
         Sealed::parse(sealed)?.accept(&pinned, &AcceptanceProfile::new(), &Expectation::new())?;
     let mut secrets = LockSecrets::new();
     for batch in Batch::group(accepted.policy_locks()) {
-        let (client, _) =
-            authorities.iter().find(|(_, record)| record.key_id() == batch.key().key_id()).unwrap();
+        let (client, _) = authorities
+            .iter()
+            .find(|(_, record)| record.key_id() == batch.key().key_id())
+            .unwrap();
         let (request, pending) = batch.blind(&mut rng())?;
         secrets.merge(pending.finalize(client.evaluate(&request.to_bytes()).await)?);
     }
@@ -393,7 +471,10 @@ pub(crate) fn seal_in(
     plaintext: &[u8],
 ) -> Vec<u8> {
     let lock = LockSpec::share(record, policy, window);
-    Sealer::new(vec![lock], SealOptions::new()).unwrap().seal(plaintext, &mut rng()).unwrap()
+    Sealer::new(vec![lock], SealOptions::new())
+        .unwrap()
+        .seal(plaintext, &mut rng())
+        .unwrap()
 }
 
 /// The generator of P-384, compressed: a valid element.
@@ -451,7 +532,10 @@ impl RawRequest {
 /// The refusal in a response, with its seconds.
 pub(crate) fn refusal(response: &Response) -> Option<(Refusal, u32)> {
     match response.outcome() {
-        Outcome::Refused { refusal, retry_after_s } => Some((refusal, retry_after_s)),
+        Outcome::Refused {
+            refusal,
+            retry_after_s,
+        } => Some((refusal, retry_after_s)),
         Outcome::Evaluated { .. } => None,
     }
 }
@@ -469,7 +553,9 @@ pub(crate) fn scalar(key: &UnsealingKey) -> Vec<u8> {
 
 /// Whether `needle` occurs in `haystack`.
 pub(crate) fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack.windows(needle.len()).any(|window| window == needle)
+    haystack
+        .windows(needle.len())
+        .any(|window| window == needle)
 }
 
 /// GET over plain HTTP, for metrics.
