@@ -9,13 +9,13 @@
 //!
 //! A grant can't be had without asking:
 //!
-//! ```compile_fail
+//! ```compile_fail,E0451
 //! let grant = service::authorize::Grant { held: None };
 //! ```
 //!
 //! nor used twice:
 //!
-//! ```compile_fail
+//! ```compile_fail,E0382
 //! async fn twice(grant: service::authorize::Grant) {
 //!     let _ = grant.finish(service::authorize::Outcome::success()).await;
 //!     let _ = grant.finish(service::authorize::Outcome::success()).await;
@@ -24,7 +24,7 @@
 //!
 //! nor copied:
 //!
-//! ```compile_fail
+//! ```compile_fail,E0599
 //! fn copy(grant: &service::authorize::Grant) -> service::authorize::Grant {
 //!     grant.clone()
 //! }

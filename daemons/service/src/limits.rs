@@ -62,9 +62,6 @@ pub const STORE_ACQUIRE: Duration = Duration::from_secs(5);
 /// is disabled"; a comparison of two pointers, so it costs nothing.
 pub const BUNDLE_POLL: Duration = Duration::from_millis(250);
 
-/// Longest sleep until the wall clock is asked again, so that setting it takes effect.
-pub const CLOCK_RECHECK: Duration = Duration::from_secs(30);
-
 /// Pause after the operating system refused to accept (no file descriptors): it needs time, not a
 /// busy loop.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -83,3 +80,23 @@ pub const H2_CONNECTION_WINDOW: u32 = 256 << 10;
 
 /// Bytes of answers that one HTTP/2 stream may have waiting.
 pub const H2_SEND_BUFFER: usize = 64 << 10;
+
+/// How often a silent HTTP/2 peer is asked whether it is still there: before most middleboxes forget
+/// the connection.
+pub const H2_PING: Duration = Duration::from_secs(20);
+
+/// How long an HTTP/2 peer may take to answer that.
+pub const H2_PONG: Duration = Duration::from_secs(10);
+
+/// For requests under way of a peer whose site was disabled: enough to write an answer.
+pub const REVOKED_GRACE: Duration = Duration::from_secs(1);
+
+/// How long a peer refused in the handshake is listened to, so that it sees our alert and no reset.
+pub const LINGER: Duration = Duration::from_millis(500);
+
+/// How much of what such a peer still sends is read and thrown away.
+pub const LINGER_BYTES: u64 = 64 << 10;
+
+/// How much of a request body that is too large is read and thrown away, so that a client that sends
+/// first and reads then gets the answer and no reset.
+pub const DISCARD_BYTES: u64 = 1 << 20;

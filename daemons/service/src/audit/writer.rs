@@ -105,8 +105,10 @@ impl<S: Sink> Writer<S> {
             self.commit();
             if let Some(closed) = closing {
                 self.healthy.set(false);
+                // The file is unlocked before anybody hears that it is.
+                drop(self);
                 let _ = closed.send(());
-                break;
+                return;
             }
         }
         // Senders may still be there; with the receiver gone their records are refused.

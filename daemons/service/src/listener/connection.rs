@@ -5,7 +5,6 @@ use std::{
     net::SocketAddr,
     pin::pin,
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
-    time::Duration,
 };
 
 use hyper_util::{
@@ -23,13 +22,6 @@ use super::{
     table::{Cut, Seat},
 };
 use crate::limits as bounds;
-
-/// For requests under way of a peer that is no longer welcome: enough to write an answer.
-const REVOKED_GRACE: Duration = Duration::from_secs(1);
-
-/// How often a silent HTTP/2 peer is asked whether it is there, and how long it may take to answer.
-const H2_PING: Duration = Duration::from_secs(20);
-const H2_PONG: Duration = Duration::from_secs(10);
 
 /// Runs the connection to its end.
 pub(super) async fn run(shared: Arc<Shared>, stream: TcpStream, address: SocketAddr, seat: Seat) {
@@ -111,7 +103,7 @@ async fn serve(
         reason = ask_to_leave.as_mut() => {
             let (name, grace) = match reason {
                 Some(Cut::Expired) => (Cut::Expired.name(), limits.close_grace),
-                Some(Cut::Revoked) => (Cut::Revoked.name(), REVOKED_GRACE.min(limits.close_grace)),
+                Some(Cut::Revoked) => (Cut::Revoked.name(), bounds::REVOKED_GRACE.min(limits.close_grace)),
                 // The whole drain is cut short by the listener.
                 None => ("drain", limits.drain),
             };
@@ -148,8 +140,8 @@ fn builder(max_streams: u32, http2: bool, executor: Streams) -> auto::Builder<St
         .initial_connection_window_size(bounds::H2_CONNECTION_WINDOW)
         .max_header_list_size(u32::try_from(bounds::HEAD_BYTES).unwrap_or(u32::MAX))
         .max_send_buf_size(bounds::H2_SEND_BUFFER)
-        .keep_alive_interval(H2_PING)
-        .keep_alive_timeout(H2_PONG);
+        .keep_alive_interval(bounds::H2_PING)
+        .keep_alive_timeout(bounds::H2_PONG);
     // What ALPN settled is not guessed again from the first bytes.
     if http2 {
         builder.http2_only()

@@ -1,6 +1,6 @@
 //! The TLS handshake, and a name for every way in which it fails.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr};
 
 use identity::verify::VerifyError;
 use rustls::CertificateError;
@@ -11,11 +11,7 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 
 use super::Shared;
-
-/// Greatest time and amount for reading what a refused peer still sends, so that it sees our alert
-/// instead of a reset.
-const LINGER: Duration = Duration::from_millis(500);
-const LINGER_BYTES: u64 = 64 << 10;
+use crate::limits as bounds;
 
 /// Shakes hands in time; a failure is counted and logged here.
 pub(super) async fn accept(
@@ -46,9 +42,13 @@ pub(super) fn failed(shared: &Shared, address: SocketAddr, kind: &'static str, r
 /// Ends our side and reads on for a moment: closing with unread bytes would make the kernel send a
 /// reset, which overtakes the alert.
 pub(super) async fn linger<S: AsyncReadExt + AsyncWriteExt + Unpin>(mut stream: S) {
-    let _ = tokio::time::timeout(LINGER, async {
+    let _ = tokio::time::timeout(bounds::LINGER, async {
         stream.shutdown().await?;
-        tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await
+        tokio::io::copy(
+            &mut stream.take(bounds::LINGER_BYTES),
+            &mut tokio::io::sink(),
+        )
+        .await
     })
     .await;
 }

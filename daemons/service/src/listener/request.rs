@@ -30,12 +30,8 @@ use super::{MaybePeer, PeerAddress, Shared, Unauthenticated, cut_for, io::Activi
 use crate::{
     audit::AuditContext,
     authorize::{Authorizer, Refused},
-    clock,
+    clock, limits as bounds,
 };
-
-/// How much of a body that is too large is read and thrown away, so that a client that sends first
-/// and reads then gets the answer instead of a reset.
-const DISCARD_BYTES: u64 = 1 << 20;
 
 /// Who is at the other end of a connection.
 #[derive(Clone)]
@@ -249,13 +245,13 @@ async fn collect(mut body: Incoming, limit: usize, expected: usize) -> Result<By
 
 /// Reads and drops what is left of a body, unless that is a lot.
 async fn discard(mut body: Incoming, announced: Option<u64>) {
-    if announced.is_some_and(|bytes| bytes > DISCARD_BYTES) {
+    if announced.is_some_and(|bytes| bytes > bounds::DISCARD_BYTES) {
         return;
     }
     let mut dropped = 0_u64;
     while let Some(Ok(frame)) = body.frame().await {
         dropped += frame.data_ref().map_or(0, |data| data.len() as u64);
-        if dropped > DISCARD_BYTES {
+        if dropped > bounds::DISCARD_BYTES {
             return;
         }
     }

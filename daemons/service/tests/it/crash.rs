@@ -6,7 +6,6 @@ use std::{
     io::{BufRead, BufReader},
     path::Path,
     process::{Command, Stdio},
-    time::Duration,
 };
 
 use serde_json::Value;
@@ -63,7 +62,7 @@ fn killed_at_any_moment_every_durable_record_is_there() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.jsonl");
     let mut durable = HashSet::new();
-    for round in 0..4_u64 {
+    for round in 0..4 {
         let mut child = Command::new(env::current_exe().unwrap())
             .args([
                 "crash::writes_records_until_killed",
@@ -77,19 +76,16 @@ fn killed_at_any_moment_every_durable_record_is_there() {
             .spawn()
             .unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
-        let reader = std::thread::spawn(move || {
-            output
-                .lines()
-                .map_while(Result::ok)
-                .filter_map(|l| l.strip_prefix("durable ").map(str::to_owned))
-                .collect::<Vec<_>>()
-        });
-        // Each round dies elsewhere in its writing.
-        std::thread::sleep(Duration::from_millis(400 + 137 * round));
+        let mut names = output
+            .lines()
+            .map_while(Result::ok)
+            .filter_map(|line| line.strip_prefix("durable ").map(str::to_owned));
+        // Each round dies elsewhere in its writing, and never before it began.
+        let mut said: Vec<String> = names.by_ref().take(30 + 17 * round).collect();
         child.kill().unwrap();
         child.wait().unwrap();
-        let said = reader.join().unwrap();
-        assert!(!said.is_empty(), "the child wrote nothing");
+        said.extend(names);
+        assert!(said.len() >= 30, "the child wrote {} records", said.len());
         durable.extend(said.into_iter().map(|name| (round, name)));
 
         // Opening mends what the crash left; every line is a record then.
