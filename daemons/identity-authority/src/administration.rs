@@ -14,7 +14,9 @@ use std::sync::Arc;
 
 use identity::join::{JoinSecret, JoinToken, JoinTokenRecord};
 use identity::policy::{Facts, Policy};
-use identity::wire::{CreateSiteRequest, CreateTokenRequest, CreateTokenResponse, ErrorCode, Site, SiteRules};
+use identity::wire::{
+    CreateSiteRequest, CreateTokenRequest, CreateTokenResponse, ErrorCode, Site, SiteRules,
+};
 use identity::{Attributes, Principal, SiteName, SpiffeId};
 use service::audit::AuditContext;
 use service::authorize::Grant;
@@ -94,9 +96,18 @@ impl Administration {
             "rules": [{"name": "the host's operator", "effect": "allow",
                        "principal": {"spiffe_id": authority_id.as_str()}}],
         });
-        let host_policy =
-            Policy::from_json(&document.to_string()).map_err(|error| RulesError::Policy(error.to_string()))?;
-        Ok(Self { registry, admission, policy, host_policy, authority_id, url, tokens, greatest_lifetime })
+        let host_policy = Policy::from_json(&document.to_string())
+            .map_err(|error| RulesError::Policy(error.to_string()))?;
+        Ok(Self {
+            registry,
+            admission,
+            policy,
+            host_policy,
+            authority_id,
+            url,
+            tokens,
+            greatest_lifetime,
+        })
     }
 
     /// Greatest lifetime of a join token, seconds.
@@ -105,7 +116,11 @@ impl Administration {
     }
 
     /// Registers a site; the same again changes nothing.
-    pub(crate) async fn create_site(&self, caller: Caller<'_>, request: CreateSiteRequest) -> Result<Site, Recorded> {
+    pub(crate) async fn create_site(
+        &self,
+        caller: Caller<'_>,
+        request: CreateSiteRequest,
+    ) -> Result<Site, Recorded> {
         let call = site_call(CREATE_SITE, &request.name, Some(&request.rules));
         self.perform(caller, call, async |now| {
             let rules = self.compile(&request.name, request.rules)?;
@@ -145,7 +160,12 @@ impl Administration {
         let call = site_call(REPLACE_SITE_RULES, &name, Some(&rules));
         self.perform(caller, call, async |now| {
             let rules = self.compile(&name, rules)?;
-            if !self.registry.tables().replace_rules(name.as_str(), &rules.to_json(), now).await? {
+            if !self
+                .registry
+                .tables()
+                .replace_rules(name.as_str(), &rules.to_json(), now)
+                .await?
+            {
                 return Err(unknown_site(&name));
             }
             self.reload().await?;
@@ -163,14 +183,23 @@ impl Administration {
         name: SiteName,
         enabled: bool,
     ) -> Result<Site, Recorded> {
-        let call = site_call(if enabled { ENABLE_SITE } else { DISABLE_SITE }, &name, None);
+        let call = site_call(
+            if enabled { ENABLE_SITE } else { DISABLE_SITE },
+            &name,
+            None,
+        );
         self.perform(caller, call, async |now| {
-            let switched = self.registry.tables().switch_site(name.as_str(), enabled, now).await?;
+            let switched = self
+                .registry
+                .tables()
+                .switch_site(name.as_str(), enabled, now)
+                .await?;
             self.reload().await?;
             let site = self.site(&name)?;
-            let context = AuditContext::new()
-                .with("changed", switched)
-                .with("bundle_sequence", self.registry.snapshot().bundle.sequence());
+            let context = AuditContext::new().with("changed", switched).with(
+                "bundle_sequence",
+                self.registry.snapshot().bundle.sequence(),
+            );
             Ok((site, context))
         })
         .await
@@ -183,13 +212,22 @@ impl Administration {
         after: Option<&SiteName>,
         at_most: usize,
     ) -> Result<SitesPage, Recorded> {
-        let call = Call::new(LIST_SITES, ALL_SITES, host_context(AuditContext::new(), caller));
+        let call = Call::new(
+            LIST_SITES,
+            ALL_SITES,
+            host_context(AuditContext::new(), caller),
+        );
         self.perform(caller, call, async |_| {
             let snapshot = self.registry.snapshot();
             let (mut sites, mut bytes, mut more) = (Vec::new(), 0, false);
-            for site in snapshot.sites.values().filter(|site| after.is_none_or(|after| site.name > *after)) {
+            for site in snapshot
+                .sites
+                .values()
+                .filter(|site| after.is_none_or(|after| site.name > *after))
+            {
                 bytes += site.rules.to_json().len();
-                more = sites.len() >= at_most || (bytes > limits::SITES_PAGE_BYTES && !sites.is_empty());
+                more = sites.len() >= at_most
+                    || (bytes > limits::SITES_PAGE_BYTES && !sites.is_empty());
                 if more {
                     break;
                 }
@@ -209,17 +247,32 @@ impl Administration {
     ) -> Result<CreateTokenResponse, Recorded> {
         let mut context = AuditContext::new()
             .with("spiffe_id", request.spiffe_id.as_str())
-            .with("attributes", serde_json::to_string(&request.attributes).unwrap_or_default())
+            .with(
+                "attributes",
+                serde_json::to_string(&request.attributes).unwrap_or_default(),
+            )
             .with("lifetime_seconds", request.lifetime_seconds);
         if let Some(seconds) = request.document_lifetime_seconds {
             context = context.with("document_lifetime_seconds", seconds);
         }
-        let call = Call::new(CREATE_TOKEN, format!("token{}", request.spiffe_id.path()), context);
+        let call = Call::new(
+            CREATE_TOKEN,
+            format!("token{}", request.spiffe_id.path()),
+            context,
+        );
         if request.spiffe_id.trust_domain() != self.registry.trust_domain() {
-            let message = format!("the SPIFFE ID is not of trust domain {}", self.registry.trust_domain());
-            return Err(self.refuse(caller, &call, Refusal::bad_request("TRUST_DOMAIN", message)).await);
+            let message = format!(
+                "the SPIFFE ID is not of trust domain {}",
+                self.registry.trust_domain()
+            );
+            return Err(self
+                .refuse(caller, &call, Refusal::bad_request("TRUST_DOMAIN", message))
+                .await);
         }
-        self.perform(caller, call, async |now| self.make_token(request, now).await).await
+        self.perform(caller, call, async |now| {
+            self.make_token(request, now).await
+        })
+        .await
     }
 
     async fn make_token(
@@ -228,16 +281,25 @@ impl Administration {
         now: u64,
     ) -> Result<(CreateTokenResponse, AuditContext), Refusal> {
         let url = self.url.as_deref().ok_or_else(|| {
-            Refusal::bad_request("NO_URL", "the configuration has no url for join tokens: set url = \"https://<host>:<port>\"")
+            Refusal::bad_request(
+                "NO_URL",
+                "the configuration has no url for join tokens: set url = \"https://<host>:<port>\"",
+            )
         })?;
         let snapshot = self.registry.snapshot();
         let site = snapshot.site_of(&request.spiffe_id).ok_or_else(|| {
-            Refusal::bad_request("SITE_UNKNOWN", "no site of that name is registered: create it first")
-                .with_code(ErrorCode::NotFound)
+            Refusal::bad_request(
+                "SITE_UNKNOWN",
+                "no site of that name is registered: create it first",
+            )
+            .with_code(ErrorCode::NotFound)
         })?;
         if !site.enabled {
-            return Err(Refusal::bad_request("SITE_DISABLED", format!("site {} is disabled", site.name))
-                .with_code(ErrorCode::Conflict));
+            return Err(Refusal::bad_request(
+                "SITE_DISABLED",
+                format!("site {} is disabled", site.name),
+            )
+            .with_code(ErrorCode::Conflict));
         }
         let (spiffe_id, attributes) = (&request.spiffe_id, &request.attributes);
         site.rules
@@ -250,10 +312,19 @@ impl Administration {
         }
         let rng = &mut random::system();
         let secret = JoinSecret::generate(rng);
-        let record =
-            JoinTokenRecord::new(&secret, spiffe_id.clone(), attributes.clone(), now, request.lifetime_seconds, rng)
-                .map_err(|error| Refusal::bad_request("TOKEN", error.to_string()))?;
-        let lifetime = site.rules.lifetime(request.document_lifetime_seconds).min(self.greatest_lifetime);
+        let record = JoinTokenRecord::new(
+            &secret,
+            spiffe_id.clone(),
+            attributes.clone(),
+            now,
+            request.lifetime_seconds,
+            rng,
+        )
+        .map_err(|error| Refusal::bad_request("TOKEN", error.to_string()))?;
+        let lifetime = site
+            .rules
+            .lifetime(request.document_lifetime_seconds)
+            .min(self.greatest_lifetime);
         let row = NewToken {
             secret_hash: *record.secret_hash.as_bytes(),
             site: site.name.to_string(),
@@ -264,10 +335,18 @@ impl Administration {
             expires_at: record.expires_at,
         };
         let live = self.tokens.live_per_site;
-        let bounds = TokenBounds { live, rows: live.saturating_mul(limits::TOKEN_ROWS_PER_LIVE) };
+        let bounds = TokenBounds {
+            live,
+            rows: live.saturating_mul(limits::TOKEN_ROWS_PER_LIVE),
+        };
         if self.registry.tables().insert_token(&row, bounds).await? == TokenInsertion::Refused {
-            let message = format!("site {} has {live} unused join tokens already: let some be used or expire", site.name);
-            return Err(Refusal::bad_request("TOO_MANY_TOKENS", message).with_code(ErrorCode::Conflict));
+            let message = format!(
+                "site {} has {live} unused join tokens already: let some be used or expire",
+                site.name
+            );
+            return Err(
+                Refusal::bad_request("TOO_MANY_TOKENS", message).with_code(ErrorCode::Conflict)
+            );
         }
         let fingerprint = snapshot.bundle.fingerprint();
         let token = JoinToken::new(url, self.authority_id.clone(), fingerprint, secret)
@@ -276,7 +355,13 @@ impl Administration {
             .with_hex("token_sha256", &row.secret_hash)
             .with("expires_at", row.expires_at)
             .with("document_lifetime_seconds", lifetime);
-        Ok((CreateTokenResponse { token, expires_at: row.expires_at }, context))
+        Ok((
+            CreateTokenResponse {
+                token,
+                expires_at: row.expires_at,
+            },
+            context,
+        ))
     }
 
     /// Decision, operation, outcome.
@@ -286,7 +371,10 @@ impl Administration {
         call: Call,
         operation: impl AsyncFnOnce(u64) -> Result<(T, AuditContext), Refusal>,
     ) -> Result<T, Recorded> {
-        let call = Call { context: host_context(call.context, caller), ..call };
+        let call = Call {
+            context: host_context(call.context, caller),
+            ..call
+        };
         let now = match self.admission.clock().now() {
             Ok(now) => now,
             // A site must be switched off whatever the clock shows.
@@ -304,12 +392,19 @@ impl Administration {
     async fn grant(&self, caller: Caller<'_>, call: &Call, now: u64) -> Result<Grant, Recorded> {
         match caller {
             Caller::Peer(principal) => {
-                self.admission.grant(principal, call, ("administration", &self.policy), now).await
+                self.admission
+                    .grant(principal, call, ("administration", &self.policy), now)
+                    .await
             }
             Caller::Host => {
                 let attributes = Attributes::new();
-                let facts = Facts { spiffe_id: &self.authority_id, attributes: &attributes };
-                self.admission.grant_attested(facts, call, ("host", &self.host_policy), now).await
+                let facts = Facts {
+                    spiffe_id: &self.authority_id,
+                    attributes: &attributes,
+                };
+                self.admission
+                    .grant_attested(facts, call, ("host", &self.host_policy), now)
+                    .await
             }
         }
     }
@@ -323,21 +418,35 @@ impl Administration {
     }
 
     fn compile(&self, name: &SiteName, rules: SiteRules) -> Result<Rules, Refusal> {
-        Rules::compile(self.registry.trust_domain(), name, rules, self.greatest_lifetime)
-            .map_err(|error| Refusal::bad_request("RULES", error.to_string()))
+        Rules::compile(
+            self.registry.trust_domain(),
+            name,
+            rules,
+            self.greatest_lifetime,
+        )
+        .map_err(|error| Refusal::bad_request("RULES", error.to_string()))
     }
 
     fn site(&self, name: &SiteName) -> Result<Site, Refusal> {
-        self.registry.snapshot().sites.get(name).map(|site| site.to_wire()).ok_or_else(|| unknown_site(name))
+        self.registry
+            .snapshot()
+            .sites
+            .get(name)
+            .map(|site| site.to_wire())
+            .ok_or_else(|| unknown_site(name))
     }
 
     async fn reload(&self) -> Result<(), Refusal> {
-        self.registry.reload().await.map_err(|error: RegistryError| Refusal::unavailable("STORE", error.to_string()))
+        self.registry
+            .reload()
+            .await
+            .map_err(|error: RegistryError| Refusal::unavailable("STORE", error.to_string()))
     }
 }
 
 fn unknown_site(name: &SiteName) -> Refusal {
-    Refusal::bad_request("SITE_UNKNOWN", format!("no site {name} is registered")).with_code(ErrorCode::NotFound)
+    Refusal::bad_request("SITE_UNKNOWN", format!("no site {name} is registered"))
+        .with_code(ErrorCode::NotFound)
 }
 
 fn site_call(action: &'static str, name: &SiteName, rules: Option<&SiteRules>) -> Call {
@@ -345,7 +454,10 @@ fn site_call(action: &'static str, name: &SiteName, rules: Option<&SiteRules>) -
     if let Some(rules) = rules {
         context = context
             .with("spiffe_id_prefix", rules.spiffe_id_prefix.as_str())
-            .with("attributes", serde_json::to_string(&rules.attributes).unwrap_or_default())
+            .with(
+                "attributes",
+                serde_json::to_string(&rules.attributes).unwrap_or_default(),
+            )
             .with("max_lifetime_seconds", rules.max_lifetime_seconds)
             .with("issues_per_minute", rules.issues_per_minute);
     }

@@ -21,7 +21,9 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use identity::limits::MAX_WIRE_REQUEST_BYTES;
-use identity::wire::{BUNDLE_PATH, CONTENT_TYPE, ErrorCode, JOIN_PATH, RENEW_PATH, SITES_PATH, TOKENS_PATH};
+use identity::wire::{
+    BUNDLE_PATH, CONTENT_TYPE, ErrorCode, JOIN_PATH, RENEW_PATH, SITES_PATH, TOKENS_PATH,
+};
 use service::listener::MaybePeer;
 
 use crate::authority::Inner;
@@ -59,12 +61,17 @@ impl IntoResponse for Recorded {
 /// The trust bundle; `304` for whoever has this one already. Public, as the certificates in it are.
 async fn bundle(State(inner): State<Arc<Inner>>, headers: HeaderMap) -> Response {
     let snapshot = inner.registry.snapshot();
-    let known = headers.get_all(header::IF_NONE_MATCH).iter().any(|value| names(value, &snapshot.etag));
+    let known = headers
+        .get_all(header::IF_NONE_MATCH)
+        .iter()
+        .any(|value| names(value, &snapshot.etag));
     let mut response = if known {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         let mut response = Response::new(Body::from(snapshot.bundle_json.clone()));
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
         response
     };
     let headers = response.headers_mut();
@@ -78,9 +85,11 @@ async fn bundle(State(inner): State<Arc<Inner>>, headers: HeaderMap) -> Response
 
 /// RFC 9110, section 13.1.2: a list of validators, compared weakly, or `*`.
 fn names(value: &HeaderValue, etag: &str) -> bool {
-    value
-        .to_str()
-        .is_ok_and(|list| list.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == etag))
+    value.to_str().is_ok_and(|list| {
+        list.split(',')
+            .map(str::trim)
+            .any(|tag| tag == "*" || tag.trim_start_matches("W/") == etag)
+    })
 }
 
 async fn not_found(
@@ -89,10 +98,20 @@ async fn not_found(
     method: Method,
     uri: Uri,
 ) -> Recorded {
-    let refusal = Refusal::bad_request("NOT_FOUND", "no such path; see the API reference for those there are")
-        .with_code(ErrorCode::NotFound);
-    let call = Call::new(static_name(&method), uri.path(), service::audit::AuditContext::new());
-    inner.admission.refuse(peer.as_deref(), &call, refusal).await
+    let refusal = Refusal::bad_request(
+        "NOT_FOUND",
+        "no such path; see the API reference for those there are",
+    )
+    .with_code(ErrorCode::NotFound);
+    let call = Call::new(
+        static_name(&method),
+        uri.path(),
+        service::audit::AuditContext::new(),
+    );
+    inner
+        .admission
+        .refuse(peer.as_deref(), &call, refusal)
+        .await
 }
 
 async fn wrong_method(
@@ -101,9 +120,20 @@ async fn wrong_method(
     method: Method,
     uri: Uri,
 ) -> Response {
-    let refusal = Refusal::bad_request("METHOD", "this path has other methods, named in the header Allow");
-    let call = Call::new(static_name(&method), uri.path(), service::audit::AuditContext::new());
-    let mut response = inner.admission.refuse(peer.as_deref(), &call, refusal).await.into_response();
+    let refusal = Refusal::bad_request(
+        "METHOD",
+        "this path has other methods, named in the header Allow",
+    );
+    let call = Call::new(
+        static_name(&method),
+        uri.path(),
+        service::audit::AuditContext::new(),
+    );
+    let mut response = inner
+        .admission
+        .refuse(peer.as_deref(), &call, refusal)
+        .await
+        .into_response();
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
     response
 }
@@ -129,11 +159,28 @@ mod tests {
     #[test]
     fn validators_are_compared_weakly_in_lists() {
         let etag = "\"acme.example-7\"";
-        for value in ["\"acme.example-7\"", "W/\"acme.example-7\"", "\"x\", \"acme.example-7\"", "*"] {
-            assert!(names(&HeaderValue::from_str(value).unwrap(), etag), "{value}");
+        for value in [
+            "\"acme.example-7\"",
+            "W/\"acme.example-7\"",
+            "\"x\", \"acme.example-7\"",
+            "*",
+        ] {
+            assert!(
+                names(&HeaderValue::from_str(value).unwrap(), etag),
+                "{value}"
+            );
         }
-        for value in ["\"acme.example-70\"", "acme.example-7", "", "\"x\"", "\"ACME.example-7\""] {
-            assert!(!names(&HeaderValue::from_str(value).unwrap(), etag), "{value}");
+        for value in [
+            "\"acme.example-70\"",
+            "acme.example-7",
+            "",
+            "\"x\"",
+            "\"ACME.example-7\"",
+        ] {
+            assert!(
+                !names(&HeaderValue::from_str(value).unwrap(), etag),
+                "{value}"
+            );
         }
         assert!(!names(&HeaderValue::from_bytes(b"\xff").unwrap(), etag));
     }

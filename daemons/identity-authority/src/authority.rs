@@ -2,14 +2,17 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use identity::attributes::Attributes;
 use identity::issue::{Csr, Issuer};
 use identity::limits::BACKDATE_SECONDS;
 use identity::tls::{ClientAuth, TlsIdentity};
 use identity::{DocumentKey, IdentityDocument, TrustBundle};
+use rustls::time_provider::TimeProvider;
+use rustls_pki_types::UnixTime;
 use service::audit::{AuditContext, AuditLog};
-use service::clock::{Clock, SystemClock};
+use service::clock::{Clock, SystemClock, unix_seconds};
 use service::listener::Server;
 use service::metrics::{Metrics, MetricsServer};
 use service::root_key::RootKey;
@@ -40,6 +43,18 @@ pub struct Authority {
     _metrics_server: MetricsServer,
 }
 
+/// The authority's clock, for the TLS side.
+#[derive(Debug)]
+struct TlsClock(Arc<dyn Clock>);
+
+impl TimeProvider for TlsClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(
+            unix_seconds(self.0.now()),
+        )))
+    }
+}
+
 /// What handlers and upkeep share.
 #[derive(Debug)]
 pub(crate) struct Inner {
@@ -65,34 +80,67 @@ impl Authority {
         Self::open_with_clock(config, Arc::new(SystemClock)).await
     }
 
-    /// As [`Authority::open`], with another clock for everything but TLS, for tests.
+    /// As [`Authority::open`], with another clock, for tests.
     ///
     /// # Errors
     ///
     /// As [`Authority::open`].
-    pub async fn open_with_clock(config: Config, clock: Arc<dyn Clock>) -> Result<Self, AuthorityError> {
+    pub async fn open_with_clock(
+        config: Config,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, AuthorityError> {
         config.validate()?;
         let metrics = Metrics::new(SERVICE);
         let audit = AuditLog::open(&config.audit.path, SERVICE, &metrics)?;
-        let foundation = Foundation::open(&config, clock, audit, &metrics).await?;
+        let opened = Self::open_recorded(config, clock, audit.clone(), &metrics).await;
+        if opened.is_err() {
+            // Its writer would keep the file for a moment longer, and the next attempt would find it in use.
+            audit.close().await;
+        }
+        opened
+    }
+
+    async fn open_recorded(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        audit: AuditLog,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, AuthorityError> {
+        let foundation = Foundation::open(&config, Arc::clone(&clock), audit, metrics).await?;
         let now = foundation.admission.clock().now()?;
         let issuer = usable_issuer(&config, &foundation, now).await?;
-        let own_metrics = AuthorityMetrics::new(&metrics);
-        let (own, bundle) = (own_document(&config, &issuer, now)?, foundation.registry.snapshot().bundle.clone());
-        let tls = TlsIdentity::new(own, bundle)?;
+        let own_metrics = AuthorityMetrics::new(metrics);
+        let (own, bundle) = (
+            own_document(&config, &issuer, now)?,
+            foundation.registry.snapshot().bundle.clone(),
+        );
+        let tls = TlsIdentity::with_clock(own, bundle, Arc::new(TlsClock(clock)))?;
         own_metrics.issued(Issued::Own);
         foundation.registry.feed(Arc::clone(&tls));
 
-        let bind = |cause| AuthorityError::Bind { address: config.listen.address, cause };
-        let listener = TcpListener::bind(config.listen.address).await.map_err(bind)?;
+        let bind = |cause| AuthorityError::Bind {
+            address: config.listen.address,
+            cause,
+        };
+        let listener = TcpListener::bind(config.listen.address)
+            .await
+            .map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
         let url = config.url_at(address)?;
-        let metrics_server = service::metrics::serve(&config.metrics, Arc::clone(&metrics))
+        let metrics_server = service::metrics::serve(&config.metrics, Arc::clone(metrics))
             .await
-            .map_err(|cause| AuthorityError::Bind { address: config.metrics.address, cause })?;
+            .map_err(|cause| AuthorityError::Bind {
+                address: config.metrics.address,
+                cause,
+            })?;
 
         let administration = Arc::new(foundation.administration(&config, Some(url.clone()))?);
-        let Foundation { registry, admission, root_key, .. } = foundation;
+        let Foundation {
+            registry,
+            admission,
+            root_key,
+            ..
+        } = foundation;
         let documents = Documents::new(
             Arc::clone(&registry),
             Arc::clone(&admission),
@@ -111,7 +159,13 @@ impl Authority {
             metrics: own_metrics,
             root_key,
         };
-        Ok(Self { inner: Arc::new(inner), listener, address, url, _metrics_server: metrics_server })
+        Ok(Self {
+            inner: Arc::new(inner),
+            listener,
+            address,
+            url,
+            _metrics_server: metrics_server,
+        })
     }
 
     /// Where it listens; with the port that the operating system chose if port 0 was configured.
@@ -162,10 +216,23 @@ impl Authority {
     ///
     /// [`AuthorityError::Tls`], [`AuthorityError::AuditUnavailable`]; nothing that a client does ends it.
     pub async fn serve(self, shutdown: Shutdown) -> Result<(), AuthorityError> {
-        let Self { inner, listener, address, url, _metrics_server } = self;
+        let Self {
+            inner,
+            listener,
+            address,
+            url,
+            _metrics_server,
+        } = self;
         let sequence = inner.registry.snapshot().bundle.sequence();
-        let context = AuditContext::new().with("address", address.to_string()).with("bundle_sequence", sequence);
-        inner.admission.authorizer().audit().notice("serving", context).await?;
+        let context = AuditContext::new()
+            .with("address", address.to_string())
+            .with("bundle_sequence", sequence);
+        inner
+            .admission
+            .authorizer()
+            .audit()
+            .notice("serving", context)
+            .await?;
         tracing::info!(%address, url, trust_domain = %inner.registry.trust_domain(), "serving");
         let server = Server::new(
             Arc::clone(&inner.tls),
@@ -197,13 +264,24 @@ impl Inner {
             return Ok(false);
         }
         let tables = self.registry.tables();
-        let row = tables.authority().await?.ok_or_else(|| AuthorityError::NotInitialized {
-            store: self.config.store.path.to_path_buf(),
-        })?;
+        let row = tables
+            .authority()
+            .await?
+            .ok_or_else(|| AuthorityError::NotInitialized {
+                store: self.config.store.path.to_path_buf(),
+            })?;
         let stored = certificates::load_issuer(&row, self.registry.trust_domain(), &self.root_key)?;
         let next = if is_due(&self.config, &stored, now) {
             let audit = self.admission.authorizer().audit();
-            make_issuer(&self.config, &row, &self.root_key, audit, self.registry.tables(), now).await?
+            make_issuer(
+                &self.config,
+                &row,
+                &self.root_key,
+                audit,
+                self.registry.tables(),
+                now,
+            )
+            .await?
         } else {
             stored
         };
@@ -225,18 +303,34 @@ impl Inner {
 }
 
 /// The stored issuing CA, or its successor if it ends too soon for the documents it would sign.
-async fn usable_issuer(config: &Config, foundation: &Foundation, now: u64) -> Result<Issuer, AuthorityError> {
-    let issuer = certificates::load_issuer(&foundation.row, &config.trust_domain, &foundation.root_key)?;
+async fn usable_issuer(
+    config: &Config,
+    foundation: &Foundation,
+    now: u64,
+) -> Result<Issuer, AuthorityError> {
+    let issuer =
+        certificates::load_issuer(&foundation.row, &config.trust_domain, &foundation.root_key)?;
     if !is_due(config, &issuer, now) {
         return Ok(issuer);
     }
     let audit = foundation.admission.authorizer().audit();
-    make_issuer(config, &foundation.row, &foundation.root_key, audit, foundation.registry.tables(), now).await
+    make_issuer(
+        config,
+        &foundation.row,
+        &foundation.root_key,
+        audit,
+        foundation.registry.tables(),
+        now,
+    )
+    .await
 }
 
 fn is_due(config: &Config, issuer: &Issuer, now: u64) -> bool {
     // The back-dated minute belongs to a document's lifetime.
-    issuer.is_due_for_replacement(now, config.documents.greatest_lifetime.as_secs() + BACKDATE_SECONDS)
+    issuer.is_due_for_replacement(
+        now,
+        config.documents.greatest_lifetime.as_secs() + BACKDATE_SECONDS,
+    )
 }
 
 async fn make_issuer(
@@ -248,33 +342,65 @@ async fn make_issuer(
     now: u64,
 ) -> Result<Issuer, AuthorityError> {
     let root = certificates::load_root(row, &config.trust_domain, root_key)?;
-    let StoredIssuer { issuer, chain, key_wrapped } =
-        certificates::create_issuer(&root, root_key, &config.certificates, now)?;
+    let StoredIssuer {
+        issuer,
+        chain,
+        key_wrapped,
+    } = certificates::create_issuer(&root, root_key, &config.certificates, now)?;
     drop(root);
     let context = AuditContext::new().with("not_after", issuer.not_after());
-    audit.notice("replacing the issuing certificate", context).await?;
-    if tables.replace_issuer(&row.issuer_chain, &chain, &key_wrapped).await? {
-        tracing::info!(not_after = issuer.not_after(), "the issuing certificate was replaced");
+    audit
+        .notice("replacing the issuing certificate", context)
+        .await?;
+    if tables
+        .replace_issuer(&row.issuer_chain, &chain, &key_wrapped)
+        .await?
+    {
+        tracing::info!(
+            not_after = issuer.not_after(),
+            "the issuing certificate was replaced"
+        );
         return Ok(issuer);
     }
     // Another process replaced it meanwhile: its certificate counts.
     let row = tables.authority().await?;
-    let row = row.ok_or_else(|| AuthorityError::NotInitialized { store: config.store.path.to_path_buf() })?;
-    Ok(certificates::load_issuer(&row, &config.trust_domain, root_key)?)
+    let row = row.ok_or_else(|| AuthorityError::NotInitialized {
+        store: config.store.path.to_path_buf(),
+    })?;
+    Ok(certificates::load_issuer(
+        &row,
+        &config.trust_domain,
+        root_key,
+    )?)
 }
 
 /// A document of the authority itself, under the one path that no site can have.
-fn own_document(config: &Config, issuer: &Issuer, now: u64) -> Result<IdentityDocument, AuthorityError> {
+fn own_document(
+    config: &Config,
+    issuer: &Issuer,
+    now: u64,
+) -> Result<IdentityDocument, AuthorityError> {
     let failed = |why: String| AuthorityError::OwnDocument(why);
     let rng = &mut random::system();
     let key = DocumentKey::generate(rng);
-    let csr = key.csr_der(rng).map_err(|error| failed(error.to_string()))?;
+    let csr = key
+        .csr_der(rng)
+        .map_err(|error| failed(error.to_string()))?;
     let csr = Csr::parse(&csr).map_err(|error| failed(error.to_string()))?;
     let mut attributes = Attributes::new();
-    attributes.set_new_instance(rng).map_err(|error| failed(error.to_string()))?;
+    attributes
+        .set_new_instance(rng)
+        .map_err(|error| failed(error.to_string()))?;
     let id = config.trust_domain.identity_authority();
-    let chain = sign(issuer, &csr, id, attributes, now, config.documents.own_lifetime.as_secs())
-        .map_err(|refusal| failed(refusal.why))?;
+    let chain = sign(
+        issuer,
+        &csr,
+        id,
+        attributes,
+        now,
+        config.documents.own_lifetime.as_secs(),
+    )
+    .map_err(|refusal| failed(refusal.why))?;
     IdentityDocument::new(chain, key).map_err(|error| failed(error.to_string()))
 }
 

@@ -2,8 +2,8 @@
 //!
 //! A grant is asked for with a [`Call`] and is good for exactly that call: whatever uses the grant compares.
 
-use identity::policy::{Facts, Policy};
 use identity::Principal;
+use identity::policy::{Facts, Policy};
 use service::audit::AuditContext;
 use service::authorize::{Authorizer, Grant, Outcome, Refused};
 
@@ -19,8 +19,16 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    pub(crate) fn new(action: &'static str, resource: impl Into<String>, context: AuditContext) -> Self {
-        Self { action, resource: resource.into(), context }
+    pub(crate) fn new(
+        action: &'static str,
+        resource: impl Into<String>,
+        context: AuditContext,
+    ) -> Self {
+        Self {
+            action,
+            resource: resource.into(),
+            context,
+        }
     }
 
     /// Fails unless `grant` was given for exactly this call.
@@ -32,7 +40,10 @@ impl Call {
         if grant.covers(self.action, &self.resource, &self.context) {
             return Ok(());
         }
-        Err(Refusal::internal("GRANT_MISMATCH", "the grant was given for another call"))
+        Err(Refusal::internal(
+            "GRANT_MISMATCH",
+            "the grant was given for another call",
+        ))
     }
 }
 
@@ -67,7 +78,12 @@ impl Admission {
     }
 
     /// Records a refusal made before any policy was asked.
-    pub(crate) async fn refuse(&self, principal: Option<&Principal>, call: &Call, refusal: Refusal) -> Recorded {
+    pub(crate) async fn refuse(
+        &self,
+        principal: Option<&Principal>,
+        call: &Call,
+        refusal: Refusal,
+    ) -> Recorded {
         let refused = Refused {
             principal,
             action: call.action,
@@ -77,7 +93,10 @@ impl Admission {
             context: call.context.clone(),
         };
         // The refusal stands even if it can't be recorded; a failing audit log shows in readiness.
-        let _ = self.authorizer.refuse(refused, self.clock.time_for_records()).await;
+        let _ = self
+            .authorizer
+            .refuse(refused, self.clock.time_for_records())
+            .await;
         Recorded(refusal)
     }
 
@@ -93,9 +112,20 @@ impl Admission {
         policy: (&str, &Policy),
         now: u64,
     ) -> Result<Grant, Recorded> {
-        let Call { action, resource, context } = call;
+        let Call {
+            action,
+            resource,
+            context,
+        } = call;
         self.authorizer
-            .authorize(principal, action, resource, &[policy], context.clone(), system_time(now))
+            .authorize(
+                principal,
+                action,
+                resource,
+                &[policy],
+                context.clone(),
+                system_time(now),
+            )
             .await
             .map_err(|denied| Recorded(denied.into()))
     }
@@ -112,9 +142,20 @@ impl Admission {
         policy: (&str, &Policy),
         now: u64,
     ) -> Result<Grant, Recorded> {
-        let Call { action, resource, context } = call;
+        let Call {
+            action,
+            resource,
+            context,
+        } = call;
         self.authorizer
-            .authorize_attested(facts, action, resource, &[policy], context.clone(), system_time(now))
+            .authorize_attested(
+                facts,
+                action,
+                resource,
+                &[policy],
+                context.clone(),
+                system_time(now),
+            )
             .await
             .map_err(|denied| Recorded(denied.into()))
     }

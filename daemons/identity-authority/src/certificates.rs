@@ -48,8 +48,13 @@ pub(crate) fn create(
     now: u64,
 ) -> Result<AuthorityRow, CertificateError> {
     let not_after = now.saturating_add(config.root_lifetime.as_secs());
-    let root = RootAuthority::create(trust_domain, backdated(now), not_after, &mut random::system())
-        .map_err(issue_error(ROOT))?;
+    let root = RootAuthority::create(
+        trust_domain,
+        backdated(now),
+        not_after,
+        &mut random::system(),
+    )
+    .map_err(issue_error(ROOT))?;
     let certificate = root.certificate_pem();
     let key = root.expose_key_pem().map_err(issue_error(ROOT))?;
     let root_key_wrapped = wrap(root_key, ROOT, trust_domain, &certificate, &key)?;
@@ -72,12 +77,17 @@ pub(crate) fn create_issuer(
     now: u64,
 ) -> Result<StoredIssuer, CertificateError> {
     let not_after = now.saturating_add(config.issuer_lifetime.as_secs());
-    let issuer =
-        root.create_issuer(backdated(now), not_after, &mut random::system()).map_err(issue_error(ISSUER))?;
+    let issuer = root
+        .create_issuer(backdated(now), not_after, &mut random::system())
+        .map_err(issue_error(ISSUER))?;
     let chain = issuer.chain_pem();
     let key = issuer.expose_key_pem().map_err(issue_error(ISSUER))?;
     let key_wrapped = wrap(root_key, ISSUER, root.trust_domain(), &chain, &key)?;
-    Ok(StoredIssuer { issuer, chain, key_wrapped })
+    Ok(StoredIssuer {
+        issuer,
+        chain,
+        key_wrapped,
+    })
 }
 
 /// Reads the root with its key; drop it soon.
@@ -86,7 +96,13 @@ pub(crate) fn load_root(
     trust_domain: &TrustDomain,
     root_key: &RootKey,
 ) -> Result<RootAuthority, CertificateError> {
-    let key = unwrap(root_key, ROOT, trust_domain, &row.root_certificate, &row.root_key_wrapped)?;
+    let key = unwrap(
+        root_key,
+        ROOT,
+        trust_domain,
+        &row.root_certificate,
+        &row.root_key_wrapped,
+    )?;
     RootAuthority::from_pem(&row.root_certificate, &key).map_err(issue_error(ROOT))
 }
 
@@ -96,7 +112,13 @@ pub(crate) fn load_issuer(
     trust_domain: &TrustDomain,
     root_key: &RootKey,
 ) -> Result<Issuer, CertificateError> {
-    let key = unwrap(root_key, ISSUER, trust_domain, &row.issuer_chain, &row.issuer_key_wrapped)?;
+    let key = unwrap(
+        root_key,
+        ISSUER,
+        trust_domain,
+        &row.issuer_chain,
+        &row.issuer_key_wrapped,
+    )?;
     Issuer::from_pem(&row.issuer_chain, &key).map_err(issue_error(ISSUER))
 }
 
@@ -161,26 +183,53 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root_key = RootKey::load_or_create(&folder.path().join("root.key")).unwrap();
         let trust_domain = TrustDomain::parse("acme.example").unwrap();
-        let row = create(&trust_domain, &root_key, &CertificatesConfig::default(), NOW).unwrap();
-        Setup { _folder: folder, trust_domain, root_key, row }
+        let row = create(
+            &trust_domain,
+            &root_key,
+            &CertificatesConfig::default(),
+            NOW,
+        )
+        .unwrap();
+        Setup {
+            _folder: folder,
+            trust_domain,
+            root_key,
+            row,
+        }
     }
 
     #[test]
     fn root_and_issuer_survive_the_store() {
-        let Setup { trust_domain, root_key, row, .. } = &setup();
+        let Setup {
+            trust_domain,
+            root_key,
+            row,
+            ..
+        } = &setup();
         let root = load_root(row, trust_domain, root_key).unwrap();
         assert_eq!(root.certificate_pem(), row.root_certificate);
         let issuer = load_issuer(row, trust_domain, root_key).unwrap();
         assert_eq!(issuer.chain_pem(), row.issuer_chain);
-        assert_eq!(issuer.not_after(), NOW + CertificatesConfig::default().issuer_lifetime.as_secs());
+        assert_eq!(
+            issuer.not_after(),
+            NOW + CertificatesConfig::default().issuer_lifetime.as_secs()
+        );
     }
 
     #[test]
     fn private_keys_are_not_in_the_row() {
-        let Setup { trust_domain, root_key, row, .. } = &setup();
+        let Setup {
+            trust_domain,
+            root_key,
+            row,
+            ..
+        } = &setup();
         let root = load_root(row, trust_domain, root_key).unwrap();
         let issuer = load_issuer(row, trust_domain, root_key).unwrap();
-        for key in [root.expose_key_pem().unwrap(), issuer.expose_key_pem().unwrap()] {
+        for key in [
+            root.expose_key_pem().unwrap(),
+            issuer.expose_key_pem().unwrap(),
+        ] {
             let body = key.lines().nth(1).unwrap().as_bytes().to_vec();
             for column in [&row.root_key_wrapped, &row.issuer_key_wrapped] {
                 assert!(!column.windows(body.len()).any(|window| window == body));
@@ -191,23 +240,57 @@ mod tests {
 
     #[test]
     fn wrapped_key_is_bound_to_its_role_certificate_and_trust_domain() {
-        let Setup { trust_domain, root_key, row, .. } = &setup();
+        let Setup {
+            trust_domain,
+            root_key,
+            row,
+            ..
+        } = &setup();
         let other = create(trust_domain, root_key, &CertificatesConfig::default(), NOW).unwrap();
-        let moved = AuthorityRow { root_key_wrapped: row.issuer_key_wrapped.clone(), ..row.clone() };
-        assert!(matches!(load_root(&moved, trust_domain, root_key), Err(CertificateError::RootKey(ROOT, _))));
-        let exchanged = AuthorityRow { root_certificate: other.root_certificate.clone(), ..row.clone() };
-        assert!(matches!(load_root(&exchanged, trust_domain, root_key), Err(CertificateError::RootKey(ROOT, _))));
-        let exchanged = AuthorityRow { issuer_chain: other.issuer_chain.clone(), ..row.clone() };
-        assert!(matches!(load_issuer(&exchanged, trust_domain, root_key), Err(CertificateError::RootKey(ISSUER, _))));
+        let moved = AuthorityRow {
+            root_key_wrapped: row.issuer_key_wrapped.clone(),
+            ..row.clone()
+        };
+        assert!(matches!(
+            load_root(&moved, trust_domain, root_key),
+            Err(CertificateError::RootKey(ROOT, _))
+        ));
+        let exchanged = AuthorityRow {
+            root_certificate: other.root_certificate.clone(),
+            ..row.clone()
+        };
+        assert!(matches!(
+            load_root(&exchanged, trust_domain, root_key),
+            Err(CertificateError::RootKey(ROOT, _))
+        ));
+        let exchanged = AuthorityRow {
+            issuer_chain: other.issuer_chain.clone(),
+            ..row.clone()
+        };
+        assert!(matches!(
+            load_issuer(&exchanged, trust_domain, root_key),
+            Err(CertificateError::RootKey(ISSUER, _))
+        ));
         let elsewhere = TrustDomain::parse("other.example").unwrap();
         assert!(load_issuer(row, &elsewhere, root_key).is_err());
     }
 
     #[test]
     fn another_root_key_unwraps_nothing() {
-        let Setup { trust_domain, row, _folder: folder, .. } = &setup();
+        let Setup {
+            trust_domain,
+            row,
+            _folder: folder,
+            ..
+        } = &setup();
         let other = RootKey::create(&folder.path().join("other.key")).unwrap();
         let error = load_issuer(row, trust_domain, &other).unwrap_err();
-        assert!(matches!(error, CertificateError::RootKey(ISSUER, RootKeyError::OtherKey { .. })), "{error}");
+        assert!(
+            matches!(
+                error,
+                CertificateError::RootKey(ISSUER, RootKeyError::OtherKey { .. })
+            ),
+            "{error}"
+        );
     }
 }

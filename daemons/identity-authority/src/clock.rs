@@ -39,7 +39,10 @@ pub(crate) struct ClockGuard {
 impl ClockGuard {
     /// Watches `clock`, `latest` being the latest time known so far.
     pub(crate) fn new(clock: Arc<dyn Clock>, latest: u64) -> Self {
-        Self { clock, latest: AtomicU64::new(latest) }
+        Self {
+            clock,
+            latest: AtomicU64::new(latest),
+        }
     }
 
     /// Unix seconds, unless that is more than the tolerance before the latest time seen.
@@ -69,7 +72,9 @@ impl ClockGuard {
 
 /// `unix_seconds` as the standard library's type.
 pub(crate) fn system_time(unix_seconds: u64) -> SystemTime {
-    UNIX_EPOCH.checked_add(Duration::from_secs(unix_seconds)).unwrap_or(UNIX_EPOCH)
+    UNIX_EPOCH
+        .checked_add(Duration::from_secs(unix_seconds))
+        .unwrap_or(UNIX_EPOCH)
 }
 
 #[cfg(test)]
@@ -92,7 +97,13 @@ mod tests {
         clock.set(at(2_000 - CLOCK_TOLERANCE_SECONDS));
         assert_eq!(guard.now(), Ok(2_000 - CLOCK_TOLERANCE_SECONDS));
         clock.set(at(2_000 - CLOCK_TOLERANCE_SECONDS - 1));
-        assert_eq!(guard.now(), Err(ClockWentBack { now: 1_994, latest: 2_000 }));
+        assert_eq!(
+            guard.now(),
+            Err(ClockWentBack {
+                now: 1_994,
+                latest: 2_000
+            })
+        );
         assert_eq!(guard.latest(), 2_000);
         clock.set(at(2_001));
         assert_eq!(guard.now(), Ok(2_001));
@@ -101,6 +112,12 @@ mod tests {
     #[test]
     fn latest_time_of_an_earlier_run_counts() {
         let guard = ClockGuard::new(Arc::new(ManualClock::new(at(1_000))), 5_000);
-        assert_eq!(guard.now(), Err(ClockWentBack { now: 1_000, latest: 5_000 }));
+        assert_eq!(
+            guard.now(),
+            Err(ClockWentBack {
+                now: 1_000,
+                latest: 5_000
+            })
+        );
     }
 }

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::config::Config;
 use crate::error::AuthorityError;
-use crate::foundation::{accept_clock, init, open_operator};
+use crate::foundation::{accept_clock, init, with_operator};
 
 /// Arguments of the program.
 #[derive(Debug, Parser)]
@@ -97,7 +97,9 @@ pub struct ConfigArgument {
 /// Exit status: 0 if it was done, 64 for bad configuration, 1 for anything else.
 #[must_use]
 pub fn operate(command: Command) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(perform(command)),
         Err(error) => Err(error.into()),
@@ -116,7 +118,11 @@ pub fn operate(command: Command) -> ExitCode {
 
 async fn perform(command: Command) -> Result<String, Box<dyn Error>> {
     match command {
-        Command::Init { config, admin_token_out, admin_name } => {
+        Command::Init {
+            config,
+            admin_token_out,
+            admin_name,
+        } => {
             let config = load(&config)?;
             if let Some(out) = &admin_token_out {
                 // All that can be known before anything is made.
@@ -124,11 +130,20 @@ async fn perform(command: Command) -> Result<String, Box<dyn Error>> {
                 config.url_at(config.listen.address)?;
             }
             init(&config).await?;
-            let made = format!("trust domain {} was made; back up {} and {}",
-                config.trust_domain, config.root_key.path.display(), config.store.path.display());
+            let made = format!(
+                "trust domain {} was made; back up {} and {}",
+                config.trust_domain,
+                config.root_key.path.display(),
+                config.store.path.display()
+            );
             match admin_token_out {
-                Some(out) => Ok(format!("{made}\n{}", admin_token(&config, &admin_name, &out).await?)),
-                None => Ok(format!("{made}\nfor an administrator's join token: identity-authority admin-token")),
+                Some(out) => Ok(format!(
+                    "{made}\n{}",
+                    admin_token(&config, &admin_name, &out).await?
+                )),
+                None => Ok(format!(
+                    "{made}\nfor an administrator's join token: identity-authority admin-token"
+                )),
             }
         }
         Command::AdminToken { config, name, out } => {
@@ -137,11 +152,17 @@ async fn perform(command: Command) -> Result<String, Box<dyn Error>> {
             Ok(admin_token(&config, &name, &out).await?)
         }
         Command::DisableSite { config, site } => {
-            let site = open_operator(&load(&config)?).await?.disable_site(site).await?;
+            let site = with_operator(&load(&config)?, async |operator| {
+                operator.disable_site(site).await
+            })
+            .await?;
             Ok(format!("site {} is disabled", site.name))
         }
         Command::EnableSite { config, site } => {
-            let site = open_operator(&load(&config)?).await?.enable_site(site).await?;
+            let site = with_operator(&load(&config)?, async |operator| {
+                operator.enable_site(site).await
+            })
+            .await?;
             Ok(format!("site {} is enabled", site.name))
         }
         Command::AcceptClock { config } => {
@@ -153,11 +174,19 @@ async fn perform(command: Command) -> Result<String, Box<dyn Error>> {
 }
 
 async fn admin_token(config: &Config, name: &str, out: &Path) -> Result<String, AuthorityError> {
-    let answer = open_operator(config).await?.create_admin_token(name).await?;
-    let mut text: Zeroizing<String> = answer.token.expose_text();
+    let answer = with_operator(config, async |operator| {
+        operator.create_admin_token(name).await
+    })
+    .await?;
+    let token = answer.token.expose_text();
+    let mut text = Zeroizing::new(String::with_capacity(token.len() + 1));
+    text.push_str(&token);
     text.push('\n');
     files::create_new(out, text.as_bytes(), files::MODE_SECRET)?;
-    Ok(format!("join token of administrator {name} is in {}; it works once, within an hour", out.display()))
+    Ok(format!(
+        "join token of administrator {name} is in {}; it works once, within an hour",
+        out.display()
+    ))
 }
 
 fn load(argument: &ConfigArgument) -> Result<Config, ConfigError> {
@@ -166,12 +195,21 @@ fn load(argument: &ConfigArgument) -> Result<Config, ConfigError> {
 
 fn refuse_existing(path: &Path) -> Result<(), files::FileError> {
     // Only for a better moment: the file is created exclusively later.
-    if path.symlink_metadata().is_ok() { Err(files::FileError::Exists { path: path.to_owned() }) } else { Ok(()) }
+    if path.symlink_metadata().is_ok() {
+        Err(files::FileError::Exists {
+            path: path.to_owned(),
+        })
+    } else {
+        Ok(())
+    }
 }
 
 fn status_of(error: &(dyn Error + 'static)) -> u8 {
     let config = error.is::<ConfigError>()
-        || matches!(error.downcast_ref::<AuthorityError>(), Some(AuthorityError::Config(_)));
+        || matches!(
+            error.downcast_ref::<AuthorityError>(),
+            Some(AuthorityError::Config(_))
+        );
     if config { EXIT_CONFIG } else { 1 }
 }
 

@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use identity::TrustDomain;
 use identity::limits::{
-    BACKDATE_SECONDS, DEFAULT_ISSUER_LIFETIME_SECONDS, DEFAULT_REFRESH_HINT_SECONDS, DEFAULT_ROOT_LIFETIME_SECONDS,
-    MAX_DOCUMENT_LIFETIME_SECONDS, MAX_JOIN_TOKEN_LIFETIME_SECONDS, MAX_REFRESH_HINT_SECONDS,
-    MIN_DOCUMENT_LIFETIMES_PER_ISSUER,
+    BACKDATE_SECONDS, DEFAULT_ISSUER_LIFETIME_SECONDS, DEFAULT_REFRESH_HINT_SECONDS,
+    DEFAULT_ROOT_LIFETIME_SECONDS, MAX_DOCUMENT_LIFETIME_SECONDS, MAX_JOIN_TOKEN_LIFETIME_SECONDS,
+    MAX_REFRESH_HINT_SECONDS, MIN_DOCUMENT_LIFETIMES_PER_ISSUER,
 };
 use identity::policy::Policy;
 use serde::Deserialize;
 use service::config::{
-    AuditConfig, ConfigError, ConfigPath, ListenConfig, LogConfig, MetricsConfig, RootKeyConfig, StoreConfig, duration,
+    AuditConfig, ConfigError, ConfigPath, ListenConfig, LogConfig, MetricsConfig, RootKeyConfig,
+    StoreConfig, duration,
 };
 use service::files;
 
@@ -111,7 +112,10 @@ pub struct DocumentsConfig {
 
 impl Default for DocumentsConfig {
     fn default() -> Self {
-        Self { greatest_lifetime: Duration::from_secs(24 * 3600), own_lifetime: Duration::from_secs(3600) }
+        Self {
+            greatest_lifetime: Duration::from_secs(24 * 3600),
+            own_lifetime: Duration::from_secs(3600),
+        }
     }
 }
 
@@ -128,7 +132,10 @@ pub struct TokensConfig {
 
 impl Default for TokensConfig {
     fn default() -> Self {
-        Self { greatest_lifetime: Duration::from_secs(24 * 3600), live_per_site: 1_000 }
+        Self {
+            greatest_lifetime: Duration::from_secs(24 * 3600),
+            live_per_site: 1_000,
+        }
     }
 }
 
@@ -149,7 +156,12 @@ pub struct RatesConfig {
 impl Default for RatesConfig {
     fn default() -> Self {
         // A node that starts two hundred pods at once; an instance that restarts its network in a loop.
-        Self { joins_per_second: 20, joins_burst: 200, renewals_per_minute: 4, renewals_burst: 20 }
+        Self {
+            joins_per_second: 20,
+            joins_burst: 200,
+            renewals_per_minute: 4,
+            renewals_burst: 20,
+        }
     }
 }
 
@@ -164,7 +176,9 @@ pub struct BundleConfig {
 
 impl Default for BundleConfig {
     fn default() -> Self {
-        Self { refresh_hint: Duration::from_secs(DEFAULT_REFRESH_HINT_SECONDS) }
+        Self {
+            refresh_hint: Duration::from_secs(DEFAULT_REFRESH_HINT_SECONDS),
+        }
     }
 }
 
@@ -177,13 +191,27 @@ impl Config {
         Self {
             trust_domain,
             url: None,
-            listen: ListenConfig { address: loopback, ..ListenConfig::default() },
-            store: StoreConfig { path: folder.join("authority.db").into() },
-            root_key: RootKeyConfig { path: folder.join("root.key").into() },
-            audit: AuditConfig { path: folder.join("audit.jsonl").into() },
-            metrics: MetricsConfig { address: loopback, ..MetricsConfig::default() },
+            listen: ListenConfig {
+                address: loopback,
+                ..ListenConfig::default()
+            },
+            store: StoreConfig {
+                path: folder.join("authority.db").into(),
+            },
+            root_key: RootKeyConfig {
+                path: folder.join("root.key").into(),
+            },
+            audit: AuditConfig {
+                path: folder.join("audit.jsonl").into(),
+            },
+            metrics: MetricsConfig {
+                address: loopback,
+                ..MetricsConfig::default()
+            },
             log: LogConfig::default(),
-            administration: AdministrationConfig { policy: folder.join("administration.yaml").into() },
+            administration: AdministrationConfig {
+                policy: folder.join("administration.yaml").into(),
+            },
             certificates: CertificatesConfig::default(),
             documents: DocumentsConfig::default(),
             tokens: TokensConfig::default(),
@@ -229,16 +257,47 @@ impl Config {
 
     fn validate_lifetimes(&self) -> Result<(), ConfigError> {
         let greatest = self.documents.greatest_lifetime.as_secs();
-        within("documents.greatest_lifetime", greatest, 60, MAX_DOCUMENT_LIFETIME_SECONDS - BACKDATE_SECONDS)?;
-        within("documents.own_lifetime", self.documents.own_lifetime.as_secs(), 60, greatest)?;
-        let least = (greatest + BACKDATE_SECONDS).saturating_mul(2 * MIN_DOCUMENT_LIFETIMES_PER_ISSUER);
+        within(
+            "documents.greatest_lifetime",
+            greatest,
+            60,
+            MAX_DOCUMENT_LIFETIME_SECONDS - BACKDATE_SECONDS,
+        )?;
+        within(
+            "documents.own_lifetime",
+            self.documents.own_lifetime.as_secs(),
+            60,
+            greatest,
+        )?;
+        let least =
+            (greatest + BACKDATE_SECONDS).saturating_mul(2 * MIN_DOCUMENT_LIFETIMES_PER_ISSUER);
         let issuer = self.certificates.issuer_lifetime.as_secs();
-        within("certificates.issuer_lifetime", issuer, least, 10 * DEFAULT_ROOT_LIFETIME_SECONDS)?;
+        within(
+            "certificates.issuer_lifetime",
+            issuer,
+            least,
+            10 * DEFAULT_ROOT_LIFETIME_SECONDS,
+        )?;
         let root = self.certificates.root_lifetime.as_secs();
-        within("certificates.root_lifetime", root, issuer.saturating_mul(2), 10 * DEFAULT_ROOT_LIFETIME_SECONDS)?;
+        within(
+            "certificates.root_lifetime",
+            root,
+            issuer.saturating_mul(2),
+            10 * DEFAULT_ROOT_LIFETIME_SECONDS,
+        )?;
         let tokens = self.tokens.greatest_lifetime.as_secs();
-        within("tokens.greatest_lifetime", tokens, 1, MAX_JOIN_TOKEN_LIFETIME_SECONDS)?;
-        within("bundle.refresh_hint", self.bundle.refresh_hint.as_secs(), 1, MAX_REFRESH_HINT_SECONDS)
+        within(
+            "tokens.greatest_lifetime",
+            tokens,
+            1,
+            MAX_JOIN_TOKEN_LIFETIME_SECONDS,
+        )?;
+        within(
+            "bundle.refresh_hint",
+            self.bundle.refresh_hint.as_secs(),
+            1,
+            MAX_REFRESH_HINT_SECONDS,
+        )
     }
 
     /// Reads the administration policy.
@@ -251,10 +310,15 @@ impl Config {
         let path = &self.administration.policy;
         let bytes = files::read_bounded(path, limits::POLICY_FILE_BYTES)
             .map_err(|error| ConfigError::invalid(KEY, &error.to_string()))?;
-        let text = std::str::from_utf8(&bytes)
-            .map_err(|_| ConfigError::invalid(KEY, &format!("{} is not UTF-8 text", path.display())))?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| {
+            ConfigError::invalid(KEY, &format!("{} is not UTF-8 text", path.display()))
+        })?;
         // JSON is a policy too; what begins with a brace is read as such, for its better messages.
-        let read = if text.trim_start().starts_with('{') { Policy::from_json(text) } else { Policy::from_yaml(text) };
+        let read = if text.trim_start().starts_with('{') {
+            Policy::from_json(text)
+        } else {
+            Policy::from_yaml(text)
+        };
         read.map_err(|error| ConfigError::invalid(KEY, &format!("{}: {error}", path.display())))
     }
 
@@ -266,10 +330,18 @@ impl Config {
     pub(crate) fn url_at(&self, address: SocketAddr) -> Result<String, ConfigError> {
         match &self.url {
             Some(url) => Ok(url.clone()),
-            None if address.ip().is_unspecified() || address.port() == 0 => Err(ConfigError::invalid(
-                "url",
-                &format!("must be set: join tokens can't send clients to {address}; write url = \"https://<host>:<port>\""),
-            )),
+            None if address.ip().is_unspecified() || address.port() == 0 => {
+                Err(ConfigError::invalid(
+                    "url",
+                    &format!(
+                        "must be set: join tokens can't send clients to {address}; write url = \"https://<host>:<port>\""
+                    ),
+                ))
+            }
+            // The default port is not written.
+            None if address.port() == 443 => Ok(format!("https://{address}")
+                .trim_end_matches(":443")
+                .to_owned()),
             None => Ok(format!("https://{address}")),
         }
     }
@@ -279,26 +351,34 @@ fn within(key: &str, value: u64, least: u64, greatest: u64) -> Result<(), Config
     if (least..=greatest).contains(&value) {
         return Ok(());
     }
-    let unit = if key.contains("lifetime") || key.contains("hint") { " seconds" } else { "" };
-    Err(ConfigError::invalid(key, &format!("is {value}{unit}, but must be from {least} to {greatest}{unit}")))
+    let unit = if key.contains("lifetime") || key.contains("hint") {
+        " seconds"
+    } else {
+        ""
+    };
+    Err(ConfigError::invalid(
+        key,
+        &format!("is {value}{unit}, but must be from {least} to {greatest}{unit}"),
+    ))
 }
 
-/// What a join token may carry: scheme, host and port, nothing else.
+/// What a join token may carry: scheme, host and port in canonical form, nothing else.
 fn check_url(text: &str) -> Result<(), ConfigError> {
     let good = url::Url::parse(text).is_ok_and(|url| {
         url.scheme() == "https"
-            && url.host().is_some()
             && url.path() == "/"
-            && !text.ends_with('/')
-            && url.query().is_none()
-            && url.fragment().is_none()
             && url.username().is_empty()
             && url.password().is_none()
+            // Query, fragment, capitals and a default port written out make the two differ.
+            && url.as_str().strip_suffix('/') == Some(text)
     });
     if good && text.len() <= identity::limits::MAX_AUTHORITY_URL_BYTES {
         return Ok(());
     }
-    Err(ConfigError::invalid("url", "must be https://<host>[:<port>] and nothing more, not even a slash at the end"))
+    Err(ConfigError::invalid(
+        "url",
+        "must be https://<host> or https://<host>:<port> in lower case, without the port 443 and a slash at the end",
+    ))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use identity::attributes::INSTANCE;
 use identity::issue::{Csr, IssueRequest, Issuer};
-use identity::join::{JoinTokenRecord, Redemption};
+use identity::join::{JoinTokenRecord, Redemption, RedemptionRefusal};
 use identity::limits::BACKDATE_SECONDS;
 use identity::policy::Facts;
 use identity::wire::{DocumentResponse, ErrorCode, JoinRequest, RenewRequest};
@@ -103,11 +103,17 @@ impl Documents {
         let source = source_of(address);
         self.joins
             .take(&source, 1, Instant::now())
-            .map_err(|exceeded| Refusal::rate_limited("JOIN_RATE", &format!("joins from {source}"), exceeded))
+            .map_err(|exceeded| {
+                Refusal::rate_limited("JOIN_RATE", &format!("joins from {source}"), exceeded)
+            })
     }
 
     /// Redeems a join token: one identity per token, whatever runs at the same time.
-    pub(crate) async fn join(&self, request: &JoinRequest, context: AuditContext) -> Result<DocumentResponse, Recorded> {
+    pub(crate) async fn join(
+        &self,
+        request: &JoinRequest,
+        context: AuditContext,
+    ) -> Result<DocumentResponse, Recorded> {
         let hash = *request.token_secret.hash().as_bytes();
         let mut call = Call::new(JOIN, "", context.with_hex("token_sha256", &hash));
         let prepared = match self.prepare_join(request, &hash, &mut call).await {
@@ -115,8 +121,14 @@ impl Documents {
             Err(refusal) => return Err(self.admission.refuse(None, &call, refusal).await),
         };
         let (record, subject, site, now) = prepared;
-        let facts = Facts { spiffe_id: &subject.spiffe_id, attributes: &subject.attributes };
-        let grant = self.admission.grant_attested(facts, &call, (&call.resource, site.rules.policy()), now).await?;
+        let facts = Facts {
+            spiffe_id: &subject.spiffe_id,
+            attributes: &subject.attributes,
+        };
+        let grant = self
+            .admission
+            .grant_attested(facts, &call, (&call.resource, site.rules.policy()), now)
+            .await?;
         let done = match self.redeem(&hash, &record, &subject, now).await {
             Ok(()) => self.issue(&grant, &call, &subject, now),
             Err(refusal) => Err(refusal),
@@ -134,13 +146,19 @@ impl Documents {
     ) -> Result<(JoinTokenRecord, Subject, Arc<Site>, u64), Refusal> {
         let now = self.admission.clock().now()?;
         let row = self.registry.tables().token(hash).await?;
-        let row = row.ok_or_else(|| token_refused("TOKEN_UNKNOWN", "no such token, or it expired and was removed"))?;
+        let row = row.ok_or_else(|| {
+            token_refused(
+                "TOKEN_UNKNOWN",
+                "no such token, or it expired and was removed",
+            )
+        })?;
         call.resource = format!("site/{}", row.site);
         call.context = std::mem::take(&mut call.context).with("spiffe_id", row.spiffe_id.as_str());
         let csr = request.csr.verify().map_err(|error| {
             Refusal::bad_request("BAD_CSR", error.to_string()).with_code(ErrorCode::BadCsr)
         })?;
-        call.context = std::mem::take(&mut call.context).with_hex("csr_key_sha256", csr.public_key_sha256());
+        call.context =
+            std::mem::take(&mut call.context).with_hex("csr_key_sha256", csr.public_key_sha256());
         let (record, lifetime) = record_of(request, row)?;
         check_redemption(&record, &csr, now)?;
         let snapshot = self.registry.snapshot();
@@ -148,7 +166,10 @@ impl Documents {
             .site_of(&record.spiffe_id)
             .ok_or_else(|| token_refused("SITE_UNKNOWN", "the token's site is not registered"))?;
         if !site.enabled {
-            return Err(token_refused("SITE_DISABLED", format!("site {} is disabled", site.name)));
+            return Err(token_refused(
+                "SITE_DISABLED",
+                format!("site {} is disabled", site.name),
+            ));
         }
         site.rules
             .permit(&record.spiffe_id, &record.attributes)
@@ -171,7 +192,8 @@ impl Documents {
         subject: &Subject,
         now: u64,
     ) -> Result<(), Refusal> {
-        let Redemption::First(redeemed) = record.redeem(subject.csr.public_key_sha256(), now) else {
+        let Redemption::First(redeemed) = record.redeem(subject.csr.public_key_sha256(), now)
+        else {
             // `check_redemption` left only a repetition.
             return check_redemption(record, &subject.csr, now);
         };
@@ -180,10 +202,17 @@ impl Documents {
         }
         // Somebody was faster: the same client, asking twice, or another one.
         let row = self.registry.tables().token(hash).await?;
-        let row = row.ok_or_else(|| token_refused("TOKEN_UNKNOWN", "the token was removed meanwhile"))?;
-        let record = JoinTokenRecord { redeemed: row.redeemed, ..record.clone() };
+        let row =
+            row.ok_or_else(|| token_refused("TOKEN_UNKNOWN", "the token was removed meanwhile"))?;
+        let record = JoinTokenRecord {
+            redeemed: row.redeemed,
+            ..record.clone()
+        };
         if record.redeemed.is_none() {
-            return Err(token_refused("SITE_DISABLED", "the token expired or its site was disabled meanwhile"));
+            return Err(token_refused(
+                "SITE_DISABLED",
+                "the token expired or its site was disabled meanwhile",
+            ));
         }
         check_redemption(&record, &subject.csr, now)
     }
@@ -198,9 +227,14 @@ impl Documents {
         let mut call = Call::new(RENEW, resource_of(principal.spiffe_id()), context);
         let (subject, site, now) = match self.prepare_renewal(principal, request, &mut call) {
             Ok(prepared) => prepared,
-            Err(refusal) => return Err(self.admission.refuse(Some(principal), &call, refusal).await),
+            Err(refusal) => {
+                return Err(self.admission.refuse(Some(principal), &call, refusal).await);
+            }
         };
-        let grant = self.admission.grant(principal, &call, (&call.resource, site.rules.policy()), now).await?;
+        let grant = self
+            .admission
+            .grant(principal, &call, (&call.resource, site.rules.policy()), now)
+            .await?;
         let done = self.issue(&grant, &call, &subject, now);
         self.conclude(grant, done, Issued::Renewal).await
     }
@@ -217,26 +251,45 @@ impl Documents {
         principal
             .recheck(&snapshot.bundle, now)
             .map_err(|error| Refusal::denied("PEER", RENEWAL_REFUSED, error.to_string()))?;
-        let whose = format!("{spiffe_id}#{}", attributes.text(INSTANCE).unwrap_or_default());
+        let whose = format!(
+            "{spiffe_id}#{}",
+            attributes.text(INSTANCE).unwrap_or_default()
+        );
         self.renewals
             .take(&whose, UNITS_PER_RENEWAL, Instant::now())
-            .map_err(|exceeded| Refusal::rate_limited("RENEWAL_RATE", "renewals of this instance", exceeded))?;
-        let site = snapshot
-            .site_of(spiffe_id)
-            .ok_or_else(|| Refusal::denied("SITE_UNKNOWN", RENEWAL_REFUSED, "the site is not registered"))?;
+            .map_err(|exceeded| {
+                Refusal::rate_limited("RENEWAL_RATE", "renewals of this instance", exceeded)
+            })?;
+        let site = snapshot.site_of(spiffe_id).ok_or_else(|| {
+            Refusal::denied(
+                "SITE_UNKNOWN",
+                RENEWAL_REFUSED,
+                "the site is not registered",
+            )
+        })?;
         if !site.enabled {
-            return Err(Refusal::denied("SITE_DISABLED", RENEWAL_REFUSED, format!("site {} is disabled", site.name)));
+            return Err(Refusal::denied(
+                "SITE_DISABLED",
+                RENEWAL_REFUSED,
+                format!("site {} is disabled", site.name),
+            ));
         }
         site.rules
             .permit(spiffe_id, attributes)
-            .map_err(|violation| Refusal::denied("OUTSIDE_RULES", RENEWAL_REFUSED, violation.to_string()))?;
+            .map_err(|violation| {
+                Refusal::denied("OUTSIDE_RULES", RENEWAL_REFUSED, violation.to_string())
+            })?;
         let csr = request.csr.verify().map_err(|error| {
             Refusal::bad_request("BAD_CSR", error.to_string()).with_code(ErrorCode::BadCsr)
         })?;
-        call.context = std::mem::take(&mut call.context).with_hex("csr_key_sha256", csr.public_key_sha256());
+        call.context =
+            std::mem::take(&mut call.context).with_hex("csr_key_sha256", csr.public_key_sha256());
         site.take()?;
         // As long as the current document was issued for; its start was set back by a fixed time.
-        let former = principal.not_after().saturating_sub(principal.not_before()).saturating_sub(BACKDATE_SECONDS);
+        let former = principal
+            .not_after()
+            .saturating_sub(principal.not_before())
+            .saturating_sub(BACKDATE_SECONDS);
         let subject = Subject {
             spiffe_id: spiffe_id.clone(),
             attributes: attributes.clone(),
@@ -260,7 +313,10 @@ impl Documents {
         let lifetime = subject.lifetime.min(self.greatest_lifetime);
         let chain = sign(&issuer, &subject.csr, spiffe_id, attributes, now, lifetime)?;
         let response = DocumentResponse::new(&chain, self.registry.snapshot().bundle.clone());
-        let mut context = AuditContext::new().with("not_after", now.saturating_add(lifetime).min(issuer.not_after()));
+        let mut context = AuditContext::new().with(
+            "not_after",
+            now.saturating_add(lifetime).min(issuer.not_after()),
+        );
         if let Some(leaf) = chain.first() {
             context = context.with_hex("certificate_sha256", &Sha256::digest(leaf));
         }
@@ -300,11 +356,14 @@ pub(crate) fn sign(
 
 /// The stored token as the rule of redemption wants it, and the lifetime of its documents.
 fn record_of(request: &JoinRequest, row: TokenRow) -> Result<(JoinTokenRecord, u64), Refusal> {
-    let damaged = |what: String| Refusal::internal("STORE", format!("a token in the store is damaged: {what}"));
+    let damaged = |what: String| {
+        Refusal::internal("STORE", format!("a token in the store is damaged: {what}"))
+    };
     let record = JoinTokenRecord {
         secret_hash: request.token_secret.hash(),
         spiffe_id: SpiffeId::parse(&row.spiffe_id).map_err(|error| damaged(error.to_string()))?,
-        attributes: Attributes::from_der(&row.attributes).map_err(|error| damaged(error.to_string()))?,
+        attributes: Attributes::from_der(&row.attributes)
+            .map_err(|error| damaged(error.to_string()))?,
         expires_at: row.expires_at,
         redeemed: row.redeemed,
     };
@@ -315,12 +374,15 @@ fn check_redemption(record: &JoinTokenRecord, csr: &Csr, now: u64) -> Result<(),
     match record.redeem(csr.public_key_sha256(), now) {
         Redemption::First(_) | Redemption::Repeat => Ok(()),
         Redemption::Refused(refusal) => {
-            let used = record.redeemed.is_some();
-            let name = if used { "TOKEN_USED" } else { "TOKEN_EXPIRED" };
-            if used {
-                // Two parties hold this token: one of them may have stolen it.
-                tracing::warn!(spiffe_id = %record.spiffe_id, "a join token was shown again after it was used");
-            }
+            let name = match refusal {
+                RedemptionRefusal::Expired => "TOKEN_EXPIRED",
+                RedemptionRefusal::OtherKey => {
+                    // Two parties hold this token: one of them may have stolen it.
+                    tracing::warn!(spiffe_id = %record.spiffe_id, "a used join token was shown with another key");
+                    "TOKEN_USED_BY_OTHER"
+                }
+                _ => "TOKEN_USED",
+            };
             Err(token_refused(name, refusal.to_string()))
         }
     }
@@ -334,7 +396,8 @@ fn token_refused(record: &'static str, why: impl Into<String>) -> Refusal {
 }
 
 /// One answer for whatever keeps an identity from being renewed.
-const RENEWAL_REFUSED: &str = "the site no longer vouches for this identity: join again with a new token";
+const RENEWAL_REFUSED: &str =
+    "the site no longer vouches for this identity: join again with a new token";
 
 fn resource_of(spiffe_id: &SpiffeId) -> String {
     format!("site/{}", spiffe_id.site().unwrap_or_default())
@@ -344,7 +407,10 @@ fn resource_of(spiffe_id: &SpiffeId) -> String {
 fn source_of(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(v4) => v4.to_string(),
-        IpAddr::V6(v6) => format!("{}/64", std::net::Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+        IpAddr::V6(v6) => format!(
+            "{}/64",
+            std::net::Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)
+        ),
     }
 }
 

@@ -30,7 +30,9 @@ pub enum AuthorityError {
         store: PathBuf,
     },
     /// `init` has run already.
-    #[error("{store} holds trust domain {trust_domain} already and is not overwritten; use another store, or move it away")]
+    #[error(
+        "{store} holds trust domain {trust_domain} already and is not overwritten; use another store, or move it away"
+    )]
     AlreadyInitialized {
         /// The store.
         store: PathBuf,
@@ -38,7 +40,9 @@ pub enum AuthorityError {
         trust_domain: String,
     },
     /// The store is another trust domain's.
-    #[error("the store holds trust domain {stored}, the configuration names {configured}: correct one of them")]
+    #[error(
+        "the store holds trust domain {stored}, the configuration names {configured}: correct one of them"
+    )]
     OtherTrustDomain {
         /// In the store.
         stored: String,

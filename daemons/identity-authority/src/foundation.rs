@@ -46,7 +46,10 @@ impl Foundation {
     ) -> Result<Self, AuthorityError> {
         let root_key = RootKey::load(&config.root_key.path)?;
         let tables = open_existing(config).await?;
-        let row = tables.authority().await?.ok_or_else(|| not_initialized(config))?;
+        let row = tables
+            .authority()
+            .await?
+            .ok_or_else(|| not_initialized(config))?;
         if row.trust_domain != config.trust_domain.as_str() {
             return Err(AuthorityError::OtherTrustDomain {
                 stored: row.trust_domain,
@@ -62,11 +65,20 @@ impl Foundation {
         let registry = Registry::load(config.trust_domain.clone(), anchor, hint, tables).await?;
         let authorizer = Authorizer::new(audit, Arc::clone(metrics));
         let admission = Admission::new(authorizer, guard);
-        Ok(Self { registry: Arc::new(registry), admission: Arc::new(admission), root_key, row })
+        Ok(Self {
+            registry: Arc::new(registry),
+            admission: Arc::new(admission),
+            root_key,
+            row,
+        })
     }
 
     /// Administration of what was opened; join tokens carry `url`.
-    pub(crate) fn administration(&self, config: &Config, url: Option<String>) -> Result<Administration, AuthorityError> {
+    pub(crate) fn administration(
+        &self,
+        config: &Config,
+        url: Option<String>,
+    ) -> Result<Administration, AuthorityError> {
         Ok(Administration::new(
             Arc::clone(&self.registry),
             Arc::clone(&self.admission),
@@ -104,32 +116,77 @@ pub async fn init_with_clock(config: &Config, clock: Arc<dyn Clock>) -> Result<(
         return Err(already_initialized(config, row.trust_domain));
     }
     let audit = AuditLog::open(&config.audit.path, SERVICE, &metrics)?;
+    let made = make(config, &tables, &audit, now).await;
+    tables.close().await;
+    audit.close().await;
+    made
+}
+
+async fn make(
+    config: &Config,
+    tables: &Tables,
+    audit: &AuditLog,
+    now: u64,
+) -> Result<(), AuthorityError> {
     let root_key = RootKey::load_or_create(&config.root_key.path)?;
     let row = certificates::create(&config.trust_domain, &root_key, &config.certificates, now)?;
-    let site = SiteName::parse(ADMINISTRATION_SITE).map_err(|error| AuthorityError::Refused(error.to_string()))?;
+    let site = SiteName::parse(ADMINISTRATION_SITE)
+        .map_err(|error| AuthorityError::Refused(error.to_string()))?;
     let rules = administration_rules(config, &site)?;
     let context = AuditContext::new()
         .with("trust_domain", config.trust_domain.as_str())
         .with("root_key_id", root_key.id())
         .with("operator", "host");
-    audit.notice("initializing the trust domain", context).await?;
-    let created = tables.create_authority(&row, site.as_str(), &rules.to_json(), now).await?;
-    tables.close().await;
-    audit.close().await;
-    if created { Ok(()) } else { Err(already_initialized(config, config.trust_domain.to_string())) }
+    audit
+        .notice("initializing the trust domain", context)
+        .await?;
+    let created = tables
+        .create_authority(&row, site.as_str(), &rules.to_json(), now)
+        .await?;
+    if created {
+        Ok(())
+    } else {
+        Err(already_initialized(config, config.trust_domain.to_string()))
+    }
 }
 
-/// Opens the operator's side of an authority whose daemon may be running: for the command line.
+/// Administers an authority from outside its daemon, which may be running: for the command line.
 ///
-/// Its records go to an audit log of its own beside the daemon's, `<name>.operator.<extension>`.
+/// Records go to an audit log beside the daemon's, `<name>.operator.<extension>`, since no two processes write one.
 ///
 /// # Errors
 ///
-/// Whatever keeps store, root key or audit log from being opened.
-pub async fn open_operator(config: &Config) -> Result<Operator, AuthorityError> {
+/// What `work` returns, or whatever keeps store, root key or audit log from being opened.
+pub async fn with_operator<T>(
+    config: &Config,
+    work: impl AsyncFnOnce(&Operator) -> Result<T, AuthorityError>,
+) -> Result<T, AuthorityError> {
+    let metrics = Metrics::new(SERVICE);
+    let audit = AuditLog::open(&operator_log(&config.audit.path), SERVICE, &metrics)?;
+    let done = administer(config, audit.clone(), &metrics, work).await;
+    audit.close().await;
+    done
+}
+
+async fn administer<T>(
+    config: &Config,
+    audit: AuditLog,
+    metrics: &Arc<Metrics>,
+    work: impl AsyncFnOnce(&Operator) -> Result<T, AuthorityError>,
+) -> Result<T, AuthorityError> {
+    let foundation = Foundation::open(
+        config,
+        Arc::new(service::clock::SystemClock),
+        audit,
+        metrics,
+    )
+    .await?;
+    // Only a join token needs it, and says so.
     let url = config.url_at(config.listen.address).ok();
-    let foundation = open_offline(config).await?;
-    Ok(Operator::new(Arc::new(foundation.administration(config, url)?)))
+    let operator = Operator::new(Arc::new(foundation.administration(config, url)?));
+    let done = work(&operator).await;
+    foundation.registry.tables().close().await;
+    done
 }
 
 /// Confirms the clock: what it shows counts as the latest time from now on. The daemon must not be running.
@@ -141,21 +198,28 @@ pub async fn accept_clock(config: &Config) -> Result<(), AuthorityError> {
     let metrics = Metrics::new(SERVICE);
     // The daemon's own log: it can't be opened while the daemon runs, which would write its time back.
     let audit = AuditLog::open(&config.audit.path, SERVICE, &metrics)?;
-    let tables = open_existing(config).await?;
-    let row = tables.authority().await?.ok_or_else(|| not_initialized(config))?;
-    let now = unix_seconds(service::clock::now());
-    let context = AuditContext::new().with("former", row.latest_time).with("now", now).with("operator", "host");
-    audit.notice("the operator confirms the clock", context).await?;
-    tables.set_latest_time(now).await?;
-    tables.close().await;
+    let done = confirm_clock(config, &audit).await;
     audit.close().await;
-    Ok(())
+    done
 }
 
-async fn open_offline(config: &Config) -> Result<Foundation, AuthorityError> {
-    let metrics = Metrics::new(SERVICE);
-    let audit = AuditLog::open(&operator_log(&config.audit.path), SERVICE, &metrics)?;
-    Foundation::open(config, Arc::new(service::clock::SystemClock), audit, &metrics).await
+async fn confirm_clock(config: &Config, audit: &AuditLog) -> Result<(), AuthorityError> {
+    let tables = open_existing(config).await?;
+    let row = tables
+        .authority()
+        .await?
+        .ok_or_else(|| not_initialized(config))?;
+    let now = unix_seconds(service::clock::now());
+    let context = AuditContext::new()
+        .with("former", row.latest_time)
+        .with("now", now)
+        .with("operator", "host");
+    audit
+        .notice("the operator confirms the clock", context)
+        .await?;
+    tables.set_latest_time(now).await?;
+    tables.close().await;
+    Ok(())
 }
 
 /// The audit log of the command line: two processes can't write one log.
@@ -178,11 +242,16 @@ async fn open_existing(config: &Config) -> Result<Tables, AuthorityError> {
 }
 
 fn not_initialized(config: &Config) -> AuthorityError {
-    AuthorityError::NotInitialized { store: config.store.path.to_path_buf() }
+    AuthorityError::NotInitialized {
+        store: config.store.path.to_path_buf(),
+    }
 }
 
 fn already_initialized(config: &Config, trust_domain: String) -> AuthorityError {
-    AuthorityError::AlreadyInitialized { store: config.store.path.to_path_buf(), trust_domain }
+    AuthorityError::AlreadyInitialized {
+        store: config.store.path.to_path_buf(),
+        trust_domain,
+    }
 }
 
 /// Rules of the administrators' site: no attributes, an hour.
@@ -195,7 +264,12 @@ fn administration_rules(config: &Config, site: &SiteName) -> Result<Rules, Autho
         max_lifetime_seconds: ADMINISTRATOR_SECONDS.min(greatest),
         issues_per_minute: ADMINISTRATOR_ISSUES_PER_MINUTE,
     };
-    Ok(Rules::compile(&config.trust_domain, site, source, greatest)?)
+    Ok(Rules::compile(
+        &config.trust_domain,
+        site,
+        source,
+        greatest,
+    )?)
 }
 
 /// Lifetime of an administrator's document.

@@ -58,7 +58,7 @@ pub use certificates::CertificateError;
 pub use clock::ClockWentBack;
 pub use config::Config;
 pub use error::AuthorityError;
-pub use foundation::{accept_clock, init, init_with_clock, open_operator};
+pub use foundation::{accept_clock, init, init_with_clock, with_operator};
 pub use operator::Operator;
 pub use registry::RegistryError;
 pub use rules::RulesError;

@@ -17,7 +17,11 @@ fn main() -> ExitCode {
                 config: config.config,
                 check,
             };
-            daemon::run(&daemon, |config: &Config| config.validate().map(|()| config.log.clone()), serve)
+            daemon::run(
+                &daemon,
+                |config: &Config| config.validate().map(|()| config.log.clone()),
+                serve,
+            )
         }
         command => operate(command),
     }

@@ -51,16 +51,32 @@ impl AuthorityMetrics {
             store: metrics.readiness().condition("store"),
         };
         metrics.register(|r| {
-            r.register("documents_issued", "Identity documents issued, by kind", own.documents.clone());
+            r.register(
+                "documents_issued",
+                "Identity documents issued, by kind",
+                own.documents.clone(),
+            );
             r.register(
                 "issuer_not_after_timestamp_seconds",
                 "When the issuing certificate ends",
                 own.issuer_not_after.clone(),
             );
-            r.register("bundle_sequence", "Sequence of the trust bundle", own.bundle_sequence.clone());
+            r.register(
+                "bundle_sequence",
+                "Sequence of the trust bundle",
+                own.bundle_sequence.clone(),
+            );
             r.register("sites", "Registered sites", own.sites.clone());
-            r.register("sites_disabled", "Registered sites that are switched off", own.sites_disabled.clone());
-            r.register("join_tokens_live", "Join tokens that can be redeemed", own.tokens_live.clone());
+            r.register(
+                "sites_disabled",
+                "Registered sites that are switched off",
+                own.sites_disabled.clone(),
+            );
+            r.register(
+                "join_tokens_live",
+                "Join tokens that can be redeemed",
+                own.tokens_live.clone(),
+            );
         });
         own
     }
@@ -80,7 +96,9 @@ impl AuthorityMetrics {
     pub(crate) fn snapshot(&self, snapshot: &Snapshot) {
         self.bundle_sequence.set(signed(snapshot.bundle.sequence()));
         self.sites.set(signed(snapshot.sites.len() as u64));
-        self.sites_disabled.set(signed(snapshot.sites.values().filter(|site| !site.enabled).count() as u64));
+        self.sites_disabled.set(signed(
+            snapshot.sites.values().filter(|site| !site.enabled).count() as u64,
+        ));
     }
 }
 

@@ -30,7 +30,10 @@ impl Operator {
     ///
     /// [`AuthorityError::Refused`]: what is wrong with it.
     pub async fn create_site(&self, request: CreateSiteRequest) -> Result<Site, AuthorityError> {
-        self.administration.create_site(Caller::Host, request).await.map_err(refused)
+        self.administration
+            .create_site(Caller::Host, request)
+            .await
+            .map_err(refused)
     }
 
     /// Gives a site other rules.
@@ -38,8 +41,15 @@ impl Operator {
     /// # Errors
     ///
     /// [`AuthorityError::Refused`]: unknown, or what is wrong with the rules.
-    pub async fn replace_site_rules(&self, name: SiteName, rules: SiteRules) -> Result<Site, AuthorityError> {
-        self.administration.replace_rules(Caller::Host, name, rules).await.map_err(refused)
+    pub async fn replace_site_rules(
+        &self,
+        name: SiteName,
+        rules: SiteRules,
+    ) -> Result<Site, AuthorityError> {
+        self.administration
+            .replace_rules(Caller::Host, name, rules)
+            .await
+            .map_err(refused)
     }
 
     /// All sites, by name.
@@ -51,7 +61,10 @@ impl Operator {
         let mut all: Vec<Site> = Vec::new();
         loop {
             let after = all.last().map(|site| site.name.clone());
-            let page = self.administration.sites(Caller::Host, after.as_ref(), limits::SITES_PAGE).await;
+            let page = self
+                .administration
+                .sites(Caller::Host, after.as_ref(), limits::SITES_PAGE)
+                .await;
             let page = page.map_err(refused)?;
             all.extend(page.sites);
             if !page.more {
@@ -66,7 +79,10 @@ impl Operator {
     ///
     /// [`AuthorityError::Refused`]: unknown, or the store can't be written.
     pub async fn disable_site(&self, name: SiteName) -> Result<Site, AuthorityError> {
-        self.administration.switch_site(Caller::Host, name, false).await.map_err(refused)
+        self.administration
+            .switch_site(Caller::Host, name, false)
+            .await
+            .map_err(refused)
     }
 
     /// Switches a site on again.
@@ -75,7 +91,10 @@ impl Operator {
     ///
     /// [`AuthorityError::Refused`]: unknown, or the store can't be written.
     pub async fn enable_site(&self, name: SiteName) -> Result<Site, AuthorityError> {
-        self.administration.switch_site(Caller::Host, name, true).await.map_err(refused)
+        self.administration
+            .switch_site(Caller::Host, name, true)
+            .await
+            .map_err(refused)
     }
 
     /// Makes a join token.
@@ -83,8 +102,14 @@ impl Operator {
     /// # Errors
     ///
     /// [`AuthorityError::Refused`]: outside the site's rules or a bound.
-    pub async fn create_token(&self, request: CreateTokenRequest) -> Result<CreateTokenResponse, AuthorityError> {
-        self.administration.create_token(Caller::Host, request).await.map_err(refused)
+    pub async fn create_token(
+        &self,
+        request: CreateTokenRequest,
+    ) -> Result<CreateTokenResponse, AuthorityError> {
+        self.administration
+            .create_token(Caller::Host, request)
+            .await
+            .map_err(refused)
     }
 
     /// Makes a join token for the administrator `spiffe://<trust domain>/blindfold/admin/<name>`.
@@ -92,14 +117,21 @@ impl Operator {
     /// # Errors
     ///
     /// [`AuthorityError::Refused`]: the name is no path segment, or as [`Operator::create_token`].
-    pub async fn create_admin_token(&self, name: &str) -> Result<CreateTokenResponse, AuthorityError> {
+    pub async fn create_admin_token(
+        &self,
+        name: &str,
+    ) -> Result<CreateTokenResponse, AuthorityError> {
         let trust_domain = self.administration.registry.trust_domain();
-        let spiffe_id = SpiffeId::from_segments(trust_domain, [ADMINISTRATION_SITE, ADMINISTRATORS, name])
-            .map_err(|error| AuthorityError::Refused(format!("administrator {name:?}: {error}")))?;
+        let spiffe_id =
+            SpiffeId::from_segments(trust_domain, [ADMINISTRATION_SITE, ADMINISTRATORS, name])
+                .map_err(|error| {
+                    AuthorityError::Refused(format!("administrator {name:?}: {error}"))
+                })?;
         let request = CreateTokenRequest {
             spiffe_id,
             attributes: Attributes::new(),
-            lifetime_seconds: limits::ADMIN_TOKEN_SECONDS.min(self.administration.greatest_token_lifetime()),
+            lifetime_seconds: limits::ADMIN_TOKEN_SECONDS
+                .min(self.administration.greatest_token_lifetime()),
             document_lifetime_seconds: None,
         };
         self.create_token(request).await
@@ -109,7 +141,11 @@ impl Operator {
 /// The operator may know everything.
 fn refused(recorded: Recorded) -> AuthorityError {
     let refusal = recorded.into_refusal();
-    let text = if refusal.why.is_empty() { refusal.message } else { refusal.why };
+    let text = if refusal.why.is_empty() {
+        refusal.message
+    } else {
+        refusal.why
+    };
     AuthorityError::Refused(text)
 }
 

@@ -33,7 +33,13 @@ impl Refusal {
     /// A request that the caller can put right; the message goes to both sides.
     pub(crate) fn bad_request(record: &'static str, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { code: ErrorCode::BadRequest, record, why: message.clone(), message, retry_after: None }
+        Self {
+            code: ErrorCode::BadRequest,
+            record,
+            why: message.clone(),
+            message,
+            retry_after: None,
+        }
     }
 
     /// The same, of another kind.
@@ -43,7 +49,13 @@ impl Refusal {
 
     /// Denied: the caller hears `message`, which is the same for every reason, and the audit log `why`.
     pub(crate) fn denied(record: &'static str, message: &str, why: impl Into<String>) -> Self {
-        Self { code: ErrorCode::Denied, record, message: message.to_owned(), why: why.into(), retry_after: None }
+        Self {
+            code: ErrorCode::Denied,
+            record,
+            message: message.to_owned(),
+            why: why.into(),
+            retry_after: None,
+        }
     }
 
     /// No identity document where one is needed.
@@ -121,7 +133,8 @@ impl From<Denied> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = StatusCode::from_u16(self.code.http_status())
+            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = ErrorBody::new(self.code, self.message);
         // An enumeration and a string always serialize.
         let json = serde_json::to_vec(&body).unwrap_or_default();

@@ -142,7 +142,13 @@ impl Registry {
         let _reloading = self.reloading.lock().await;
         let view = self.tables.sites().await?;
         let former = self.snapshot.load_full();
-        let snapshot = Snapshot::new(&self.trust_domain, &self.anchors, self.refresh_hint, view, Some(&former))?;
+        let snapshot = Snapshot::new(
+            &self.trust_domain,
+            &self.anchors,
+            self.refresh_hint,
+            view,
+            Some(&former),
+        )?;
         let bundle = (snapshot.bundle != former.bundle).then(|| snapshot.bundle.clone());
         self.snapshot.store(Arc::new(snapshot));
         if let (Some(bundle), Some(tls)) = (bundle, self.tls.get())
@@ -165,17 +171,29 @@ impl Snapshot {
     ) -> Result<Self, RegistryError> {
         let mut sites = BTreeMap::new();
         for row in view.sites {
-            let site = Site::from_row(trust_domain, &row, former)
-                .map_err(|why| RegistryError::Site { site: row.name.clone(), why })?;
+            let site =
+                Site::from_row(trust_domain, &row, former).map_err(|why| RegistryError::Site {
+                    site: row.name.clone(),
+                    why,
+                })?;
             sites.insert(site.name.clone(), Arc::new(site));
         }
-        let disabled = sites.values().filter(|site| !site.enabled).map(|site| site.name.clone());
+        let disabled = sites
+            .values()
+            .filter(|site| !site.enabled)
+            .map(|site| site.name.clone());
         let bundle = TrustBundle::new(trust_domain.clone(), view.sequence, anchors.to_vec())?
             .with_refresh_hint(refresh_hint)?
             .with_disabled_sites(disabled)?;
         let bundle_json = Bytes::from(bundle.to_json());
         let etag = format!("\"{trust_domain}-{}\"", view.sequence);
-        Ok(Self { revision: view.revision, bundle, bundle_json, etag, sites })
+        Ok(Self {
+            revision: view.revision,
+            bundle,
+            bundle_json,
+            etag,
+            sites,
+        })
     }
 
     /// The site that `spiffe_id` belongs to, if it is registered.
@@ -186,7 +204,11 @@ impl Snapshot {
 }
 
 impl Site {
-    fn from_row(trust_domain: &TrustDomain, row: &SiteRow, former: Option<&Snapshot>) -> Result<Self, String> {
+    fn from_row(
+        trust_domain: &TrustDomain,
+        row: &SiteRow,
+        former: Option<&Snapshot>,
+    ) -> Result<Self, String> {
         let name = SiteName::parse(&row.name).map_err(|error| error.to_string())?;
         let source = serde_json::from_str(&row.rules).map_err(|error| error.to_string())?;
         // Rules may be older than the configured greatest lifetime, which is asked again for every document.
@@ -198,7 +220,12 @@ impl Site {
         let quota = former
             .filter(|site| site.rules.source().issues_per_minute == rate)
             .map_or_else(|| Arc::new(quota(rate)), |site| Arc::clone(&site.quota));
-        Ok(Self { name, rules, enabled: row.enabled, quota })
+        Ok(Self {
+            name,
+            rules,
+            enabled: row.enabled,
+            quota,
+        })
     }
 
     /// Counts one document.
@@ -207,8 +234,12 @@ impl Site {
     ///
     /// The site's rate is used up.
     pub(crate) fn take(&self) -> Result<(), Refusal> {
-        let taken: Result<(), QuotaExceeded> = self.quota.take(self.name.as_str(), UNITS_PER_DOCUMENT, Instant::now());
-        taken.map_err(|exceeded| Refusal::rate_limited("SITE_RATE", &format!("site {}", self.name), exceeded))
+        let taken: Result<(), QuotaExceeded> =
+            self.quota
+                .take(self.name.as_str(), UNITS_PER_DOCUMENT, Instant::now());
+        taken.map_err(|exceeded| {
+            Refusal::rate_limited("SITE_RATE", &format!("site {}", self.name), exceeded)
+        })
     }
 
     /// As the API shows it.

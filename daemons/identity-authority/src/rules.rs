@@ -71,7 +71,9 @@ pub enum RulesError {
     #[error("rules.attributes: leave out 'instance', which the authority sets itself")]
     Instance,
     /// No lifetime, or one above the authority's greatest.
-    #[error("rules.max_lifetime_seconds must be from 1 to {greatest}, the greatest of this authority")]
+    #[error(
+        "rules.max_lifetime_seconds must be from 1 to {greatest}, the greatest of this authority"
+    )]
     Lifetime {
         /// The greatest.
         greatest: u64,
@@ -108,7 +110,9 @@ impl Rules {
         greatest_lifetime: u64,
     ) -> Result<Self, RulesError> {
         check_prefix(trust_domain, site, &source.spiffe_id_prefix)?;
-        if source.attributes.len() > limits::RULE_ATTRIBUTES || json_of(&source).len() > limits::RULES_BYTES {
+        if source.attributes.len() > limits::RULE_ATTRIBUTES
+            || json_of(&source).len() > limits::RULES_BYTES
+        {
             return Err(RulesError::TooLong);
         }
         let greatest = greatest_lifetime.min(MAX_DOCUMENT_LIFETIME_SECONDS);
@@ -124,7 +128,11 @@ impl Rules {
             .map(|(name, values)| Ok((name.clone(), Allowed::compile(name, values)?)))
             .collect::<Result<_, RulesError>>()?;
         let policy = policy_of(site, &source.spiffe_id_prefix)?;
-        Ok(Self { source, attributes, policy })
+        Ok(Self {
+            source,
+            attributes,
+            policy,
+        })
     }
 
     /// The rules as they were written.
@@ -147,14 +155,22 @@ impl Rules {
     /// # Errors
     ///
     /// [`Violation`]: the first fact that it may not vouch for.
-    pub(crate) fn permit(&self, spiffe_id: &SpiffeId, attributes: &Attributes) -> Result<(), Violation> {
+    pub(crate) fn permit(
+        &self,
+        spiffe_id: &SpiffeId,
+        attributes: &Attributes,
+    ) -> Result<(), Violation> {
         if !spiffe_id.is_within(&self.source.spiffe_id_prefix) {
-            return Err(Violation::OutsidePrefix(self.source.spiffe_id_prefix.clone()));
+            return Err(Violation::OutsidePrefix(
+                self.source.spiffe_id_prefix.clone(),
+            ));
         }
         for (name, value) in attributes.iter().filter(|(name, _)| *name != INSTANCE) {
             match self.attributes.get(name) {
                 None => return Err(Violation::Attribute(name.to_owned())),
-                Some(allowed) if !allowed.contains(value) => return Err(Violation::Value(name.to_owned())),
+                Some(allowed) if !allowed.contains(value) => {
+                    return Err(Violation::Value(name.to_owned()));
+                }
                 Some(_) => {}
             }
         }
@@ -163,7 +179,11 @@ impl Rules {
 
     /// The lifetime of a document for which `wanted` seconds are asked: never above the site's greatest.
     pub(crate) fn lifetime(&self, wanted: Option<u64>) -> u64 {
-        wanted.map_or(self.source.max_lifetime_seconds, |wanted| wanted.min(self.source.max_lifetime_seconds)).max(1)
+        wanted
+            .map_or(self.source.max_lifetime_seconds, |wanted| {
+                wanted.min(self.source.max_lifetime_seconds)
+            })
+            .max(1)
     }
 }
 
@@ -174,7 +194,10 @@ impl Allowed {
         }
         // A name that no document can hold would be a rule that never applies.
         if let Err(why) = Attributes::new().insert(name, "") {
-            return Err(RulesError::AttributeKey { name: name.to_owned(), why: why.to_string() });
+            return Err(RulesError::AttributeKey {
+                name: name.to_owned(),
+                why: why.to_string(),
+            });
         }
         if values.len() > limits::RULE_VALUES {
             return Err(RulesError::TooLong);
@@ -183,25 +206,37 @@ impl Allowed {
             return Ok(Self::Any);
         }
         let pattern = |value: &String| {
-            value.parse::<Pattern>().map_err(|why| RulesError::AttributeValue {
-                name: name.to_owned(),
-                why: why.to_string(),
-            })
+            value
+                .parse::<Pattern>()
+                .map_err(|why| RulesError::AttributeValue {
+                    name: name.to_owned(),
+                    why: why.to_string(),
+                })
         };
-        values.iter().map(pattern).collect::<Result<_, _>>().map(Self::OneOf)
+        values
+            .iter()
+            .map(pattern)
+            .collect::<Result<_, _>>()
+            .map(Self::OneOf)
     }
 
     /// Lists hold text, so a binary value is allowed only where any value is.
     fn contains(&self, value: &AttributeValue) -> bool {
         match (self, value) {
             (Self::Any, _) => true,
-            (Self::OneOf(patterns), AttributeValue::Text(text)) => patterns.iter().any(|p| p.matches(text)),
+            (Self::OneOf(patterns), AttributeValue::Text(text)) => {
+                patterns.iter().any(|p| p.matches(text))
+            }
             (Self::OneOf(_), AttributeValue::Binary(_)) => false,
         }
     }
 }
 
-fn check_prefix(trust_domain: &TrustDomain, site: &SiteName, prefix: &SpiffeId) -> Result<(), RulesError> {
+fn check_prefix(
+    trust_domain: &TrustDomain,
+    site: &SiteName,
+    prefix: &SpiffeId,
+) -> Result<(), RulesError> {
     let own = site_id(trust_domain, site)?;
     if !prefix.is_within(&own) {
         return Err(RulesError::PrefixOutsideSite(own));
@@ -214,7 +249,8 @@ fn check_prefix(trust_domain: &TrustDomain, site: &SiteName, prefix: &SpiffeId) 
 
 /// `spiffe://<trust domain>/<site>`.
 pub(crate) fn site_id(trust_domain: &TrustDomain, site: &SiteName) -> Result<SpiffeId, RulesError> {
-    SpiffeId::from_segments(trust_domain, [site.as_str()]).map_err(|why| RulesError::Policy(why.to_string()))
+    SpiffeId::from_segments(trust_domain, [site.as_str()])
+        .map_err(|why| RulesError::Policy(why.to_string()))
 }
 
 fn policy_of(site: &SiteName, prefix: &SpiffeId) -> Result<Policy, RulesError> {

@@ -15,7 +15,10 @@ pub(crate) use sites::{SiteInsertion, SiteRow};
 pub(crate) use tokens::{NewToken, TokenBounds, TokenInsertion, TokenRow};
 
 /// Migrations, in order; one that was released is never edited.
-const MIGRATIONS: &[(&str, &str)] = &[("0001-authority", include_str!("../migrations/0001-authority.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[(
+    "0001-authority",
+    include_str!("../migrations/0001-authority.sql"),
+)];
 
 /// Reason a row could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +72,9 @@ impl Tables {
     ///
     /// As [`Store::open`].
     pub(crate) async fn open(config: &StoreConfig) -> Result<Self, StoreError> {
-        Ok(Self { store: Store::open(config, MIGRATIONS).await? })
+        Ok(Self {
+            store: Store::open(config, MIGRATIONS).await?,
+        })
     }
 
     /// Ends the connections after what is under way.
@@ -126,7 +131,14 @@ impl Tables {
         )
         .fetch_optional(self.pool())
         .await?;
-        let Some((trust_domain, root_certificate, root_key_wrapped, issuer_chain, issuer_key_wrapped, latest)) = row
+        let Some((
+            trust_domain,
+            root_certificate,
+            root_key_wrapped,
+            issuer_chain,
+            issuer_key_wrapped,
+            latest,
+        )) = row
         else {
             return Ok(None);
         };
@@ -169,7 +181,10 @@ impl Tables {
 
     /// Sets the latest time seen, backwards too: the operator vouches for it.
     pub(crate) async fn set_latest_time(&self, now: u64) -> Result<(), TablesError> {
-        sqlx::query("UPDATE authority SET latest_time = ? WHERE id = 1").bind(signed(now)).execute(self.pool()).await?;
+        sqlx::query("UPDATE authority SET latest_time = ? WHERE id = 1")
+            .bind(signed(now))
+            .execute(self.pool())
+            .await?;
         Ok(())
     }
 }

@@ -68,8 +68,13 @@ pub(crate) async fn once(inner: &Inner, own: &mut OwnRenewal) {
     let replaced = inner.replace_issuer_if_due(now).await;
     // The own document must not hang below a certificate that is about to end.
     let renew_own = now >= own.0 || matches!(replaced, Ok(true));
-    log("the issuing certificate can't be replaced", replaced.map(|_| ()));
-    inner.metrics.issuer_ends(inner.documents.issuer().not_after());
+    log(
+        "the issuing certificate can't be replaced",
+        replaced.map(|_| ()),
+    );
+    inner
+        .metrics
+        .issuer_ends(inner.documents.issuer().not_after());
     if renew_own {
         let renewed = inner.renew_own_document(now);
         if renewed.is_ok() {
@@ -82,7 +87,15 @@ pub(crate) async fn once(inner: &Inner, own: &mut OwnRenewal) {
 /// Stores the latest time seen, so that a clock set back while the daemon is down is noticed.
 pub(crate) async fn remember_time(inner: &Inner) {
     let latest = inner.admission.clock().latest();
-    log("the time can't be stored", inner.registry.tables().raise_latest_time(latest).await.map_err(Into::into));
+    log(
+        "the time can't be stored",
+        inner
+            .registry
+            .tables()
+            .raise_latest_time(latest)
+            .await
+            .map_err(Into::into),
+    );
 }
 
 async fn purge(inner: &Inner, now: u64) -> Result<(), AuthorityError> {

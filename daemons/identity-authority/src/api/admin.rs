@@ -15,7 +15,8 @@ use service::listener::MaybePeer;
 use super::documents::json_response;
 use super::input::{self, Payload};
 use crate::administration::{
-    ALL_SITES, CREATE_SITE, CREATE_TOKEN, Caller, DISABLE_SITE, ENABLE_SITE, LIST_SITES, REPLACE_SITE_RULES,
+    ALL_SITES, CREATE_SITE, CREATE_TOKEN, Caller, DISABLE_SITE, ENABLE_SITE, LIST_SITES,
+    REPLACE_SITE_RULES,
 };
 use crate::authority::Inner;
 use crate::call::{Call, Recorded};
@@ -32,8 +33,14 @@ pub(super) async fn create_site(
     body: Payload,
 ) -> Result<Response, Recorded> {
     let call = named(CREATE_SITE, "");
-    let (peer, request) = admit(&inner, peer, &call, || input::json::<CreateSiteRequest>(&headers, body)).await?;
-    let site = inner.administration.create_site(Caller::Peer(&peer), request).await?;
+    let (peer, request) = admit(&inner, peer, &call, || {
+        input::json::<CreateSiteRequest>(&headers, body)
+    })
+    .await?;
+    let site = inner
+        .administration
+        .create_site(Caller::Peer(&peer), request)
+        .await?;
     Ok(created(json_response(site_json(&site))))
 }
 
@@ -48,7 +55,10 @@ pub(super) async fn replace_rules(
     let call = named(REPLACE_SITE_RULES, name_text(&name));
     let read = || Ok((site_name(name)?, input::json::<SiteRules>(&headers, body)?));
     let (peer, (name, rules)) = admit(&inner, peer, &call, read).await?;
-    let site = inner.administration.replace_rules(Caller::Peer(&peer), name, rules).await?;
+    let site = inner
+        .administration
+        .replace_rules(Caller::Peer(&peer), name, rules)
+        .await?;
     Ok(json_response(site_json(&site)))
 }
 
@@ -61,14 +71,19 @@ pub(super) async fn list_sites(
     let call = Call::new(LIST_SITES, ALL_SITES, AuditContext::new());
     let read = || page(uri.query().unwrap_or_default());
     let (peer, (after, at_most)) = admit(&inner, peer, &call, read).await?;
-    let page = inner.administration.sites(Caller::Peer(&peer), after.as_ref(), at_most).await?;
+    let page = inner
+        .administration
+        .sites(Caller::Peer(&peer), after.as_ref(), at_most)
+        .await?;
     let list = SiteList { sites: page.sites };
     let mut response = json_response(serde_json::to_vec(&list).unwrap_or_default());
     // RFC 8288: the next page, for whoever asks on.
     if let (true, Some(last)) = (page.more, list.sites.last())
         && let Ok(link) = format!("<?after={}&limit={at_most}>; rel=\"next\"", last.name).parse()
     {
-        response.headers_mut().insert(axum::http::header::LINK, link);
+        response
+            .headers_mut()
+            .insert(axum::http::header::LINK, link);
     }
     Ok(response)
 }
@@ -100,13 +115,19 @@ async fn switch(
     body: Payload,
     enabled: bool,
 ) -> Result<Response, Recorded> {
-    let call = named(if enabled { ENABLE_SITE } else { DISABLE_SITE }, name_text(&name));
+    let call = named(
+        if enabled { ENABLE_SITE } else { DISABLE_SITE },
+        name_text(&name),
+    );
     let read = || {
         input::nothing(body)?;
         site_name(name)
     };
     let (peer, name) = admit(inner, peer, &call, read).await?;
-    let site = inner.administration.switch_site(Caller::Peer(&peer), name, enabled).await?;
+    let site = inner
+        .administration
+        .switch_site(Caller::Peer(&peer), name, enabled)
+        .await?;
     Ok(json_response(site_json(&site)))
 }
 
@@ -118,8 +139,14 @@ pub(super) async fn create_token(
     body: Payload,
 ) -> Result<Response, Recorded> {
     let call = Call::new(CREATE_TOKEN, "token", AuditContext::new());
-    let (peer, request) = admit(&inner, peer, &call, || input::json::<CreateTokenRequest>(&headers, body)).await?;
-    let token = inner.administration.create_token(Caller::Peer(&peer), request).await?;
+    let (peer, request) = admit(&inner, peer, &call, || {
+        input::json::<CreateTokenRequest>(&headers, body)
+    })
+    .await?;
+    let token = inner
+        .administration
+        .create_token(Caller::Peer(&peer), request)
+        .await?;
     // The buffer that the answer is sent from is the TLS side's; it is not wiped.
     Ok(created(json_response(token.expose_json().to_vec())))
 }
@@ -132,18 +159,33 @@ async fn admit<T>(
     read: impl FnOnce() -> Result<T, Refusal>,
 ) -> Result<(Arc<Principal>, T), Recorded> {
     let Some(principal) = peer else {
-        return Err(inner.admission.refuse(None, call, Refusal::unauthenticated()).await);
+        return Err(inner
+            .admission
+            .refuse(None, call, Refusal::unauthenticated())
+            .await);
     };
     match welcome(inner, &principal).and_then(|()| read()) {
         Ok(request) => Ok((principal, request)),
-        Err(refusal) => Err(inner.admission.refuse(Some(&principal), call, refusal).await),
+        Err(refusal) => Err(inner
+            .admission
+            .refuse(Some(&principal), call, refusal)
+            .await),
     }
 }
 
 /// The site may have been switched off since the connection was made; the listener asks too, of its own clock.
 fn welcome(inner: &Inner, principal: &Principal) -> Result<(), Refusal> {
-    if inner.registry.snapshot().bundle.is_disabled(principal.spiffe_id()) {
-        return Err(Refusal::denied("SITE_DISABLED", "denied", "the administrator's site is disabled"));
+    if inner
+        .registry
+        .snapshot()
+        .bundle
+        .is_disabled(principal.spiffe_id())
+    {
+        return Err(Refusal::denied(
+            "SITE_DISABLED",
+            "denied",
+            "the administrator's site is disabled",
+        ));
     }
     Ok(())
 }
@@ -155,15 +197,26 @@ fn page(query: &str) -> Result<(Option<SiteName>, usize), Refusal> {
     for (key, value) in url::form_urlencoded::parse(query.as_bytes()) {
         match &*key {
             "after" if after.is_none() => {
-                after = Some(SiteName::parse(&value).map_err(|error| bad(format!("after: {error}")))?);
+                after =
+                    Some(SiteName::parse(&value).map_err(|error| bad(format!("after: {error}")))?);
             }
             "limit" if limit.is_none() => {
-                limit = value.parse().ok().filter(|limit| (1..=limits::SITES_PAGE).contains(limit));
+                limit = value
+                    .parse()
+                    .ok()
+                    .filter(|limit| (1..=limits::SITES_PAGE).contains(limit));
                 if limit.is_none() {
-                    return Err(bad(format!("limit must be from 1 to {}", limits::SITES_PAGE)));
+                    return Err(bad(format!(
+                        "limit must be from 1 to {}",
+                        limits::SITES_PAGE
+                    )));
                 }
             }
-            _ => return Err(bad("the query may hold after=<site name> and limit=<number>, each once".to_owned())),
+            _ => {
+                return Err(bad(
+                    "the query may hold after=<site name> and limit=<number>, each once".to_owned(),
+                ));
+            }
         }
     }
     Ok((after, limit.unwrap_or(limits::SITES_PAGE)))
@@ -171,8 +224,10 @@ fn page(query: &str) -> Result<(Option<SiteName>, usize), Refusal> {
 
 fn site_name(name: Name) -> Result<SiteName, Refusal> {
     let text = name.map(|Path(text)| text).unwrap_or_default();
-    SiteName::parse(&text)
-        .map_err(|error| Refusal::bad_request("SITE_NAME", format!("no site name: {error}")).with_code(ErrorCode::NotFound))
+    SiteName::parse(&text).map_err(|error| {
+        Refusal::bad_request("SITE_NAME", format!("no site name: {error}"))
+            .with_code(ErrorCode::NotFound)
+    })
 }
 
 fn name_text(name: &Name) -> &str {
@@ -202,7 +257,16 @@ mod tests {
         let paris = SiteName::parse("paris").unwrap();
         assert_eq!(page("").unwrap(), (None, limits::SITES_PAGE));
         assert_eq!(page("after=paris&limit=7").unwrap(), (Some(paris), 7));
-        for bad in ["limit=0", "limit=101", "limit=-1", "limit=", "limit=1&limit=2", "after=", "after=a%2Fb", "x=1"] {
+        for bad in [
+            "limit=0",
+            "limit=101",
+            "limit=-1",
+            "limit=",
+            "limit=1&limit=2",
+            "after=",
+            "after=a%2Fb",
+            "x=1",
+        ] {
             assert_eq!(page(bad).unwrap_err().record, "QUERY", "{bad}");
         }
     }

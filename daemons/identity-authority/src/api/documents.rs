@@ -33,7 +33,10 @@ pub(super) async fn join(
     let request = counted.and_then(|()| input::json::<JoinRequest>(&headers, body));
     match request {
         Ok(request) => inner.documents.join(&request, context).await.map(answer),
-        Err(refusal) => Err(inner.admission.refuse(None, &Call::new(JOIN, "", context), refusal).await),
+        Err(refusal) => Err(inner
+            .admission
+            .refuse(None, &Call::new(JOIN, "", context), refusal)
+            .await),
     }
 }
 
@@ -51,10 +54,15 @@ pub(super) async fn renew(
         (Some(principal), request) => request.map(|request| (principal, request)),
     };
     match request {
-        Ok((principal, request)) => inner.documents.renew(principal, &request, context).await.map(answer),
-        Err(refusal) => {
-            Err(inner.admission.refuse(peer.as_deref(), &Call::new(RENEW, "", context), refusal).await)
-        }
+        Ok((principal, request)) => inner
+            .documents
+            .renew(principal, &request, context)
+            .await
+            .map(answer),
+        Err(refusal) => Err(inner
+            .admission
+            .refuse(peer.as_deref(), &Call::new(RENEW, "", context), refusal)
+            .await),
     }
 }
 

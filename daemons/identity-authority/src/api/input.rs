@@ -21,7 +21,8 @@ pub(super) fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Payload) -> R
         let message = format!("send the header Content-Type: {CONTENT_TYPE}");
         return Err(Refusal::bad_request("CONTENT_TYPE", message));
     }
-    let bytes = body.map_err(|_| Refusal::bad_request("BODY", "the body can't be read or is too long"))?;
+    let bytes =
+        body.map_err(|_| Refusal::bad_request("BODY", "the body can't be read or is too long"))?;
     parse_request(&bytes).map_err(|error| match error {
         WireError::Json(cause) => Refusal::bad_request("BODY", describe(&cause)),
         other => Refusal::bad_request("BODY", other.to_string()),
@@ -36,7 +37,10 @@ pub(super) fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Payload) -> R
 pub(super) fn nothing(body: Payload) -> Result<(), Refusal> {
     match body {
         Ok(bytes) if bytes.is_empty() => Ok(()),
-        _ => Err(Refusal::bad_request("BODY", "this request has no body: leave it out")),
+        _ => Err(Refusal::bad_request(
+            "BODY",
+            "this request has no body: leave it out",
+        )),
     }
 }
 
@@ -46,7 +50,9 @@ fn describe(cause: &serde_json::Error) -> String {
     let place = format!("line {} column {}", cause.line(), cause.column());
     match cause.classify() {
         serde_json::error::Category::Data => {
-            format!("the body is JSON, but not that of this request ({place}): see the API reference")
+            format!(
+                "the body is JSON, but not that of this request ({place}): see the API reference"
+            )
         }
         _ => format!("the body is not JSON ({place})"),
     }
@@ -54,10 +60,16 @@ fn describe(cause: &serde_json::Error) -> String {
 
 /// `application/json`, parameters allowed.
 fn is_json(headers: &HeaderMap) -> bool {
-    let Some(value) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
+    let Some(value) = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+    else {
         return false;
     };
-    value.split(';').next().is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case(CONTENT_TYPE))
+    value
+        .split(';')
+        .next()
+        .is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case(CONTENT_TYPE))
 }
 
 #[cfg(test)]
@@ -73,10 +85,19 @@ mod tests {
 
     #[test]
     fn media_type_is_demanded() {
-        for good in ["application/json", "Application/JSON", "application/json; charset=utf-8"] {
+        for good in [
+            "application/json",
+            "Application/JSON",
+            "application/json; charset=utf-8",
+        ] {
             assert!(is_json(&headers(good)), "{good}");
         }
-        for bad in ["text/plain", "application/jsonx", "", "application/x-www-form-urlencoded"] {
+        for bad in [
+            "text/plain",
+            "application/jsonx",
+            "",
+            "application/x-www-form-urlencoded",
+        ] {
             assert!(!is_json(&headers(bad)), "{bad}");
         }
         assert!(!is_json(&HeaderMap::new()));
@@ -87,7 +108,11 @@ mod tests {
         let sent = Bytes::from_static(br#"{"csr":"AAAA","hunter2":"hunter3"}"#);
         let error = json::<RenewRequest>(&headers("application/json"), Ok(sent)).unwrap_err();
         assert!(!format!("{error:?}").contains("hunter"), "{error:?}");
-        let error = json::<RenewRequest>(&headers("application/json"), Ok(Bytes::from_static(b"{\"hun"))).unwrap_err();
+        let error = json::<RenewRequest>(
+            &headers("application/json"),
+            Ok(Bytes::from_static(b"{\"hun")),
+        )
+        .unwrap_err();
         assert_eq!(error.message, "the body is not JSON (line 1 column 5)");
     }
 

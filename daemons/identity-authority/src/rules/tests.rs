@@ -23,7 +23,12 @@ fn rules() -> SiteRules {
 }
 
 fn compile(source: SiteRules) -> Result<Rules, RulesError> {
-    Rules::compile(&domain(), &SiteName::parse("paris").unwrap(), source, GREATEST)
+    Rules::compile(
+        &domain(),
+        &SiteName::parse("paris").unwrap(),
+        source,
+        GREATEST,
+    )
 }
 
 fn attributes(pairs: &[(&str, AttributeValue)]) -> Attributes {
@@ -40,23 +45,51 @@ fn only_what_is_named_is_permitted() {
     let api = id("spiffe://acme.example/paris/ns/payments/sa/api");
     let permitted = |pairs: &[(&str, AttributeValue)]| rules.permit(&api, &attributes(pairs));
     assert_eq!(permitted(&[]), Ok(()));
-    assert_eq!(permitted(&[("environment", "staging".into()), ("tier", "gold-2".into())]), Ok(()));
+    assert_eq!(
+        permitted(&[("environment", "staging".into()), ("tier", "gold-2".into())]),
+        Ok(())
+    );
     assert_eq!(permitted(&[("instance", "anything".into())]), Ok(()));
     assert_eq!(permitted(&[("measurement", vec![1, 2].into())]), Ok(()));
     assert_eq!(permitted(&[("measurement", "text".into())]), Ok(()));
-    assert_eq!(permitted(&[("environment", "laptop".into())]), Err(Violation::Value("environment".into())));
-    assert_eq!(permitted(&[("environment", "".into())]), Err(Violation::Value("environment".into())));
-    assert_eq!(permitted(&[("environment", b"staging".to_vec().into())]), Err(Violation::Value("environment".into())));
-    assert_eq!(permitted(&[("tier", "silver".into())]), Err(Violation::Value("tier".into())));
-    assert_eq!(permitted(&[("Environment", "staging".into())]), Err(Violation::Attribute("Environment".into())));
-    assert_eq!(permitted(&[("admin", "yes".into())]), Err(Violation::Attribute("admin".into())));
+    assert_eq!(
+        permitted(&[("environment", "laptop".into())]),
+        Err(Violation::Value("environment".into()))
+    );
+    assert_eq!(
+        permitted(&[("environment", "".into())]),
+        Err(Violation::Value("environment".into()))
+    );
+    assert_eq!(
+        permitted(&[("environment", b"staging".to_vec().into())]),
+        Err(Violation::Value("environment".into()))
+    );
+    assert_eq!(
+        permitted(&[("tier", "silver".into())]),
+        Err(Violation::Value("tier".into()))
+    );
+    assert_eq!(
+        permitted(&[("Environment", "staging".into())]),
+        Err(Violation::Attribute("Environment".into()))
+    );
+    assert_eq!(
+        permitted(&[("admin", "yes".into())]),
+        Err(Violation::Attribute("admin".into()))
+    );
 }
 
 #[test]
 fn prefix_is_compared_by_segments() {
     let rules = compile(rules()).unwrap();
-    for inside in ["spiffe://acme.example/paris/ns", "spiffe://acme.example/paris/ns/x"] {
-        assert_eq!(rules.permit(&id(inside), &Attributes::new()), Ok(()), "{inside}");
+    for inside in [
+        "spiffe://acme.example/paris/ns",
+        "spiffe://acme.example/paris/ns/x",
+    ] {
+        assert_eq!(
+            rules.permit(&id(inside), &Attributes::new()),
+            Ok(()),
+            "{inside}"
+        );
     }
     for outside in [
         "spiffe://acme.example/paris",
@@ -67,7 +100,10 @@ fn prefix_is_compared_by_segments() {
         "spiffe://evil.example/paris/ns/x",
         "spiffe://acme.example",
     ] {
-        assert!(rules.permit(&id(outside), &Attributes::new()).is_err(), "{outside}");
+        assert!(
+            rules.permit(&id(outside), &Attributes::new()).is_err(),
+            "{outside}"
+        );
     }
 }
 
@@ -76,15 +112,48 @@ fn policy_allows_the_prefix_and_nothing_else() {
     let rules = compile(rules()).unwrap();
     let effect = |who: &str, action: &str, resource: &str| {
         let (spiffe_id, attributes) = (id(who), Attributes::new());
-        let facts = Facts { spiffe_id: &spiffe_id, attributes: &attributes };
-        rules.policy().decide(&Query { facts, action, resource, now: 0 }).effect
+        let facts = Facts {
+            spiffe_id: &spiffe_id,
+            attributes: &attributes,
+        };
+        rules
+            .policy()
+            .decide(&Query {
+                facts,
+                action,
+                resource,
+                now: 0,
+            })
+            .effect
     };
-    assert_eq!(effect("spiffe://acme.example/paris/ns", JOIN, "site/paris"), Effect::Allow);
-    assert_eq!(effect("spiffe://acme.example/paris/ns/a/b", RENEW, "site/paris"), Effect::Allow);
-    assert_eq!(effect("spiffe://acme.example/paris/nsx", JOIN, "site/paris"), Effect::Deny);
-    assert_eq!(effect("spiffe://acme.example/paris", JOIN, "site/paris"), Effect::Deny);
-    assert_eq!(effect("spiffe://acme.example/paris/ns", JOIN, "site/rome"), Effect::Deny);
-    assert_eq!(effect("spiffe://acme.example/paris/ns", "create-token", "site/paris"), Effect::Deny);
+    assert_eq!(
+        effect("spiffe://acme.example/paris/ns", JOIN, "site/paris"),
+        Effect::Allow
+    );
+    assert_eq!(
+        effect("spiffe://acme.example/paris/ns/a/b", RENEW, "site/paris"),
+        Effect::Allow
+    );
+    assert_eq!(
+        effect("spiffe://acme.example/paris/nsx", JOIN, "site/paris"),
+        Effect::Deny
+    );
+    assert_eq!(
+        effect("spiffe://acme.example/paris", JOIN, "site/paris"),
+        Effect::Deny
+    );
+    assert_eq!(
+        effect("spiffe://acme.example/paris/ns", JOIN, "site/rome"),
+        Effect::Deny
+    );
+    assert_eq!(
+        effect(
+            "spiffe://acme.example/paris/ns",
+            "create-token",
+            "site/paris"
+        ),
+        Effect::Deny
+    );
 }
 
 #[test]
@@ -96,26 +165,54 @@ fn prefix_outside_the_site_is_refused() {
         "spiffe://evil.example/paris",
         "spiffe://acme.example/identity-authority",
     ] {
-        let source = SiteRules { spiffe_id_prefix: id(prefix), ..rules() };
-        assert!(matches!(compile(source), Err(RulesError::PrefixOutsideSite(_))), "{prefix}");
+        let source = SiteRules {
+            spiffe_id_prefix: id(prefix),
+            ..rules()
+        };
+        assert!(
+            matches!(compile(source), Err(RulesError::PrefixOutsideSite(_))),
+            "{prefix}"
+        );
     }
-    let long = format!("spiffe://acme.example/paris/{}", "x".repeat(limits::SITE_PREFIX_BYTES));
+    let long = format!(
+        "spiffe://acme.example/paris/{}",
+        "x".repeat(limits::SITE_PREFIX_BYTES)
+    );
     assert_eq!(
-        compile(SiteRules { spiffe_id_prefix: id(&long), ..rules() }).unwrap_err(),
+        compile(SiteRules {
+            spiffe_id_prefix: id(&long),
+            ..rules()
+        })
+        .unwrap_err(),
         RulesError::PrefixTooLong
     );
     let greatest = long.get(..limits::SITE_PREFIX_BYTES).unwrap();
-    compile(SiteRules { spiffe_id_prefix: id(greatest), ..rules() }).unwrap();
+    compile(SiteRules {
+        spiffe_id_prefix: id(greatest),
+        ..rules()
+    })
+    .unwrap();
 }
 
 #[test]
 fn numbers_out_of_bounds_are_refused() {
     for lifetime in [0, GREATEST + 1, u64::MAX] {
-        let error = compile(SiteRules { max_lifetime_seconds: lifetime, ..rules() }).unwrap_err();
+        let error = compile(SiteRules {
+            max_lifetime_seconds: lifetime,
+            ..rules()
+        })
+        .unwrap_err();
         assert_eq!(error, RulesError::Lifetime { greatest: GREATEST });
     }
     for rate in [0, limits::ISSUES_PER_MINUTE + 1] {
-        assert_eq!(compile(SiteRules { issues_per_minute: rate, ..rules() }).unwrap_err(), RulesError::Rate);
+        assert_eq!(
+            compile(SiteRules {
+                issues_per_minute: rate,
+                ..rules()
+            })
+            .unwrap_err(),
+            RulesError::Rate
+        );
     }
 }
 
@@ -127,11 +224,26 @@ fn attribute_rules_that_could_never_apply_are_refused() {
         compile(source)
     };
     assert_eq!(with("instance", vec![]).unwrap_err(), RulesError::Instance);
-    assert!(matches!(with("bad key", vec![]), Err(RulesError::AttributeKey { .. })));
-    assert!(matches!(with("", vec![]), Err(RulesError::AttributeKey { .. })));
-    assert!(matches!(with("a", vec!["***".into()]), Err(RulesError::AttributeValue { .. })));
-    assert_eq!(with("a", vec!["x".into(); limits::RULE_VALUES + 1]).unwrap_err(), RulesError::TooLong);
-    assert_eq!(with("a", vec!["x".repeat(limits::RULES_BYTES)]).unwrap_err(), RulesError::TooLong);
+    assert!(matches!(
+        with("bad key", vec![]),
+        Err(RulesError::AttributeKey { .. })
+    ));
+    assert!(matches!(
+        with("", vec![]),
+        Err(RulesError::AttributeKey { .. })
+    ));
+    assert!(matches!(
+        with("a", vec!["***".into()]),
+        Err(RulesError::AttributeValue { .. })
+    ));
+    assert_eq!(
+        with("a", vec!["x".into(); limits::RULE_VALUES + 1]).unwrap_err(),
+        RulesError::TooLong
+    );
+    assert_eq!(
+        with("a", vec!["x".repeat(limits::RULES_BYTES)]).unwrap_err(),
+        RulesError::TooLong
+    );
     let mut source = rules();
     for i in 0..=limits::RULE_ATTRIBUTES {
         source.attributes.insert(format!("a{i}"), Vec::new());

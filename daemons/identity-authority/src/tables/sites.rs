@@ -22,8 +22,9 @@ pub(crate) enum SiteInsertion {
 impl Tables {
     /// The number that changes with every change of a site.
     pub(crate) async fn revision(&self) -> Result<u64, TablesError> {
-        let revision: i64 =
-            sqlx::query_scalar("SELECT revision FROM authority WHERE id = 1").fetch_one(self.pool()).await?;
+        let revision: i64 = sqlx::query_scalar("SELECT revision FROM authority WHERE id = 1")
+            .fetch_one(self.pool())
+            .await?;
         unsigned(revision)
     }
 
@@ -32,12 +33,27 @@ impl Tables {
         // One transaction is one moment: no sequence is ever seen with the sites of another.
         let mut transaction = self.pool().begin().await?;
         let (sequence, revision): (i64, i64) =
-            sqlx::query_as("SELECT sequence, revision FROM authority WHERE id = 1").fetch_one(&mut *transaction).await?;
+            sqlx::query_as("SELECT sequence, revision FROM authority WHERE id = 1")
+                .fetch_one(&mut *transaction)
+                .await?;
         let rows: Vec<(String, String, bool)> =
-            sqlx::query_as("SELECT name, rules, enabled FROM sites ORDER BY name").fetch_all(&mut *transaction).await?;
+            sqlx::query_as("SELECT name, rules, enabled FROM sites ORDER BY name")
+                .fetch_all(&mut *transaction)
+                .await?;
         transaction.commit().await?;
-        let sites = rows.into_iter().map(|(name, rules, enabled)| SiteRow { name, rules, enabled }).collect();
-        Ok(SitesView { sequence: unsigned(sequence)?, revision: unsigned(revision)?, sites })
+        let sites = rows
+            .into_iter()
+            .map(|(name, rules, enabled)| SiteRow {
+                name,
+                rules,
+                enabled,
+            })
+            .collect();
+        Ok(SitesView {
+            sequence: unsigned(sequence)?,
+            revision: unsigned(revision)?,
+            sites,
+        })
     }
 
     /// Adds an enabled site unless its name is taken or there are `greatest_count` already.
@@ -68,11 +84,20 @@ impl Tables {
             .bind(name)
             .fetch_one(&mut *transaction)
             .await?;
-        Ok(if taken > 0 { SiteInsertion::NameTaken } else { SiteInsertion::TooMany })
+        Ok(if taken > 0 {
+            SiteInsertion::NameTaken
+        } else {
+            SiteInsertion::TooMany
+        })
     }
 
     /// Replaces the rules of a site; false if there is none of that name.
-    pub(crate) async fn replace_rules(&self, name: &str, rules: &str, now: u64) -> Result<bool, TablesError> {
+    pub(crate) async fn replace_rules(
+        &self,
+        name: &str,
+        rules: &str,
+        now: u64,
+    ) -> Result<bool, TablesError> {
         let mut transaction = self.store.begin().await?;
         let done = sqlx::query("UPDATE sites SET rules = ?, changed_at = ? WHERE name = ?")
             .bind(rules)
@@ -90,14 +115,21 @@ impl Tables {
 
     /// Switches a site and raises the bundle's sequence, in one transaction; switching off also removes its join
     /// tokens that nobody redeemed. False if there was nothing to switch.
-    pub(crate) async fn switch_site(&self, name: &str, enabled: bool, now: u64) -> Result<bool, TablesError> {
+    pub(crate) async fn switch_site(
+        &self,
+        name: &str,
+        enabled: bool,
+        now: u64,
+    ) -> Result<bool, TablesError> {
         let mut transaction = self.store.begin().await?;
-        let done = sqlx::query("UPDATE sites SET enabled = ?2, changed_at = ?3 WHERE name = ?1 AND enabled <> ?2")
-            .bind(name)
-            .bind(enabled)
-            .bind(signed(now))
-            .execute(&mut *transaction)
-            .await?;
+        let done = sqlx::query(
+            "UPDATE sites SET enabled = ?2, changed_at = ?3 WHERE name = ?1 AND enabled <> ?2",
+        )
+        .bind(name)
+        .bind(enabled)
+        .bind(signed(now))
+        .execute(&mut *transaction)
+        .await?;
         if done.rows_affected() == 0 {
             return Ok(false);
         }

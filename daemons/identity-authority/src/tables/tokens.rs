@@ -46,11 +46,23 @@ pub(crate) enum TokenInsertion {
     Refused,
 }
 
-type TokenColumns = (String, String, Vec<u8>, i64, i64, Option<Vec<u8>>, Option<i64>);
+type TokenColumns = (
+    String,
+    String,
+    Vec<u8>,
+    i64,
+    i64,
+    Option<Vec<u8>>,
+    Option<i64>,
+);
 
 impl Tables {
     /// Adds a token if its site is enabled and within its bounds, in one statement.
-    pub(crate) async fn insert_token(&self, token: &NewToken, bounds: TokenBounds) -> Result<TokenInsertion, TablesError> {
+    pub(crate) async fn insert_token(
+        &self,
+        token: &NewToken,
+        bounds: TokenBounds,
+    ) -> Result<TokenInsertion, TablesError> {
         let done = sqlx::query(
             "INSERT INTO join_tokens (secret_hash, site, spiffe_id, attributes, lifetime, created_at, expires_at) \
              SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 \
@@ -70,11 +82,18 @@ impl Tables {
         .bind(bounds.rows)
         .execute(self.pool())
         .await?;
-        Ok(if done.rows_affected() == 1 { TokenInsertion::Done } else { TokenInsertion::Refused })
+        Ok(if done.rows_affected() == 1 {
+            TokenInsertion::Done
+        } else {
+            TokenInsertion::Refused
+        })
     }
 
     /// The token whose secret has this hash.
-    pub(crate) async fn token(&self, secret_hash: &[u8; 32]) -> Result<Option<TokenRow>, TablesError> {
+    pub(crate) async fn token(
+        &self,
+        secret_hash: &[u8; 32],
+    ) -> Result<Option<TokenRow>, TablesError> {
         let row: Option<TokenColumns> = sqlx::query_as(
             "SELECT site, spiffe_id, attributes, lifetime, expires_at, csr_key_sha256, redeemed_at \
              FROM join_tokens WHERE secret_hash = ?",
@@ -82,13 +101,16 @@ impl Tables {
         .bind(secret_hash.as_slice())
         .fetch_optional(self.pool())
         .await?;
-        let Some((site, spiffe_id, attributes, lifetime, expires_at, key, redeemed_at)) = row else {
+        let Some((site, spiffe_id, attributes, lifetime, expires_at, key, redeemed_at)) = row
+        else {
             return Ok(None);
         };
         let redeemed = match (key, redeemed_at) {
             (None, None) => None,
             (Some(key), Some(at)) => Some(Redeemed {
-                csr_key_sha256: key.try_into().map_err(|_| TablesError::Damaged("a key hash of the wrong length"))?,
+                csr_key_sha256: key
+                    .try_into()
+                    .map_err(|_| TablesError::Damaged("a key hash of the wrong length"))?,
                 at: unsigned(at)?,
             }),
             _ => return Err(TablesError::Damaged("a token redeemed by half")),
@@ -104,7 +126,11 @@ impl Tables {
     }
 
     /// Redeems a token for a key: true for exactly one caller, whatever runs at the same time.
-    pub(crate) async fn redeem_token(&self, secret_hash: &[u8; 32], redeemed: &Redeemed) -> Result<bool, TablesError> {
+    pub(crate) async fn redeem_token(
+        &self,
+        secret_hash: &[u8; 32],
+        redeemed: &Redeemed,
+    ) -> Result<bool, TablesError> {
         // INVARIANT (one identity per token)
         let done = sqlx::query(
             "UPDATE join_tokens SET csr_key_sha256 = ?2, redeemed_at = ?3 \
@@ -134,11 +160,12 @@ impl Tables {
 
     /// Tokens that can be redeemed now, of all sites.
     pub(crate) async fn live_tokens(&self, now: u64) -> Result<u64, TablesError> {
-        let count: i64 =
-            sqlx::query_scalar("SELECT COUNT(*) FROM join_tokens WHERE expires_at > ? AND csr_key_sha256 IS NULL")
-                .bind(signed(now))
-                .fetch_one(self.pool())
-                .await?;
+        let count: i64 = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM join_tokens WHERE expires_at > ? AND csr_key_sha256 IS NULL",
+        )
+        .bind(signed(now))
+        .fetch_one(self.pool())
+        .await?;
         unsigned(count)
     }
 }
