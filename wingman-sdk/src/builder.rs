@@ -92,10 +92,8 @@ impl WingmanBuilder<WantsIdentity> {
         let mut builder = self.ready(config.identity);
         builder.unsealers = config.unsealers;
         builder.pinned = config.pinned;
-        builder.least_threshold = config.profile.threshold.map_or(1, std::num::NonZeroU8::get);
-        builder.profile = AcceptanceProfile::default()
-            .minimum_threshold(builder.least_threshold)
-            .require_site_lock(config.profile.require_site_lock);
+        builder.least_threshold = config.profile.least_threshold();
+        builder.profile = config.profile.to_profile();
         builder.site_keys = config.site_keys;
         builder.open_deadline = config.open_deadline.unwrap_or(builder.open_deadline);
         builder.attempt_timeout = config.attempt_timeout.unwrap_or(builder.attempt_timeout);

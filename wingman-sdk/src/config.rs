@@ -12,7 +12,10 @@
 //!
 //! [profile]                              # what sealed objects are accepted; all optional
 //! threshold = 1                          # least number of authorities that must have taken part
-//! require_site_lock = false
+//! require_site_lock = false              # refuse objects that this site's key does not lock too
+//! ciphers = ["aes256-gcm-siv"]           # default: every cipher that is known
+//! allow_recovery = false                 # whether the key of [site] may open RECOVERY locks, which open alone
+//! pinned_keys = ["recovery.pub.json"]    # further key records that objects may name
 //!
 //! [site]
 //! key_file = "site.key"                  # opens site locks here, without asking anybody
@@ -26,12 +29,13 @@
 //! be readable by their owner only.
 
 use std::{
+    num::{NonZeroU8, NonZeroU16},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use ::identity::SpiffeId;
-use blindfold_core::{AuthorityKey, KeyId, SecretKey};
+use blindfold_core::{AcceptanceProfile, AuthorityKey, Dem, KeyId, SecretKey};
 use serde::Deserialize;
 
 use crate::{
@@ -95,7 +99,8 @@ pub enum ConfigError {
     NoIdentity,
     /// The profile can never be met.
     #[error(
-        "threshold {threshold} cannot be met by {authorities} unsealing authorities: lower it or add authorities"
+        "no object with threshold {threshold} can be opened with the {authorities} configured unsealing authorities: \
+         lower [profile] threshold, or add [[unsealer]] sections"
     )]
     Threshold {
         /// The least threshold demanded.
@@ -156,7 +161,7 @@ struct Unsealer {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "a path, or a list of paths")]
+#[serde(untagged, expecting = "expected a path, or a list of paths")]
 enum OneOrMore {
     One(PathBuf),
     More(Vec<PathBuf>),
@@ -166,12 +171,45 @@ enum OneOrMore {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ProfileConfig {
-    pub(crate) threshold: Option<std::num::NonZeroU8>,
+    threshold: Option<NonZeroU8>,
     #[serde(default)]
-    pub(crate) require_site_lock: bool,
+    require_site_lock: bool,
+    ciphers: Option<Vec<Cipher>>,
+    #[serde(default)]
+    allow_recovery: bool,
     /// Further key records that objects may name: of recovery keys, of authorities that this workload never asks.
     #[serde(default)]
-    pub(crate) pinned_keys: Vec<PathBuf>,
+    pinned_keys: Vec<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+enum Cipher {
+    #[serde(rename = "aes256-gcm-siv")]
+    Aes256GcmSiv,
+    #[serde(rename = "chacha20-poly1305")]
+    ChaCha20Poly1305,
+}
+
+impl ProfileConfig {
+    /// The least threshold that is accepted.
+    pub(crate) fn least_threshold(&self) -> u8 {
+        self.threshold.map_or(1, NonZeroU8::get)
+    }
+
+    /// The profile that these settings make.
+    pub(crate) fn to_profile(&self) -> AcceptanceProfile {
+        let profile = AcceptanceProfile::default()
+            .minimum_threshold(self.least_threshold())
+            .require_site_lock(self.require_site_lock)
+            .allow_recovery(self.allow_recovery);
+        let Some(ciphers) = &self.ciphers else {
+            return profile;
+        };
+        profile.allow_dems(ciphers.iter().map(|cipher| match cipher {
+            Cipher::Aes256GcmSiv => Dem::Aes256GcmSiv,
+            Cipher::ChaCha20Poly1305 => Dem::ChaCha20Poly1305,
+        }))
+    }
 }
 
 #[derive(Deserialize)]
@@ -183,8 +221,8 @@ struct Site {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Timeouts {
-    open_seconds: Option<std::num::NonZeroU16>,
-    attempt_seconds: Option<std::num::NonZeroU16>,
+    open_seconds: Option<NonZeroU16>,
+    attempt_seconds: Option<NonZeroU16>,
 }
 
 impl Config {
@@ -209,9 +247,8 @@ impl Config {
             .iter()
             .map(|site| read_secret_key(&base.join(&site.key_file)))
             .collect::<Result<_, _>>()?;
-        let seconds = |seconds: Option<std::num::NonZeroU16>| {
-            seconds.map(|s| Duration::from_secs(s.get().into()))
-        };
+        let seconds =
+            |seconds: Option<NonZeroU16>| seconds.map(|s| Duration::from_secs(s.get().into()));
         Ok(Self {
             identity: file
                 .identity
@@ -273,5 +310,21 @@ fn syntax(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
         line,
         column,
         message: error.message().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_shown_in_the_book_is_one() {
+        let page = include_str!("../../docs/src/sdk.md");
+        let start = page.find("```toml\n[identity]").unwrap() + "```toml\n".len();
+        let end = page[start..].find("```").unwrap() + start;
+        let file: File = toml::from_str(&page[start..end]).unwrap();
+        assert_eq!(file.unsealer.len(), 1);
+        assert_eq!(file.profile.least_threshold(), 1);
+        assert!(file.identity.is_some() && file.site.is_some());
     }
 }

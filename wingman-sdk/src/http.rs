@@ -13,7 +13,7 @@
 //!
 //! let wingman = Wingman::from_config("wingman.toml")?;
 //! let client = HttpClient::new(
-//!     wingman.identity()?.tls_identity()?,
+//!     wingman.identity()?.obtain()?,
 //!     "https://127.0.0.1:7443",
 //!     &"spiffe://dev.example/control/identity-authority".parse()?,
 //! )?;

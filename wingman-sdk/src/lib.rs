@@ -64,3 +64,8 @@ pub use files::FileError;
 pub use sealed::Sealed;
 pub use secret::{ExposeSecret, SecretBytes, SecretString};
 pub use wingman::Wingman;
+
+/// The page of the book, whose examples are compiled here.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/src/sdk.md")]
+struct SdkPage;

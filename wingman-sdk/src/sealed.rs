@@ -35,7 +35,7 @@
 //! # What a secret becomes
 //!
 //! `Sealed<T, D>` decodes the opened bytes by `D`: [`Raw`] (the default) into [`SecretBytes`] or
-//! [`SecretString`], [`Text`] into any [`FromStr`](std::str::FromStr) type, [`Json`] into any type that serde
+//! [`SecretString`](crate::SecretString), [`Text`] into any [`FromStr`](std::str::FromStr) type, [`Json`] into any type that serde
 //! deserializes, or a [`Decode`] of one's own. A `T` that is not wiped on drop stays in memory as any other value does.
 //!
 //! # Not promised

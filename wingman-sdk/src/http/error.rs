@@ -2,6 +2,8 @@
 
 use std::{io, time::Duration};
 
+use rustls::CertificateError;
+
 use crate::limits::MAX_SHOWN_CHARACTERS;
 
 /// Reason an exchange with a server of the trust domain failed.
@@ -73,7 +75,10 @@ pub enum HttpError {
         stage: String,
     },
     /// The connection broke after the request began; whether it took effect is unknown.
-    #[error("the connection to {server} broke before its answer was complete")]
+    #[error(
+        "the connection to {server} broke before its answer was complete: if that goes on, the server may refuse this \
+         workload's identity, or fail (its log says which)"
+    )]
     Interrupted {
         /// The server's URL.
         server: String,
@@ -81,7 +86,7 @@ pub enum HttpError {
         source: io::Error,
     },
     /// The server refused the request.
-    #[error("{server} answered {status}{}", shown(.code, .message))]
+    #[error("{server} answered {status}{}", shown(*.status, .code, .message))]
     Status {
         /// The server's URL.
         server: String,
@@ -170,7 +175,11 @@ pub(super) fn classify(error: ureq::Error, server: &str, expected: &str, limit: 
         ureq::Error::Io(error) => classify_io(error, server, expected),
         ureq::Error::Timeout(stage) => HttpError::Timeout {
             server,
-            stage: stage.to_string(),
+            stage: match stage {
+                ureq::Timeout::Connect | ureq::Timeout::Resolve => "while connecting",
+                _ => "no complete answer",
+            }
+            .to_owned(),
         },
         ureq::Error::HostNotFound => HttpError::Unreachable {
             server,
@@ -193,7 +202,7 @@ fn classify_io(error: io::Error, server: String, expected: &str) -> HttpError {
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<rustls::Error>())
     {
-        let detail = shorten(&tls.to_string());
+        let detail = shorten(&describe(tls));
         return match tls {
             rustls::Error::AlertReceived(alert) => HttpError::IdentityRefused {
                 server,
@@ -230,6 +239,25 @@ fn classify_io(error: io::Error, server: String, expected: &str) -> HttpError {
     }
 }
 
+/// What rustls says, without its debug forms.
+fn describe(error: &rustls::Error) -> String {
+    let rustls::Error::InvalidCertificate(reason) = error else {
+        return error.to_string();
+    };
+    match reason {
+        CertificateError::Other(other) => other.0.to_string(),
+        CertificateError::Expired => {
+            "its document has expired, or the clock here is wrong".to_owned()
+        }
+        CertificateError::NotValidYet => {
+            "its document is not valid yet, or the clock here is wrong".to_owned()
+        }
+        CertificateError::Revoked => "its site is disabled".to_owned(),
+        CertificateError::UnknownIssuer => "its document is not of this trust domain".to_owned(),
+        other => other.to_string(),
+    }
+}
+
 /// Text from outside, cut and without control characters, for one line of a log.
 pub(crate) fn shorten(text: &str) -> String {
     let mut short: String = text
@@ -243,8 +271,11 @@ pub(crate) fn shorten(text: &str) -> String {
     short
 }
 
-fn shown(code: &str, message: &str) -> String {
+fn shown(status: u16, code: &str, message: &str) -> String {
     match (code, message) {
+        ("", "") if matches!(status, 300..=399 | 404 | 405 | 415) => {
+            ": check that the URL leads to the right daemon".to_owned()
+        }
         ("", "") => String::new(),
         ("", message) => format!(": {message}"),
         (code, "") => format!(" ({code})"),

@@ -55,7 +55,8 @@ pub enum IdentityError {
     },
     /// The site of this workload is switched off.
     #[error(
-        "the site of {spiffe_id} is disabled in the trust bundle: ask the trust domain's administrators"
+        "the site of {spiffe_id} is disabled in the trust bundle: ask the trust domain's administrators (to join \
+         another site, remove the identity directory first)"
     )]
     SiteDisabled {
         /// This workload.

@@ -40,6 +40,7 @@ struct Renewal {
     shared: Arc<Shared>,
     backoff: Backoff,
     renew_at: Option<SystemTime>,
+    bundle_fails: bool,
 }
 
 impl Renewal {
@@ -48,6 +49,7 @@ impl Renewal {
             shared,
             backoff: new_backoff(),
             renew_at: None,
+            bundle_fails: false,
         }
     }
 
@@ -90,11 +92,20 @@ impl Renewal {
     }
 
     fn refresh(&mut self) {
-        match self.shared.refresh() {
+        let refreshed = self.shared.refresh();
+        match &refreshed {
             Ok(changed) if changed.document => self.schedule(),
             Ok(_) => {}
-            Err(error) => warn!(error = %Chain(&error), "the trust bundle could not be refreshed"),
+            // Told once: the next try is seconds away.
+            Err(error) if !self.bundle_fails => {
+                warn!(error = %Chain(error), "the trust bundle could not be refreshed");
+            }
+            Err(error) => debug!(error = %Chain(error), "the trust bundle could not be refreshed"),
         }
+        if self.bundle_fails && refreshed.is_ok() {
+            info!("the trust bundle is refreshed again");
+        }
+        self.bundle_fails = refreshed.is_err();
     }
 
     fn renew(&mut self) {

@@ -319,8 +319,12 @@ fn check_or_enable(directory: &Directory, obtained: &mut Obtained) -> Result<(),
         Err(error @ IdentityError::SiteDisabled { .. }) => error,
         other => return other,
     };
-    let contact = obtained.authority.as_ref().ok_or(disabled)?;
-    let bundle = authority::refresh_anonymously(contact, &obtained.bundle)?;
+    let Some(contact) = &obtained.authority else {
+        return Err(disabled);
+    };
+    let Ok(bundle) = authority::refresh_anonymously(contact, &obtained.bundle) else {
+        return Err(disabled);
+    };
     directory.save_bundle(&bundle)?;
     obtained.bundle = bundle;
     obtained.check(time::now())

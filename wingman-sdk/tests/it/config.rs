@@ -55,6 +55,8 @@ fn one_file_holds_everything_and_opens() {
         [profile]
         threshold = 1
         require_site_lock = false
+        ciphers = ["aes256-gcm-siv", "chacha20-poly1305"]
+        allow_recovery = false
         pinned_keys = ["recovery.pub.json"]
 
         [site]
@@ -125,6 +127,7 @@ fn bad_values_are_refused_with_their_place() {
     for (text, line) in [
         ("[profile]\nthreshold = 0\n", 2),
         ("[profile]\nthreshold = 300\n", 2),
+        ("[profile]\nciphers = ['rot13']\n", 2),
         (
             "[[unsealer]]\nkey = 7\nurl = 'https://a'\nspiffe_id = 'spiffe://a/b'\n",
             2,
@@ -299,4 +302,43 @@ fn configured_threshold_is_the_least_accepted() {
         .open(&simple(&unsealers[0].record, "", b"secret"))
         .unwrap_err();
     assert_eq!(error.name(), Some("PROFILE_VIOLATION"), "{error}");
+}
+
+#[test]
+fn configured_ciphers_site_lock_and_recovery_are_heeded() {
+    use blindfold_core::{Dem, LockSpec, SealOptions};
+
+    let base = tempfile::tempdir().unwrap();
+    let site = StaticKey::generate("paris", "acme", 1, &mut rng()).unwrap();
+    write_secret(&base.path().join("site.key"), &site.to_file_bytes());
+    let lost = record("lost");
+    write(base.path(), "lost.json", lost.to_json());
+    let locks = || {
+        let share = LockSpec::share(
+            &lost,
+            crate::unsealing::named("p"),
+            blindfold_core::Window::unbounded(),
+        );
+        vec![share, LockSpec::recovery_static(site.record())]
+    };
+    let sealed = |dem| crate::unsealing::object(locks(), SealOptions::new().dem(dem), b"secret");
+    let wingman = |profile: &str| {
+        let text = format!(
+            "[site]\nkey_file = 'site.key'\n[profile]\npinned_keys = ['lost.json']\n{profile}"
+        );
+        Wingman::from_config(write(base.path(), "wingman.toml", text)).unwrap()
+    };
+    let siv = sealed(Dem::Aes256GcmSiv);
+    let opened = wingman("allow_recovery = true").open(&siv).unwrap();
+    assert_eq!(opened.expose_secret(), b"secret");
+    assert!(
+        wingman("").open(&siv).is_err(),
+        "recovery is off unless allowed"
+    );
+    let strict = wingman("allow_recovery = true\nciphers = ['aes256-gcm-siv']");
+    assert!(strict.open(&siv).is_ok());
+    let error = strict.open(&sealed(Dem::ChaCha20Poly1305)).unwrap_err();
+    assert_eq!(error.name(), Some("PROFILE_VIOLATION"));
+    let error = wingman("require_site_lock = true").open(&siv).unwrap_err();
+    assert_eq!(error.name(), Some("PROFILE_VIOLATION"));
 }

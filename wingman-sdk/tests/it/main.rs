@@ -7,6 +7,7 @@
 )]
 
 mod config;
+mod example;
 mod identity_source;
 mod issuing;
 mod open;

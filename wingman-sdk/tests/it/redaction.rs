@@ -108,3 +108,13 @@ fn errors_of_a_refused_token_do_not_hold_it() {
     assert_absent("error", &printed, &secret);
     assert!(!printed.contains(&text[20..60]));
 }
+
+#[test]
+fn everything_public_crosses_threads() {
+    fn assert_crosses<T: Send + Sync>() {}
+    assert_crosses::<Wingman>();
+    assert_crosses::<IdentitySource>();
+    assert_crosses::<HttpClient>();
+    assert_crosses::<Sealed<SecretString>>();
+    assert_crosses::<wingman_sdk::Error>();
+}

@@ -52,6 +52,9 @@ fn server_with_another_spiffe_id_is_sent_nothing() {
             .contains("spiffe://test.example/control/unsealer-b"),
         "{error}"
     );
+    let found = "spiffe://test.example/control/unsealer-a";
+    assert!(error.to_string().contains(found), "{error}");
+    assert!(!error.to_string().contains("OtherError"), "{error}");
     assert!(!error.may_pass());
     assert_eq!(unsealer.server.handshakes(), 0);
     assert_eq!(unsealer.server.connections(), 1, "it is not tried again");
