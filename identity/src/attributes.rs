@@ -39,8 +39,8 @@ pub const ENVIRONMENT: &str = "environment";
 ///
 /// `const-oid` holds no arc above 2^32, so the identifier is handled as bytes.
 pub const EXTENSION_OID: [u8; 20] = [
-    0x69, 0x81, 0xf8, 0xf7, 0xbc, 0xe0, 0xff, 0x89, 0x92, 0xa8, 0xeb, 0xa7, 0xce, 0x82, 0xef, 0xc6, 0x91, 0x81, 0xd5,
-    0x13,
+    0x69, 0x81, 0xf8, 0xf7, 0xbc, 0xe0, 0xff, 0x89, 0x92, 0xa8, 0xeb, 0xa7, 0xce, 0x82, 0xef, 0xc6,
+    0x91, 0x81, 0xd5, 0x13,
 ];
 
 /// The extension's object identifier as people and OpenSSL write it.
@@ -115,7 +115,11 @@ impl Attributes {
     /// - [`AttributesError::ControlCharacter`]: text with a control character.
     /// - [`AttributesError::Duplicate`]: the key is already there; nothing was replaced.
     /// - [`AttributesError::TooMany`], [`AttributesError::TooLong`]: over the bounds of a document.
-    pub fn insert(&mut self, key: &str, value: impl Into<AttributeValue>) -> Result<(), AttributesError> {
+    pub fn insert(
+        &mut self,
+        key: &str,
+        value: impl Into<AttributeValue>,
+    ) -> Result<(), AttributesError> {
         self.insert_unmeasured(key, value.into())?;
         match self.encode() {
             Ok(der) if der.len() <= MAX_ATTRIBUTES_DER_BYTES => Ok(()),
@@ -151,7 +155,9 @@ impl Attributes {
 
     /// Key and value pairs, keys ascending.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &AttributeValue)> {
-        self.entries.iter().map(|(key, value)| (key.as_str(), value))
+        self.entries
+            .iter()
+            .map(|(key, value)| (key.as_str(), value))
     }
 
     /// Number of attributes.
@@ -206,7 +212,11 @@ impl Attributes {
         let decoded = Vec::<AttributeDer>::from_der(der).map_err(|_| AttributesError::Encoding)?;
         let mut attributes = Self::new();
         for AttributeDer { key, value } in decoded {
-            if attributes.entries.last_key_value().is_some_and(|(last, _)| *last > key) {
+            if attributes
+                .entries
+                .last_key_value()
+                .is_some_and(|(last, _)| *last > key)
+            {
                 return Err(AttributesError::Order);
             }
             attributes.insert_unmeasured(&key, value.into())?;
@@ -219,10 +229,18 @@ impl Attributes {
     }
 
     fn encode(&self) -> der::Result<Vec<u8>> {
-        self.entries.iter().map(AttributeDer::try_from).collect::<der::Result<Vec<_>>>()?.to_der()
+        self.entries
+            .iter()
+            .map(AttributeDer::try_from)
+            .collect::<der::Result<Vec<_>>>()?
+            .to_der()
     }
 
-    fn insert_unmeasured(&mut self, key: &str, value: AttributeValue) -> Result<(), AttributesError> {
+    fn insert_unmeasured(
+        &mut self,
+        key: &str,
+        value: AttributeValue,
+    ) -> Result<(), AttributesError> {
         check_key(key)?;
         let length = match &value {
             AttributeValue::Text(text) => text.len(),
@@ -231,7 +249,10 @@ impl Attributes {
         if length > MAX_ATTRIBUTES_DER_BYTES {
             return Err(AttributesError::TooLong);
         }
-        if value.as_text().is_some_and(|text| text.contains(char::is_control)) {
+        if value
+            .as_text()
+            .is_some_and(|text| text.contains(char::is_control))
+        {
             return Err(AttributesError::ControlCharacter);
         }
         let count = self.entries.len();
@@ -276,14 +297,19 @@ pub enum AttributesError {
 }
 
 fn check_key(key: &str) -> Result<(), AttributesError> {
-    let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'/' | b'-');
+    let inner =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'/' | b'-');
     let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
     let bytes = key.as_bytes();
     let good = bytes.len() <= MAX_ATTRIBUTE_KEY_BYTES
         && edge(bytes.first())
         && edge(bytes.last())
         && bytes.iter().copied().all(inner);
-    if good { Ok(()) } else { Err(AttributesError::Key) }
+    if good {
+        Ok(())
+    } else {
+        Err(AttributesError::Key)
+    }
 }
 
 #[derive(Sequence)]
@@ -306,7 +332,10 @@ impl TryFrom<(&String, &AttributeValue)> for AttributeDer {
             AttributeValue::Text(text) => ValueDer::Text(text.clone()),
             AttributeValue::Binary(bytes) => ValueDer::Binary(OctetString::new(bytes.as_slice())?),
         };
-        Ok(Self { key: key.clone(), value })
+        Ok(Self {
+            key: key.clone(),
+            value,
+        })
     }
 }
 

@@ -31,7 +31,8 @@ use rustls_pki_types::{CertificateDer, TrustAnchor};
 use sha2::{Digest, Sha256};
 
 use crate::limits::{
-    DEFAULT_REFRESH_HINT_SECONDS, MAX_BUNDLE_BYTES, MAX_DISABLED_SITES, MAX_REFRESH_HINT_SECONDS, MAX_TRUST_ANCHORS,
+    DEFAULT_REFRESH_HINT_SECONDS, MAX_BUNDLE_BYTES, MAX_DISABLED_SITES, MAX_REFRESH_HINT_SECONDS,
+    MAX_TRUST_ANCHORS,
 };
 use crate::spiffe_id::{SiteName, SpiffeId, TrustDomain};
 use crate::x509::CertificateError;
@@ -74,7 +75,10 @@ impl TrustBundle {
         sequence: u64,
         trust_anchors: impl IntoIterator<Item = CertificateDer<'static>>,
     ) -> Result<Self, BundleError> {
-        let mut trust_anchors: Vec<_> = trust_anchors.into_iter().take(MAX_TRUST_ANCHORS + 1).collect();
+        let mut trust_anchors: Vec<_> = trust_anchors
+            .into_iter()
+            .take(MAX_TRUST_ANCHORS + 1)
+            .collect();
         trust_anchors.sort_unstable_by(|a, b| a.as_ref().cmp(b.as_ref()));
         let count = trust_anchors.len();
         trust_anchors.dedup();
@@ -113,7 +117,10 @@ impl TrustBundle {
     /// # Errors
     ///
     /// [`BundleError::TooManySites`]: over 4,096.
-    pub fn with_disabled_sites(mut self, sites: impl IntoIterator<Item = SiteName>) -> Result<Self, BundleError> {
+    pub fn with_disabled_sites(
+        mut self,
+        sites: impl IntoIterator<Item = SiteName>,
+    ) -> Result<Self, BundleError> {
         let mut disabled = BTreeSet::new();
         for site in sites {
             disabled.insert(site);
@@ -178,7 +185,9 @@ impl TrustBundle {
     /// Whether the site of `spiffe_id` is switched off.
     #[must_use]
     pub fn is_disabled(&self, spiffe_id: &SpiffeId) -> bool {
-        spiffe_id.site().is_some_and(|site| self.disabled_sites.contains(site))
+        spiffe_id
+            .site()
+            .is_some_and(|site| self.disabled_sites.contains(site))
     }
 
     /// SHA-256 over trust domain and anchors: what a join token pins.
@@ -203,7 +212,9 @@ impl TrustBundle {
     }
 
     pub(crate) fn has_anchor(&self, fingerprint: &[u8; 32]) -> bool {
-        self.anchors.iter().any(|anchor| anchor.fingerprint == *fingerprint)
+        self.anchors
+            .iter()
+            .any(|anchor| anchor.fingerprint == *fingerprint)
     }
 }
 
@@ -219,14 +230,23 @@ impl fmt::Debug for TrustBundle {
 }
 
 impl Anchor {
-    fn parse(certificate: &CertificateDer<'static>, trust_domain: &TrustDomain) -> Result<Self, BundleError> {
+    fn parse(
+        certificate: &CertificateDer<'static>,
+        trust_domain: &TrustDomain,
+    ) -> Result<Self, BundleError> {
         let authority = Authority::from_der(certificate).map_err(BundleError::Anchor)?;
-        if authority.trust_domain.as_ref().is_some_and(|named| named != trust_domain) {
+        if authority
+            .trust_domain
+            .as_ref()
+            .is_some_and(|named| named != trust_domain)
+        {
             return Err(BundleError::TrustDomain);
         }
         let encoding = |_| BundleError::Anchor(CertificateError::Encoding);
         Ok(Self {
-            trust_anchor: webpki::anchor_from_trusted_cert(certificate).map_err(encoding)?.to_owned(),
+            trust_anchor: webpki::anchor_from_trusted_cert(certificate)
+                .map_err(encoding)?
+                .to_owned(),
             fingerprint: Sha256::digest(certificate).into(),
             not_before: authority.not_before,
             not_after: authority.not_after,

@@ -88,8 +88,16 @@ impl DocumentKey {
         let failed = |_| der::Error::from(der::ErrorKind::Failed);
         let signature = self.0.sign(&info.to_der()?, rng).map_err(failed)?;
         let algorithm = self.0.curve().signature_algorithm();
-        let algorithm = spki::AlgorithmIdentifierOwned { oid: algorithm.oid, parameters: None };
-        CertReq { info, algorithm, signature: BitString::from_bytes(&signature)? }.to_der()
+        let algorithm = spki::AlgorithmIdentifierOwned {
+            oid: algorithm.oid,
+            parameters: None,
+        };
+        CertReq {
+            info,
+            algorithm,
+            signature: BitString::from_bytes(&signature)?,
+        }
+        .to_der()
     }
 }
 
@@ -97,6 +105,20 @@ impl fmt::Debug for DocumentKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DocumentKey").finish_non_exhaustive()
     }
+}
+
+/// Reads who the first certificate of a PEM chain says its holder is; nothing is verified and no key is needed.
+///
+/// For explanations only: whoever relies on it must verify the chain instead.
+///
+/// # Errors
+///
+/// As [`IdentityDocument::new`], but for the key.
+pub fn read_facts_unverified(chain_pem: &str) -> Result<(SpiffeId, Attributes), DocumentError> {
+    let chain = pem::decode_chain(chain_pem).ok_or(DocumentError::Chain)?;
+    let leaf = Leaf::from_der(chain.first().ok_or(DocumentError::Chain)?)
+        .map_err(DocumentError::Certificate)?;
+    Ok((leaf.spiffe_id, leaf.attributes))
 }
 
 /// Certificate chain and private key of one identity.
@@ -115,11 +137,15 @@ impl IdentityDocument {
     /// - [`DocumentError::Chain`]: no certificate, or more than four.
     /// - [`DocumentError::Certificate`]: the first is not an identity document.
     /// - [`DocumentError::OtherKey`]: the key is not the first certificate's.
-    pub fn new(chain: Vec<CertificateDer<'static>>, key: DocumentKey) -> Result<Self, DocumentError> {
+    pub fn new(
+        chain: Vec<CertificateDer<'static>>,
+        key: DocumentKey,
+    ) -> Result<Self, DocumentError> {
         if chain.len() > MAX_CHAIN_CERTIFICATES {
             return Err(DocumentError::Chain);
         }
-        let leaf = Leaf::from_der(chain.first().ok_or(DocumentError::Chain)?).map_err(DocumentError::Certificate)?;
+        let leaf = Leaf::from_der(chain.first().ok_or(DocumentError::Chain)?)
+            .map_err(DocumentError::Certificate)?;
         if !key.0.matches(&leaf.spki_der) {
             return Err(DocumentError::OtherKey);
         }
@@ -133,7 +159,10 @@ impl IdentityDocument {
     /// As [`IdentityDocument::new`] and [`DocumentKey::from_pem`]; [`DocumentError::Chain`] also when the chain is not
     /// PEM of certificates and nothing else.
     pub fn from_pem(chain: &str, key: &str) -> Result<Self, DocumentError> {
-        Self::new(pem::decode_chain(chain).ok_or(DocumentError::Chain)?, DocumentKey::from_pem(key)?)
+        Self::new(
+            pem::decode_chain(chain).ok_or(DocumentError::Chain)?,
+            DocumentKey::from_pem(key)?,
+        )
     }
 
     /// Reads the chain from PEM for a key in hand, as after a join or a renewal.
@@ -197,7 +226,10 @@ impl IdentityDocument {
     pub fn half_life(&self, rng: &mut impl CryptoRng) -> u64 {
         let lifetime = self.not_after().saturating_sub(self.not_before());
         let spread = lifetime / 5;
-        let earliest = self.not_before().saturating_add(lifetime / 2).saturating_sub(spread / 2);
+        let earliest = self
+            .not_before()
+            .saturating_add(lifetime / 2)
+            .saturating_sub(spread / 2);
         earliest.saturating_add(rng.next_u64().checked_rem(spread + 1).unwrap_or_default())
     }
 }

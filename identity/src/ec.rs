@@ -45,7 +45,10 @@ impl Curve {
             Self::P256 => ECDSA_WITH_SHA256,
             Self::P384 => ECDSA_WITH_SHA384,
         };
-        AlgorithmIdentifierRef { oid, parameters: None::<AnyRef<'static>> }
+        AlgorithmIdentifierRef {
+            oid,
+            parameters: None::<AnyRef<'static>>,
+        }
     }
 
     /// Name of the curve in a JWK (RFC 7518, section 6.2.1.1).
@@ -77,7 +80,10 @@ pub(crate) fn verify(
     if *algorithm != curve.signature_algorithm() {
         return Err(SignatureFault::Algorithm);
     }
-    let point = spki.subject_public_key.as_bytes().ok_or(SignatureFault::Algorithm)?;
+    let point = spki
+        .subject_public_key
+        .as_bytes()
+        .ok_or(SignatureFault::Algorithm)?;
     let verified = match curve {
         Curve::P256 => p256::ecdsa::VerifyingKey::from_sec1_bytes(point).and_then(|key| {
             key.verify(message, &p256::ecdsa::DerSignature::from_bytes(signature)?)
@@ -118,7 +124,8 @@ impl EcKey {
     /// Reads PKCS#8 PEM, `None` unless it is a whole key of one of the two curves.
     pub(crate) fn from_pem(pem: &str) -> Option<Box<Self>> {
         let p256 = p256::SecretKey::from_pkcs8_pem(pem).ok().map(Self::P256);
-        p256.or_else(|| p384::SecretKey::from_pkcs8_pem(pem).ok().map(Self::P384)).map(Box::new)
+        p256.or_else(|| p384::SecretKey::from_pkcs8_pem(pem).ok().map(Self::P384))
+            .map(Box::new)
     }
 
     pub(crate) fn expose_pkcs8_der(&self) -> pkcs8::Result<SecretDocument> {
@@ -151,14 +158,21 @@ impl EcKey {
         };
         let point = self.public_point();
         SubjectPublicKeyInfoRef {
-            algorithm: AlgorithmIdentifierRef { oid: EC_PUBLIC_KEY, parameters: Some(AnyRef::from(curve)) },
+            algorithm: AlgorithmIdentifierRef {
+                oid: EC_PUBLIC_KEY,
+                parameters: Some(AnyRef::from(curve)),
+            },
             subject_public_key: der::asn1::BitStringRef::from_bytes(&point)?,
         }
         .to_der()
     }
 
     /// Signs with the curve's digest; the nonce is derived from key, message and fresh randomness.
-    pub(crate) fn sign(&self, message: &[u8], rng: &mut impl CryptoRng) -> Result<Box<[u8]>, p256::ecdsa::Error> {
+    pub(crate) fn sign(
+        &self,
+        message: &[u8],
+        rng: &mut impl CryptoRng,
+    ) -> Result<Box<[u8]>, p256::ecdsa::Error> {
         match self {
             Self::P256(key) => {
                 let signature: p256::ecdsa::DerSignature =

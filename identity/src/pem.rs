@@ -8,8 +8,13 @@ use crate::limits::{MAX_CERTIFICATE_BYTES, MAX_CHAIN_CERTIFICATES, MAX_CHAIN_PEM
 /// Writes certificates in their order.
 pub(crate) fn encode_chain(chain: &[CertificateDer<'_>]) -> String {
     // Fails only on lengths over `usize`.
-    let encode = |certificate: &CertificateDer<'_>| der::pem::encode_string(LABEL, LineEnding::LF, certificate);
-    chain.iter().map(|certificate| encode(certificate).unwrap_or_default()).collect()
+    let encode = |certificate: &CertificateDer<'_>| {
+        der::pem::encode_string(LABEL, LineEnding::LF, certificate)
+    };
+    chain
+        .iter()
+        .map(|certificate| encode(certificate).unwrap_or_default())
+        .collect()
 }
 
 /// Reads 1 to [`MAX_CHAIN_CERTIFICATES`] certificates; only white space may stand between them.
@@ -27,7 +32,10 @@ pub(crate) fn decode_chain(pem: &str) -> Option<Vec<CertificateDer<'static>>> {
         let end = rest.find(END)? + END.len();
         let (block, after) = rest.split_at_checked(end)?;
         let (label, der) = der::pem::decode_vec(block.as_bytes()).ok()?;
-        if label != LABEL || der.len() > MAX_CERTIFICATE_BYTES || chain.len() == MAX_CHAIN_CERTIFICATES {
+        if label != LABEL
+            || der.len() > MAX_CERTIFICATE_BYTES
+            || chain.len() == MAX_CHAIN_CERTIFICATES
+        {
             return None;
         }
         chain.push(CertificateDer::from(der));
@@ -45,7 +53,9 @@ mod tests {
     use super::*;
 
     fn chain(count: usize) -> Vec<CertificateDer<'static>> {
-        (0..count).map(|i| CertificateDer::from(vec![u8::try_from(i).unwrap(); 100 + i])).collect()
+        (0..count)
+            .map(|i| CertificateDer::from(vec![u8::try_from(i).unwrap(); 100 + i]))
+            .collect()
     }
 
     #[test]
@@ -53,7 +63,10 @@ mod tests {
         for count in 1..=MAX_CHAIN_CERTIFICATES {
             let pem = encode_chain(&chain(count));
             assert_eq!(decode_chain(&pem), Some(chain(count)));
-            assert_eq!(decode_chain(&format!("\n{}\r\n \n", pem.replace('\n', "\r\n"))), Some(chain(count)));
+            assert_eq!(
+                decode_chain(&format!("\n{}\r\n \n", pem.replace('\n', "\r\n"))),
+                Some(chain(count))
+            );
         }
     }
 
@@ -63,13 +76,26 @@ mod tests {
         for (fault, text) in [
             ("empty", String::new()),
             ("text_before", format!("Certificate:\n{pem}")),
-            ("text_between", pem.replacen("-----END CERTIFICATE-----\n", "-----END CERTIFICATE-----\nsubject\n", 1)),
+            (
+                "text_between",
+                pem.replacen(
+                    "-----END CERTIFICATE-----\n",
+                    "-----END CERTIFICATE-----\nsubject\n",
+                    1,
+                ),
+            ),
             ("text_after", format!("{pem}subject")),
             ("other_label", pem.replace("CERTIFICATE", "PRIVATE KEY")),
-            ("one_other_label", pem.replacen("BEGIN CERTIFICATE", "BEGIN PRIVATE KEY", 1)),
+            (
+                "one_other_label",
+                pem.replacen("BEGIN CERTIFICATE", "BEGIN PRIVATE KEY", 1),
+            ),
             ("cut", pem[..pem.len() - 10].to_owned()),
             ("too_many", encode_chain(&chain(MAX_CHAIN_CERTIFICATES + 1))),
-            ("too_long", encode_chain(&[CertificateDer::from(vec![0; MAX_CERTIFICATE_BYTES + 1])])),
+            (
+                "too_long",
+                encode_chain(&[CertificateDer::from(vec![0; MAX_CERTIFICATE_BYTES + 1])]),
+            ),
             ("far_too_long", " ".repeat(MAX_CHAIN_PEM_BYTES) + &pem),
         ] {
             assert_eq!(decode_chain(&text), None, "{fault}");

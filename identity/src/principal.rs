@@ -83,10 +83,14 @@ impl Principal {
     /// - [`VerifyError::AnchorRemoved`]: the trust anchor that it was verified under left the bundle.
     pub fn recheck(&self, bundle: &TrustBundle, now: u64) -> Result<(), VerifyError> {
         if now < self.valid_from {
-            return Err(VerifyError::NotYetValid { not_before: self.valid_from });
+            return Err(VerifyError::NotYetValid {
+                not_before: self.valid_from,
+            });
         }
         if now > self.deadline {
-            return Err(VerifyError::Expired { not_after: self.deadline });
+            return Err(VerifyError::Expired {
+                not_after: self.deadline,
+            });
         }
         if bundle.trust_domain() != self.spiffe_id.trust_domain() {
             return Err(VerifyError::TrustDomain);

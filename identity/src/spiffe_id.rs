@@ -49,13 +49,19 @@ impl TrustDomain {
     /// SPIFFE ID of the trust domain itself, without a path.
     #[must_use]
     pub fn spiffe_id(&self) -> SpiffeId {
-        SpiffeId { text: format!("{SCHEME}{self}").into(), trust_domain: self.clone() }
+        SpiffeId {
+            text: format!("{SCHEME}{self}").into(),
+            trust_domain: self.clone(),
+        }
     }
 
     /// SPIFFE ID of this trust domain's identity authority, unless a join token names another.
     #[must_use]
     pub fn identity_authority(&self) -> SpiffeId {
-        SpiffeId { text: format!("{SCHEME}{self}/{IDENTITY_AUTHORITY}").into(), trust_domain: self.clone() }
+        SpiffeId {
+            text: format!("{SCHEME}{self}/{IDENTITY_AUTHORITY}").into(),
+            trust_domain: self.clone(),
+        }
     }
 }
 
@@ -86,7 +92,10 @@ impl SpiffeId {
         if let Some(path) = path {
             path.split('/').try_for_each(check_segment)?;
         }
-        Ok(Self { text: text.into(), trust_domain })
+        Ok(Self {
+            text: text.into(),
+            trust_domain,
+        })
     }
 
     /// Builds an ID from a trust domain and path segments.
@@ -107,7 +116,10 @@ impl SpiffeId {
                 return Err(SpiffeIdError::TooLong);
             }
         }
-        Ok(Self { text: text.into(), trust_domain: trust_domain.clone() })
+        Ok(Self {
+            text: text.into(),
+            trust_domain: trust_domain.clone(),
+        })
     }
 
     /// The canonical text.
@@ -126,7 +138,9 @@ impl SpiffeId {
     #[must_use]
     pub fn path(&self) -> &str {
         // INVARIANT (canonical)
-        self.text.get(SCHEME.len() + self.trust_domain.0.len()..).unwrap_or_default()
+        self.text
+            .get(SCHEME.len() + self.trust_domain.0.len()..)
+            .unwrap_or_default()
     }
 
     /// Whether there is a path; a workload's ID always has one.
@@ -204,7 +218,9 @@ pub enum SpiffeIdError {
     #[error("trust domain is longer than 255 bytes")]
     TrustDomainTooLong,
     /// A character no trust domain may hold.
-    #[error("trust domain may hold only a-z, 0-9, '.', '-' and '_' (no capitals, port or user name)")]
+    #[error(
+        "trust domain may hold only a-z, 0-9, '.', '-' and '_' (no capitals, port or user name)"
+    )]
     TrustDomainCharacter,
     /// An empty path segment; a slash at the end makes one.
     #[error("path of the SPIFFE ID has an empty segment: remove the doubled or last slash")]
@@ -213,7 +229,9 @@ pub enum SpiffeIdError {
     #[error("path of the SPIFFE ID has a '.' or '..' segment: write the path it stands for")]
     DotSegment,
     /// A character no path segment may hold; `%`, `?` and `#` among them.
-    #[error("path segments may hold only a-z, A-Z, 0-9, '.', '-' and '_' (no percent-encoding, query or fragment)")]
+    #[error(
+        "path segments may hold only a-z, A-Z, 0-9, '.', '-' and '_' (no percent-encoding, query or fragment)"
+    )]
     SegmentCharacter,
     /// Site name over 63 bytes.
     #[error("site name is longer than 63 bytes")]

@@ -1,5 +1,4 @@
 //! A trust domain for unit tests, and certificates that break one rule each.
-#![expect(clippy::unwrap_used, reason = "tests only")]
 
 use der::Encode;
 use rand_chacha::ChaCha20Rng;
@@ -31,7 +30,9 @@ pub(crate) fn id(text: &str) -> SpiffeId {
 pub(crate) fn attributes() -> Attributes {
     let mut attributes = Attributes::new();
     attributes.insert("environment", "production").unwrap();
-    attributes.insert("instance", "0123456789abcdef0123456789abcdef").unwrap();
+    attributes
+        .insert("instance", "0123456789abcdef0123456789abcdef")
+        .unwrap();
     attributes.insert("measurement", vec![0, 1, 0xff]).unwrap();
     attributes
 }
@@ -47,10 +48,17 @@ impl Realm {
     pub(crate) fn new(trust_domain: &str, seed: u64) -> Self {
         let mut rng = rng(seed);
         let trust_domain = TrustDomain::parse(trust_domain).unwrap();
-        let root = RootAuthority::create(&trust_domain, NOW - DAY, NOW + 3650 * DAY, &mut rng).unwrap();
-        let issuer = root.create_issuer(NOW - DAY, NOW + 90 * DAY, &mut rng).unwrap();
+        let root =
+            RootAuthority::create(&trust_domain, NOW - DAY, NOW + 3650 * DAY, &mut rng).unwrap();
+        let issuer = root
+            .create_issuer(NOW - DAY, NOW + 90 * DAY, &mut rng)
+            .unwrap();
         let bundle = TrustBundle::new(trust_domain, 1, [root.certificate().clone()]).unwrap();
-        Self { root, issuer, bundle }
+        Self {
+            root,
+            issuer,
+            bundle,
+        }
     }
 
     pub(crate) fn acme() -> Self {
@@ -58,7 +66,12 @@ impl Realm {
     }
 
     pub(crate) fn request(&self) -> IssueRequest {
-        IssueRequest::new(id("spiffe://acme.example/paris/api"), attributes(), NOW, HOUR)
+        IssueRequest::new(
+            id("spiffe://acme.example/paris/api"),
+            attributes(),
+            NOW,
+            HOUR,
+        )
     }
 
     pub(crate) fn document(&self, request: &IssueRequest, seed: u64) -> IdentityDocument {
@@ -82,25 +95,41 @@ pub(crate) struct Draft {
 impl Draft {
     /// A good leaf for a key of its own.
     pub(crate) fn leaf(issuer: &CertificateDer<'_>, issuer_key: &EcKey) -> Self {
-        Self::leaf_for(&EcKey::generate(Curve::P256, &mut rng(77)), issuer, issuer_key)
+        Self::leaf_for(
+            &EcKey::generate(Curve::P256, &mut rng(77)),
+            issuer,
+            issuer_key,
+        )
     }
 
     pub(crate) fn leaf_for(key: &EcKey, issuer: &CertificateDer<'_>, issuer_key: &EcKey) -> Self {
         let spiffe_id = id("spiffe://acme.example/paris/api");
         let (point, issuer_point) = (key.public_point(), issuer_key.public_point());
         Self {
-            issuer: Authority::from_der(issuer).map_or_else(|_| EMPTY_NAME.to_vec(), |ca| ca.subject_der),
+            issuer: Authority::from_der(issuer)
+                .map_or_else(|_| EMPTY_NAME.to_vec(), |ca| ca.subject_der),
             subject: EMPTY_NAME.to_vec(),
             spki: key.spki_der().unwrap(),
             not_before: NOW - 60,
             not_after: NOW + HOUR,
-            extensions: build::leaf_extensions(&spiffe_id, &attributes(), Usages::BOTH, &point, &issuer_point)
-                .unwrap(),
+            extensions: build::leaf_extensions(
+                &spiffe_id,
+                &attributes(),
+                Usages::BOTH,
+                &point,
+                &issuer_point,
+            )
+            .unwrap(),
         }
     }
 
     /// A good CA for `key`.
-    pub(crate) fn ca(key: &EcKey, path_len: u8, issuer: &CertificateDer<'_>, issuer_key: &EcKey) -> Self {
+    pub(crate) fn ca(
+        key: &EcKey,
+        path_len: u8,
+        issuer: &CertificateDer<'_>,
+        issuer_key: &EcKey,
+    ) -> Self {
         let trust_domain = id("spiffe://acme.example");
         let (point, issuer_point) = (key.public_point(), issuer_key.public_point());
         Self {
@@ -109,13 +138,18 @@ impl Draft {
             spki: key.spki_der().unwrap(),
             not_before: NOW - 60,
             not_after: NOW + DAY,
-            extensions: build::authority_extensions(&trust_domain, path_len, &point, &issuer_point).unwrap(),
+            extensions: build::authority_extensions(&trust_domain, path_len, &point, &issuer_point)
+                .unwrap(),
         }
     }
 
     /// Replaces the extension of this identifier, or adds it.
     pub(crate) fn set(mut self, id: &'static [u8], critical: bool, value: &impl Encode) -> Self {
-        let extension = Extension { id, critical, value: value.to_der().unwrap() };
+        let extension = Extension {
+            id,
+            critical,
+            value: value.to_der().unwrap(),
+        };
         match self.extensions.iter_mut().find(|there| there.id == id) {
             Some(there) => *there = extension,
             None => self.extensions.push(extension),
@@ -130,7 +164,11 @@ impl Draft {
 
     /// Adds an extension even if it is there.
     pub(crate) fn add(mut self, id: &'static [u8], critical: bool, value: &[u8]) -> Self {
-        self.extensions.push(Extension { id, critical, value: value.to_vec() });
+        self.extensions.push(Extension {
+            id,
+            critical,
+            value: value.to_vec(),
+        });
         self
     }
 

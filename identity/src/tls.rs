@@ -88,7 +88,11 @@ impl TlsIdentity {
     ) -> Result<Arc<Self>, TlsError> {
         let trust = Trust::new(Arc::new(bundle), clock);
         let own = ArcSwap::from_pointee(trust.present(document)?);
-        Ok(Arc::new(Self { own, trust: Arc::new(trust), writer: std::sync::Mutex::new(()) }))
+        Ok(Arc::new(Self {
+            own,
+            trust: Arc::new(trust),
+            writer: std::sync::Mutex::new(()),
+        }))
     }
 
     /// The current document.
@@ -137,7 +141,10 @@ impl TlsIdentity {
             return Ok(());
         }
         if bundle.sequence() <= current.sequence() {
-            return Err(TlsError::StaleBundle { current: current.sequence(), offered: bundle.sequence() });
+            return Err(TlsError::StaleBundle {
+                current: current.sequence(),
+                offered: bundle.sequence(),
+            });
         }
         self.trust.bundle.store(Arc::new(bundle));
         self.trust.generation.fetch_add(1, Ordering::AcqRel);
@@ -166,7 +173,11 @@ impl TlsIdentity {
     ///
     /// - [`VerifyError::Handshake`]: the handshake is not finished, is not TLS 1.3, or resumed another one.
     /// - Any other: the rule that the peer's chain breaks now.
-    pub fn peer_principal(&self, connection: &CommonState, usage: Usage) -> Result<Option<Principal>, VerifyError> {
+    pub fn peer_principal(
+        &self,
+        connection: &CommonState,
+        usage: Usage,
+    ) -> Result<Option<Principal>, VerifyError> {
         let full = matches!(
             connection.handshake_kind(),
             Some(HandshakeKind::Full | HandshakeKind::FullWithHelloRetryRequest)
@@ -192,7 +203,9 @@ impl TlsIdentity {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, ()> {
-        self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.writer
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -207,7 +220,9 @@ impl Trust {
     }
 
     fn now(&self) -> u64 {
-        self.clock.current_time().map_or(u64::MAX, |time| time.as_secs())
+        self.clock
+            .current_time()
+            .map_or(u64::MAX, |time| time.as_secs())
     }
 
     fn verify(
@@ -223,16 +238,25 @@ impl Trust {
     fn present(&self, document: IdentityDocument) -> Result<Presented, TlsError> {
         let (bundle, now) = (self.bundle.load(), self.now());
         match verify_peer(document.chain(), &bundle, Usage::Client, now) {
-            Err(VerifyError::ExtendedKeyUsage) => verify_peer(document.chain(), &bundle, Usage::Server, now),
+            Err(VerifyError::ExtendedKeyUsage) => {
+                verify_peer(document.chain(), &bundle, Usage::Server, now)
+            }
             verified => verified,
         }
         .map_err(TlsError::OwnDocument)?;
-        let pkcs8 = document.key().ec().expose_pkcs8_der().map_err(|_| TlsError::Key)?;
+        let pkcs8 = document
+            .key()
+            .ec()
+            .expose_pkcs8_der()
+            .map_err(|_| TlsError::Key)?;
         let pkcs8 = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(pkcs8.as_bytes()));
         let key = aws_lc_rs::sign::any_ecdsa_type(&pkcs8).map_err(|_| TlsError::Key)?;
         let certified_key = CertifiedKey::new(document.chain().to_vec(), key);
         certified_key.keys_match().map_err(|_| TlsError::Key)?;
-        Ok(Presented { document: Arc::new(document), certified_key: Arc::new(certified_key) })
+        Ok(Presented {
+            document: Arc::new(document),
+            certified_key: Arc::new(certified_key),
+        })
     }
 }
 
@@ -281,7 +305,10 @@ impl From<SpiffeId> for ServerExpectation {
 /// # Errors
 ///
 /// [`TlsError::Configuration`]: the TLS library refuses the parameters.
-pub fn server_config(identity: &Arc<TlsIdentity>, client_auth: ClientAuth) -> Result<Arc<ServerConfig>, TlsError> {
+pub fn server_config(
+    identity: &Arc<TlsIdentity>,
+    client_auth: ClientAuth,
+) -> Result<Arc<ServerConfig>, TlsError> {
     let verifier = PeerVerifier::of_clients(&identity.trust, client_auth);
     let clock = Arc::clone(&identity.trust.clock);
     let mut config = ServerConfig::builder_with_details(provider(), clock)
@@ -328,7 +355,12 @@ fn without_resumption(mut config: ClientConfig, alpn: &[Alpn]) -> ClientConfig {
 /// aws-lc-rs with the hybrid key exchange first.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(CryptoProvider {
-        kx_groups: vec![kx_group::X25519MLKEM768, kx_group::X25519, kx_group::SECP384R1, kx_group::SECP256R1],
+        kx_groups: vec![
+            kx_group::X25519MLKEM768,
+            kx_group::X25519,
+            kx_group::SECP384R1,
+            kx_group::SECP256R1,
+        ],
         ..aws_lc_rs::default_provider()
     })
 }
@@ -344,13 +376,17 @@ pub enum TlsError {
     #[error("private key is not usable for TLS")]
     Key,
     /// A document of another SPIFFE ID.
-    #[error("new identity document is of another SPIFFE ID: an identity cannot change while it runs")]
+    #[error(
+        "new identity document is of another SPIFFE ID: an identity cannot change while it runs"
+    )]
     OtherIdentity,
     /// A bundle of another trust domain.
     #[error("new trust bundle is of another trust domain")]
     OtherTrustDomain,
     /// A bundle that is not newer.
-    #[error("trust bundle with sequence {offered} is not newer than the current one with {current}")]
+    #[error(
+        "trust bundle with sequence {offered} is not newer than the current one with {current}"
+    )]
     StaleBundle {
         /// Sequence of the bundle in use.
         current: u64,

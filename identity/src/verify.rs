@@ -56,7 +56,10 @@ pub fn verify_peer(
     if chain.len() > MAX_CHAIN_CERTIFICATES {
         return Err(VerifyError::ChainTooLong);
     }
-    if chain.iter().any(|certificate| certificate.len() > MAX_CERTIFICATE_BYTES) {
+    if chain
+        .iter()
+        .any(|certificate| certificate.len() > MAX_CERTIFICATE_BYTES)
+    {
         return Err(VerifyError::Certificate(CertificateError::TooLong));
     }
     let (leaf_der, intermediates) = chain.split_first().ok_or(VerifyError::NoCertificate)?;
@@ -76,7 +79,10 @@ pub fn verify_peer(
     if anchors.is_empty() {
         return Err(VerifyError::AnchorsExpired);
     }
-    let trust_anchors: Vec<TrustAnchor<'_>> = anchors.iter().map(|anchor| anchor.trust_anchor.clone()).collect();
+    let trust_anchors: Vec<TrustAnchor<'_>> = anchors
+        .iter()
+        .map(|anchor| anchor.trust_anchor.clone())
+        .collect();
 
     let end_entity = EndEntityCert::try_from(leaf_der).map_err(|error| from_webpki(&error))?;
     let time = UnixTime::since_unix_epoch(Duration::from_secs(now));
@@ -88,9 +94,19 @@ pub fn verify_peer(
         Lifespan::of(path, &leaf, bundle).map(drop)
     };
     let path = end_entity
-        .verify_for_usage(ALGORITHMS, &trust_anchors, intermediates, time, key_usage, None, Some(&check_path))
+        .verify_for_usage(
+            ALGORITHMS,
+            &trust_anchors,
+            intermediates,
+            time,
+            key_usage,
+            None,
+            Some(&check_path),
+        )
         .map_err(|error| from_webpki(&error))?;
-    let anchor = anchors.iter().find(|anchor| anchor.trust_anchor == *path.anchor());
+    let anchor = anchors
+        .iter()
+        .find(|anchor| anchor.trust_anchor == *path.anchor());
     let anchor = anchor.ok_or(VerifyError::UnknownIssuer)?;
     let lifespan = Lifespan::of(&path, &leaf, bundle).map_err(|error| from_webpki(&error))?;
 
@@ -117,11 +133,22 @@ struct Lifespan {
 
 impl Lifespan {
     /// Checks the intermediates by the rules that webpki does not know.
-    fn of(path: &VerifiedPath<'_>, leaf: &Leaf, bundle: &TrustBundle) -> Result<Self, webpki::Error> {
-        let mut span = Self { not_before: leaf.not_before, not_after: leaf.not_after };
+    fn of(
+        path: &VerifiedPath<'_>,
+        leaf: &Leaf,
+        bundle: &TrustBundle,
+    ) -> Result<Self, webpki::Error> {
+        let mut span = Self {
+            not_before: leaf.not_before,
+            not_after: leaf.not_after,
+        };
         for intermediate in path.intermediate_certificates() {
-            let authority = Authority::from_der(&intermediate.der()).map_err(|_| webpki::Error::EndEntityUsedAsCa)?;
-            if authority.trust_domain.is_some_and(|named| named != *bundle.trust_domain()) {
+            let authority = Authority::from_der(&intermediate.der())
+                .map_err(|_| webpki::Error::EndEntityUsedAsCa)?;
+            if authority
+                .trust_domain
+                .is_some_and(|named| named != *bundle.trust_domain())
+            {
                 return Err(webpki::Error::EndEntityUsedAsCa);
             }
             span.not_before = span.not_before.max(authority.not_before);
@@ -132,15 +159,19 @@ impl Lifespan {
 }
 
 /// Signature algorithms of certificates.
-pub(crate) const ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] =
-    &[webpki::aws_lc_rs::ECDSA_P256_SHA256, webpki::aws_lc_rs::ECDSA_P384_SHA384];
+pub(crate) const ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] = &[
+    webpki::aws_lc_rs::ECDSA_P256_SHA256,
+    webpki::aws_lc_rs::ECDSA_P384_SHA384,
+];
 
 fn from_webpki(error: &webpki::Error) -> VerifyError {
     match error {
-        webpki::Error::CertExpired { not_after, .. } => VerifyError::Expired { not_after: not_after.as_secs() },
-        webpki::Error::CertNotValidYet { not_before, .. } => {
-            VerifyError::NotYetValid { not_before: not_before.as_secs() }
-        }
+        webpki::Error::CertExpired { not_after, .. } => VerifyError::Expired {
+            not_after: not_after.as_secs(),
+        },
+        webpki::Error::CertNotValidYet { not_before, .. } => VerifyError::NotYetValid {
+            not_before: not_before.as_secs(),
+        },
         webpki::Error::InvalidSignatureForPublicKey => VerifyError::Signature,
         webpki::Error::UnknownIssuer => VerifyError::UnknownIssuer,
         webpki::Error::EndEntityUsedAsCa => VerifyError::Intermediate,
@@ -150,7 +181,9 @@ fn from_webpki(error: &webpki::Error) -> VerifyError {
             VerifyError::ExtendedKeyUsage
         }
         webpki::Error::UnsupportedSignatureAlgorithmContext(_)
-        | webpki::Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => VerifyError::SignatureAlgorithm,
+        | webpki::Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
+            VerifyError::SignatureAlgorithm
+        }
         webpki::Error::MaximumSignatureChecksExceeded
         | webpki::Error::MaximumPathBuildCallsExceeded
         | webpki::Error::MaximumPathDepthExceeded => VerifyError::ChainTooLong,
@@ -187,13 +220,17 @@ pub enum VerifyError {
     #[error("no trust anchor of the bundle is valid now: check the clock, then refresh the bundle")]
     AnchorsExpired,
     /// No path to an anchor of the bundle.
-    #[error("peer's document does not chain to the trust bundle: refresh the bundle, or the peer is not of this domain")]
+    #[error(
+        "peer's document does not chain to the trust bundle: refresh the bundle, or the peer is not of this domain"
+    )]
     UnknownIssuer,
     /// A signature in the chain is not its issuer's.
     #[error("a signature in the peer's certificate chain is wrong")]
     Signature,
     /// A signature of another algorithm than the two accepted.
-    #[error("a signature in the peer's certificate chain is neither ECDSA P-256/SHA-256 nor P-384/SHA-384")]
+    #[error(
+        "a signature in the peer's certificate chain is neither ECDSA P-256/SHA-256 nor P-384/SHA-384"
+    )]
     SignatureAlgorithm,
     /// Before its validity.
     #[error("certificate is valid only from Unix time {not_before} on: check the clocks")]
@@ -202,7 +239,9 @@ pub enum VerifyError {
         not_before: u64,
     },
     /// After its validity.
-    #[error("certificate expired at Unix time {not_after}: the peer must renew its identity document")]
+    #[error(
+        "certificate expired at Unix time {not_after}: the peer must renew its identity document"
+    )]
     Expired {
         /// Last second of the validity, Unix seconds.
         not_after: u64,
@@ -214,7 +253,9 @@ pub enum VerifyError {
     #[error("peer's trust anchor left the bundle: the peer must renew its identity document")]
     AnchorRemoved,
     /// The server is not the one expected.
-    #[error("server proved to be {found}, expected was {expected}: check the URL and the SPIFFE ID configured for it")]
+    #[error(
+        "server proved to be {found}, expected was {expected}: check the URL and the SPIFFE ID configured for it"
+    )]
     UnexpectedServer {
         /// Who it should have been.
         expected: SpiffeId,

@@ -26,7 +26,10 @@ use crate::attributes::Attributes;
 use crate::bundle::TrustBundle;
 use crate::issue::{Csr, CsrError, chain_to_pem};
 use crate::join::{JoinSecret, JoinToken, JoinTokenError};
-use crate::limits::{MAX_CSR_BYTES, MAX_JOIN_TOKEN_BYTES, MAX_WIRE_MESSAGE_BYTES, MAX_WIRE_REQUEST_BYTES, MAX_WIRE_RESPONSE_BYTES};
+use crate::limits::{
+    MAX_CSR_BYTES, MAX_JOIN_TOKEN_BYTES, MAX_WIRE_MESSAGE_BYTES, MAX_WIRE_REQUEST_BYTES,
+    MAX_WIRE_RESPONSE_BYTES,
+};
 use crate::spiffe_id::{SiteName, SpiffeId};
 
 /// Path of [`JoinRequest`].
@@ -85,7 +88,11 @@ impl CsrDer {
     ///
     /// [`CsrError::TooLong`]: over [`MAX_CSR_BYTES`].
     pub fn new(der: Vec<u8>) -> Result<Self, CsrError> {
-        if der.len() > MAX_CSR_BYTES { Err(CsrError::TooLong) } else { Ok(Self(der)) }
+        if der.len() > MAX_CSR_BYTES {
+            Err(CsrError::TooLong)
+        } else {
+            Ok(Self(der))
+        }
     }
 
     /// Checks form, algorithms and proof of possession.
@@ -110,7 +117,8 @@ impl<'de> Deserialize<'de> for CsrDer {
         if text.len() > MAX_CSR_BYTES.div_ceil(3) * 4 {
             return Err(serde::de::Error::custom(CsrError::TooLong));
         }
-        let der = Base64::decode_vec(&text).map_err(|_| serde::de::Error::custom("CSR is not padded base64"))?;
+        let der = Base64::decode_vec(&text)
+            .map_err(|_| serde::de::Error::custom("CSR is not padded base64"))?;
         Self::new(der).map_err(serde::de::Error::custom)
     }
 }
@@ -128,7 +136,9 @@ impl JoinRequest {
     /// The body to send, over a connection verified under the pinned bundle only.
     #[must_use]
     pub fn expose_json(&self) -> Zeroizing<Vec<u8>> {
-        let secret = Zeroizing::new(Base64UrlUnpadded::encode_string(self.token_secret.expose_bytes()));
+        let secret = Zeroizing::new(Base64UrlUnpadded::encode_string(
+            self.token_secret.expose_bytes(),
+        ));
         // Both values are base64: nothing in them needs an escape.
         let mut json = Zeroizing::new(Vec::with_capacity(secret.len() + self.csr.0.len() * 2 + 64));
         json.extend_from_slice(b"{\"token_secret\":\"");
@@ -149,8 +159,12 @@ impl<'de> Deserialize<'de> for JoinRequest {
             csr: CsrDer,
         }
         let body = Body::deserialize(deserializer)?;
-        let token_secret = JoinSecret::from_base64(&body.token_secret).map_err(serde::de::Error::custom)?;
-        Ok(Self { token_secret, csr: body.csr })
+        let token_secret =
+            JoinSecret::from_base64(&body.token_secret).map_err(serde::de::Error::custom)?;
+        Ok(Self {
+            token_secret,
+            csr: body.csr,
+        })
     }
 }
 
@@ -176,7 +190,10 @@ impl DocumentResponse {
     /// Answer with a chain that was just issued.
     #[must_use]
     pub fn new(chain: &[CertificateDer<'_>], bundle: TrustBundle) -> Self {
-        Self { document: chain_to_pem(chain), bundle }
+        Self {
+            document: chain_to_pem(chain),
+            bundle,
+        }
     }
 }
 
@@ -278,7 +295,10 @@ impl<'de> Deserialize<'de> for CreateTokenResponse {
             return Err(serde::de::Error::custom(JoinTokenError::TooLong));
         }
         let token = JoinToken::parse(&body.token).map_err(serde::de::Error::custom)?;
-        Ok(Self { token, expires_at: body.expires_at })
+        Ok(Self {
+            token,
+            expires_at: body.expires_at,
+        })
     }
 }
 
@@ -304,7 +324,12 @@ impl ErrorBody {
 
 impl fmt::Display for ErrorBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.error.as_str(), self.message.escape_debug())
+        write!(
+            f,
+            "{}: {}",
+            self.error.as_str(),
+            self.message.escape_debug()
+        )
     }
 }
 

@@ -64,7 +64,9 @@ pub enum CertificateError {
     #[error("certificate is not a CA's")]
     NotCa,
     /// No key usage extension, or not the usage needed.
-    #[error("key usage lacks the bit needed: digitalSignature for a document, keyCertSign for a CA")]
+    #[error(
+        "key usage lacks the bit needed: digitalSignature for a document, keyCertSign for a CA"
+    )]
     KeyUsage,
     /// A document whose key may sign certificates or CRLs.
     #[error("key usage of an identity document has keyCertSign or cRLSign")]
@@ -135,9 +137,17 @@ impl<'a> Parsed<'a> {
         let frame = CertificateFrame::from_der(der).map_err(|_| CertificateError::Encoding)?;
         let tbs = &frame.tbs;
         let sequences = tbs.issuer.tag() == Tag::Sequence && tbs.subject.tag() == Tag::Sequence;
-        let identifiers = tbs.extensions.iter().all(|extension| extension.id.tag() == Tag::ObjectIdentifier);
+        let identifiers = tbs
+            .extensions
+            .iter()
+            .all(|extension| extension.id.tag() == Tag::ObjectIdentifier);
         let strict = frame.to_der().is_ok_and(|again| again == der);
-        if tbs.version != VERSION_3 || tbs.algorithm != frame.algorithm || !sequences || !identifiers || !strict {
+        if tbs.version != VERSION_3
+            || tbs.algorithm != frame.algorithm
+            || !sequences
+            || !identifiers
+            || !strict
+        {
             return Err(CertificateError::Encoding);
         }
         let serial = tbs.serial_number.as_bytes();
@@ -149,7 +159,12 @@ impl<'a> Parsed<'a> {
         Curve::of(&tbs.spki).ok_or(CertificateError::PublicKey)?;
         let spki_der = tbs.spki.to_der().map_err(|_| CertificateError::Encoding)?;
         for (index, extension) in tbs.extensions.iter().enumerate() {
-            if tbs.extensions.iter().skip(index + 1).any(|other| other.id == extension.id) {
+            if tbs
+                .extensions
+                .iter()
+                .skip(index + 1)
+                .any(|other| other.id == extension.id)
+            {
                 return Err(CertificateError::DuplicateExtension);
             }
         }
@@ -157,11 +172,21 @@ impl<'a> Parsed<'a> {
     }
 
     pub(crate) fn not_before(&self) -> u64 {
-        self.frame.tbs.validity.not_before.to_unix_duration().as_secs()
+        self.frame
+            .tbs
+            .validity
+            .not_before
+            .to_unix_duration()
+            .as_secs()
     }
 
     pub(crate) fn not_after(&self) -> u64 {
-        self.frame.tbs.validity.not_after.to_unix_duration().as_secs()
+        self.frame
+            .tbs
+            .validity
+            .not_after
+            .to_unix_duration()
+            .as_secs()
     }
 
     pub(crate) fn spki(&self) -> &SubjectPublicKeyInfoRef<'a> {
@@ -180,21 +205,43 @@ impl<'a> Parsed<'a> {
     }
 
     fn extension(&self, id: &[u8]) -> Option<&ExtensionFrame<'a>> {
-        self.frame.tbs.extensions.iter().find(|extension| extension.id.value() == id)
+        self.frame
+            .tbs
+            .extensions
+            .iter()
+            .find(|extension| extension.id.value() == id)
     }
 
     /// Decodes an extension, provided its value is the one encoding of what it decodes to.
-    fn decode<T: for<'b> Decode<'b> + Encode>(&self, id: &[u8]) -> Result<Option<T>, CertificateError> {
-        let Some(extension) = self.extension(id) else { return Ok(None) };
-        let value = T::from_der(extension.value.as_bytes()).map_err(|_| CertificateError::Encoding)?;
-        let strict = value.to_der().is_ok_and(|again| again == extension.value.as_bytes());
-        if strict { Ok(Some(value)) } else { Err(CertificateError::Encoding) }
+    fn decode<T: for<'b> Decode<'b> + Encode>(
+        &self,
+        id: &[u8],
+    ) -> Result<Option<T>, CertificateError> {
+        let Some(extension) = self.extension(id) else {
+            return Ok(None);
+        };
+        let value =
+            T::from_der(extension.value.as_bytes()).map_err(|_| CertificateError::Encoding)?;
+        let strict = value
+            .to_der()
+            .is_ok_and(|again| again == extension.value.as_bytes());
+        if strict {
+            Ok(Some(value))
+        } else {
+            Err(CertificateError::Encoding)
+        }
     }
 
     /// Refuses critical extensions outside of `known`.
     fn refuse_critical_except(&self, known: &[&[u8]]) -> Result<(), CertificateError> {
-        let unknown = |extension: &ExtensionFrame<'_>| extension.critical && !known.contains(&extension.id.value());
-        if self.frame.tbs.extensions.iter().any(unknown) { Err(CertificateError::CriticalExtension) } else { Ok(()) }
+        let unknown = |extension: &ExtensionFrame<'_>| {
+            extension.critical && !known.contains(&extension.id.value())
+        };
+        if self.frame.tbs.extensions.iter().any(unknown) {
+            Err(CertificateError::CriticalExtension)
+        } else {
+            Ok(())
+        }
     }
 
     fn basic_constraints(&self) -> Result<Option<BasicConstraints>, CertificateError> {
@@ -212,7 +259,9 @@ impl<'a> Parsed<'a> {
             GeneralName::UniformResourceIdentifier(uri) => Some(uri.as_str().to_owned()),
             _ => None,
         };
-        Ok(names.map(|names| names.0.into_iter().filter_map(uri).collect()).unwrap_or_default())
+        Ok(names
+            .map(|names| names.0.into_iter().filter_map(uri).collect())
+            .unwrap_or_default())
     }
 }
 

@@ -40,14 +40,15 @@ impl<'de> Visitor<'de> for AttributesVisitor {
             let value = match value {
                 ValueJson::Text(text) => AttributeValue::Text(text),
                 ValueJson::Binary(BinaryJson { binary }) => {
-                    let bytes = Base64::decode_vec(&binary)
-                        .map_err(|_| A::Error::custom(format_args!("attribute '{key}' is not padded base64")))?;
+                    let bytes = Base64::decode_vec(&binary).map_err(|_| {
+                        A::Error::custom(format_args!("attribute '{key}' is not padded base64"))
+                    })?;
                     AttributeValue::Binary(bytes)
                 }
             };
-            attributes
-                .insert(&key, value)
-                .map_err(|error| A::Error::custom(format_args!("attribute '{}': {error}", key.escape_debug())))?;
+            attributes.insert(&key, value).map_err(|error| {
+                A::Error::custom(format_args!("attribute '{}': {error}", key.escape_debug()))
+            })?;
         }
         Ok(attributes)
     }
@@ -70,7 +71,9 @@ impl From<&AttributeValue> for ValueJson {
     fn from(value: &AttributeValue) -> Self {
         match value {
             AttributeValue::Text(text) => Self::Text(text.clone()),
-            AttributeValue::Binary(bytes) => Self::Binary(BinaryJson { binary: Base64::encode_string(bytes) }),
+            AttributeValue::Binary(bytes) => Self::Binary(BinaryJson {
+                binary: Base64::encode_string(bytes),
+            }),
         }
     }
 }

@@ -28,7 +28,9 @@ fn golden_der() {
 fn object_identifier_is_the_uuid() {
     let [first, rest @ ..] = EXTENSION_OID;
     assert_eq!(first, 2 * 40 + 25);
-    let arc = rest.iter().fold(0u128, |arc, byte| (arc << 7) | u128::from(byte & 0x7f));
+    let arc = rest
+        .iter()
+        .fold(0u128, |arc, byte| (arc << 7) | u128::from(byte & 0x7f));
     assert_eq!(arc, 0x7c77_7983_f892_4a35_a79c_0b7c_6220_6a93);
     assert_eq!(EXTENSION_OID_TEXT, format!("2.25.{arc}"));
     // Every octet but the last goes on.
@@ -40,24 +42,96 @@ fn one_set_has_one_encoding() {
     for (fault, der, error) in [
         ("empty_input", &b""[..], AttributesError::Encoding),
         ("trailing_byte", b"\x30\x00\x00", AttributesError::Encoding),
-        ("long_form_length", b"\x30\x81\x00", AttributesError::Encoding),
-        ("indefinite_length", b"\x30\x80\x00\x00", AttributesError::Encoding),
-        ("set_instead_of_sequence", b"\x31\x00", AttributesError::Encoding),
-        ("keys_falling", b"\x30\x10\x30\x06\x0c\x01b\x0c\x01x\x30\x06\x0c\x01a\x0c\x01x", AttributesError::Order),
-        ("key_twice", b"\x30\x10\x30\x06\x0c\x01a\x0c\x01x\x30\x06\x0c\x01a\x0c\x01y", AttributesError::Duplicate),
-        ("key_printable_string", b"\x30\x08\x30\x06\x13\x01a\x0c\x01x", AttributesError::Encoding),
-        ("value_printable_string", b"\x30\x08\x30\x06\x0c\x01a\x13\x01x", AttributesError::Encoding),
-        ("value_integer", b"\x30\x08\x30\x06\x0c\x01a\x02\x01\x01", AttributesError::Encoding),
-        ("value_constructed_octets", b"\x30\x0a\x30\x08\x0c\x01a\x24\x03\x04\x01x", AttributesError::Encoding),
-        ("value_missing", b"\x30\x05\x30\x03\x0c\x01a", AttributesError::Encoding),
-        ("third_member", b"\x30\x0b\x30\x09\x0c\x01a\x0c\x01x\x0c\x01y", AttributesError::Encoding),
-        ("text_not_utf8", b"\x30\x08\x30\x06\x0c\x01a\x0c\x01\xff", AttributesError::Encoding),
-        ("text_overlong_utf8", b"\x30\x09\x30\x07\x0c\x01a\x0c\x02\xc0\x80", AttributesError::Encoding),
-        ("text_with_newline", b"\x30\x08\x30\x06\x0c\x01a\x0c\x01\n", AttributesError::ControlCharacter),
-        ("text_with_nul", b"\x30\x08\x30\x06\x0c\x01a\x0c\x01\0", AttributesError::ControlCharacter),
-        ("empty_key", b"\x30\x07\x30\x05\x0c\x00\x0c\x01x", AttributesError::Key),
-        ("key_with_space", b"\x30\x08\x30\x06\x0c\x01 \x0c\x01x", AttributesError::Key),
-        ("length_past_the_end", b"\x30\x09\x30\x06\x0c\x01a\x0c\x01x", AttributesError::Encoding),
+        (
+            "long_form_length",
+            b"\x30\x81\x00",
+            AttributesError::Encoding,
+        ),
+        (
+            "indefinite_length",
+            b"\x30\x80\x00\x00",
+            AttributesError::Encoding,
+        ),
+        (
+            "set_instead_of_sequence",
+            b"\x31\x00",
+            AttributesError::Encoding,
+        ),
+        (
+            "keys_falling",
+            b"\x30\x10\x30\x06\x0c\x01b\x0c\x01x\x30\x06\x0c\x01a\x0c\x01x",
+            AttributesError::Order,
+        ),
+        (
+            "key_twice",
+            b"\x30\x10\x30\x06\x0c\x01a\x0c\x01x\x30\x06\x0c\x01a\x0c\x01y",
+            AttributesError::Duplicate,
+        ),
+        (
+            "key_printable_string",
+            b"\x30\x08\x30\x06\x13\x01a\x0c\x01x",
+            AttributesError::Encoding,
+        ),
+        (
+            "value_printable_string",
+            b"\x30\x08\x30\x06\x0c\x01a\x13\x01x",
+            AttributesError::Encoding,
+        ),
+        (
+            "value_integer",
+            b"\x30\x08\x30\x06\x0c\x01a\x02\x01\x01",
+            AttributesError::Encoding,
+        ),
+        (
+            "value_constructed_octets",
+            b"\x30\x0a\x30\x08\x0c\x01a\x24\x03\x04\x01x",
+            AttributesError::Encoding,
+        ),
+        (
+            "value_missing",
+            b"\x30\x05\x30\x03\x0c\x01a",
+            AttributesError::Encoding,
+        ),
+        (
+            "third_member",
+            b"\x30\x0b\x30\x09\x0c\x01a\x0c\x01x\x0c\x01y",
+            AttributesError::Encoding,
+        ),
+        (
+            "text_not_utf8",
+            b"\x30\x08\x30\x06\x0c\x01a\x0c\x01\xff",
+            AttributesError::Encoding,
+        ),
+        (
+            "text_overlong_utf8",
+            b"\x30\x09\x30\x07\x0c\x01a\x0c\x02\xc0\x80",
+            AttributesError::Encoding,
+        ),
+        (
+            "text_with_newline",
+            b"\x30\x08\x30\x06\x0c\x01a\x0c\x01\n",
+            AttributesError::ControlCharacter,
+        ),
+        (
+            "text_with_nul",
+            b"\x30\x08\x30\x06\x0c\x01a\x0c\x01\0",
+            AttributesError::ControlCharacter,
+        ),
+        (
+            "empty_key",
+            b"\x30\x07\x30\x05\x0c\x00\x0c\x01x",
+            AttributesError::Key,
+        ),
+        (
+            "key_with_space",
+            b"\x30\x08\x30\x06\x0c\x01 \x0c\x01x",
+            AttributesError::Key,
+        ),
+        (
+            "length_past_the_end",
+            b"\x30\x09\x30\x06\x0c\x01a\x0c\x01x",
+            AttributesError::Encoding,
+        ),
     ] {
         assert_eq!(Attributes::from_der(der), Err(error), "{fault}");
     }
@@ -66,10 +140,30 @@ fn one_set_has_one_encoding() {
 #[test]
 fn keys() {
     let insert = |key: &str| Attributes::new().insert(key, "x");
-    for key in ["a", "A9", "instance", "app.kubernetes.io/name", "a_b-c.d/e", &"k".repeat(317)] {
+    for key in [
+        "a",
+        "A9",
+        "instance",
+        "app.kubernetes.io/name",
+        "a_b-c.d/e",
+        &"k".repeat(317),
+    ] {
         assert_eq!(insert(key), Ok(()), "{key}");
     }
-    for key in ["", ".a", "a.", "-a", "a/", "a b", "a=b", "a,b", "!a", "ä", "a\n", &"k".repeat(318)] {
+    for key in [
+        "",
+        ".a",
+        "a.",
+        "-a",
+        "a/",
+        "a b",
+        "a=b",
+        "a,b",
+        "!a",
+        "ä",
+        "a\n",
+        &"k".repeat(318),
+    ] {
         assert_eq!(insert(key), Err(AttributesError::Key), "{key}");
     }
 }
@@ -80,8 +174,14 @@ fn values() {
     attributes.insert("text", "Zürich, 日本").unwrap();
     attributes.insert("empty", "").unwrap();
     attributes.insert("none", vec![]).unwrap();
-    assert_eq!(attributes.insert("tab", "a\tb"), Err(AttributesError::ControlCharacter));
-    assert_eq!(attributes.insert("c1", "a\u{85}b"), Err(AttributesError::ControlCharacter));
+    assert_eq!(
+        attributes.insert("tab", "a\tb"),
+        Err(AttributesError::ControlCharacter)
+    );
+    assert_eq!(
+        attributes.insert("c1", "a\u{85}b"),
+        Err(AttributesError::ControlCharacter)
+    );
     assert_eq!(attributes.text("text"), Some("Zürich, 日本"));
     assert_eq!(attributes.text("none"), None);
     assert!(attributes.contains_key("none") && !attributes.contains_key("tab"));
@@ -94,13 +194,27 @@ fn at_most_sixty_four() {
     for index in 0..64 {
         attributes.insert(&format!("k{index}"), "x").unwrap();
     }
-    assert_eq!(attributes.insert("one-more", "x"), Err(AttributesError::TooMany));
-    assert_eq!(attributes.insert("k0", "y"), Err(AttributesError::Duplicate));
+    assert_eq!(
+        attributes.insert("one-more", "x"),
+        Err(AttributesError::TooMany)
+    );
+    assert_eq!(
+        attributes.insert("k0", "y"),
+        Err(AttributesError::Duplicate)
+    );
     assert_eq!(attributes.text("k0"), Some("x"));
     assert_eq!(Attributes::from_der(&attributes.to_der()), Ok(attributes));
     // Sixty-five of them in DER, each `SEQUENCE { "kNN", "" }`.
-    let entries: Vec<u8> =
-        (10..75).flat_map(|index| [&b"\x30\x07\x0c\x03k"[..], index.to_string().as_bytes(), b"\x0c\x00"].concat()).collect();
+    let entries: Vec<u8> = (10..75)
+        .flat_map(|index| {
+            [
+                &b"\x30\x07\x0c\x03k"[..],
+                index.to_string().as_bytes(),
+                b"\x0c\x00",
+            ]
+            .concat()
+        })
+        .collect();
     let length = u16::try_from(entries.len()).unwrap().to_be_bytes();
     let der = [&[0x30, 0x82][..], &length, &entries].concat();
     assert_eq!(Attributes::from_der(&der), Err(AttributesError::TooMany));
@@ -111,7 +225,10 @@ fn at_most_eight_kibibytes() {
     let mut attributes = Attributes::new();
     // Two headers of four bytes, the entry's, the key's three, and the value's four.
     let most = MAX_ATTRIBUTES_DER_BYTES - 4 - 4 - 3 - 4;
-    assert_eq!(attributes.insert("a", vec![0; most + 1]), Err(AttributesError::TooLong));
+    assert_eq!(
+        attributes.insert("a", vec![0; most + 1]),
+        Err(AttributesError::TooLong)
+    );
     assert!(attributes.is_empty());
     attributes.insert("a", vec![0; most]).unwrap();
     let der = attributes.to_der();
@@ -119,8 +236,14 @@ fn at_most_eight_kibibytes() {
     assert_eq!(Attributes::from_der(&der), Ok(attributes.clone()));
     assert_eq!(attributes.insert("b", ""), Err(AttributesError::TooLong));
     assert_eq!(attributes.len(), 1);
-    assert_eq!(Attributes::from_der(&[&der[..], &[0]].concat()), Err(AttributesError::TooLong));
-    assert_eq!(Attributes::new().insert("a", "x".repeat(1 << 20)), Err(AttributesError::TooLong));
+    assert_eq!(
+        Attributes::from_der(&[&der[..], &[0]].concat()),
+        Err(AttributesError::TooLong)
+    );
+    assert_eq!(
+        Attributes::new().insert("a", "x".repeat(1 << 20)),
+        Err(AttributesError::TooLong)
+    );
 }
 
 #[test]
@@ -138,7 +261,10 @@ fn every_instance_has_its_own() {
         full.insert(&format!("k{index}"), "x").unwrap();
     }
     let before = full.clone();
-    assert_eq!(full.set_new_instance(&mut rng), Err(AttributesError::TooMany));
+    assert_eq!(
+        full.set_new_instance(&mut rng),
+        Err(AttributesError::TooMany)
+    );
     assert_eq!(full, before);
 }
 
@@ -165,7 +291,10 @@ fn json_form() {
 
 #[test]
 fn debug_form() {
-    assert_eq!(format!("{:?}", two()), r#"Attributes { entries: {"a": "x", "b": 0xff00} }"#);
+    assert_eq!(
+        format!("{:?}", two()),
+        r#"Attributes { entries: {"a": "x", "b": 0xff00} }"#
+    );
 }
 
 fn value() -> impl Strategy<Value = AttributeValue> {

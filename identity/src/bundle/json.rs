@@ -53,11 +53,14 @@ impl KeyJson {
 
     /// The certificate, provided everything else in the JWK is its own.
     fn certificate(&self) -> Result<CertificateDer<'static>, &'static str> {
-        let [certificate] = self.x5c.as_slice() else { return Err("a key needs exactly one certificate in x5c") };
+        let [certificate] = self.x5c.as_slice() else {
+            return Err("a key needs exactly one certificate in x5c");
+        };
         if certificate.len() > MAX_CERTIFICATE_BYTES.div_ceil(3) * 4 {
             return Err("certificate in x5c is longer than 16 KiB");
         }
-        let der = Base64::decode_vec(certificate).map_err(|_| "certificate in x5c is not padded base64")?;
+        let der = Base64::decode_vec(certificate)
+            .map_err(|_| "certificate in x5c is not padded base64")?;
         let certificate = CertificateDer::from(der);
         match Self::of(&certificate) {
             None => Err("certificate in x5c is not a CA's with a P-256 or P-384 key"),
@@ -87,14 +90,24 @@ impl<'de> Deserialize<'de> for TrustBundle {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let json = BundleJson::deserialize(deserializer)?;
         if json.keys.len() > MAX_TRUST_ANCHORS {
-            return Err(D::Error::custom("a trust bundle holds at most eight trust anchors"));
+            return Err(D::Error::custom(
+                "a trust bundle holds at most eight trust anchors",
+            ));
         }
-        let anchors = json.keys.iter().map(KeyJson::certificate).collect::<Result<Vec<_>, _>>();
+        let anchors = json
+            .keys
+            .iter()
+            .map(KeyJson::certificate)
+            .collect::<Result<Vec<_>, _>>();
         let listed = json.disabled_sites.len();
-        let bundle = TrustBundle::new(json.trust_domain, json.spiffe_sequence, anchors.map_err(D::Error::custom)?)
-            .and_then(|bundle| bundle.with_refresh_hint(json.spiffe_refresh_hint))
-            .and_then(|bundle| bundle.with_disabled_sites(json.disabled_sites))
-            .map_err(D::Error::custom)?;
+        let bundle = TrustBundle::new(
+            json.trust_domain,
+            json.spiffe_sequence,
+            anchors.map_err(D::Error::custom)?,
+        )
+        .and_then(|bundle| bundle.with_refresh_hint(json.spiffe_refresh_hint))
+        .and_then(|bundle| bundle.with_disabled_sites(json.disabled_sites))
+        .map_err(D::Error::custom)?;
         if bundle.disabled_sites.len() != listed {
             return Err(D::Error::custom("a disabled site is listed twice"));
         }

@@ -9,6 +9,9 @@ use crate::limits::MAX_CERTIFICATE_BYTES;
 use crate::testing::{Draft, Realm, rng};
 use crate::x509::oid;
 
+/// Changes one thing.
+type Bend = fn(&mut Value);
+
 fn site(name: &str) -> SiteName {
     SiteName::parse(name).unwrap()
 }
@@ -38,7 +41,14 @@ fn json_round_trip() {
     assert_eq!(again, bundle);
     assert_eq!((again.sequence(), again.refresh_hint_seconds()), (7, 30));
     assert_eq!(again.trust_anchors().len(), 2);
-    assert_eq!(again.disabled_sites().iter().map(SiteName::as_str).collect::<Vec<_>>(), ["berlin", "paris"]);
+    assert_eq!(
+        again
+            .disabled_sites()
+            .iter()
+            .map(SiteName::as_str)
+            .collect::<Vec<_>>(),
+        ["berlin", "paris"]
+    );
     assert_eq!(again.fingerprint(), bundle.fingerprint());
 }
 
@@ -49,7 +59,10 @@ fn json_is_a_spiffe_bundle_document() {
     assert_eq!(json["spiffe_sequence"], 7);
     assert_eq!(json["spiffe_refresh_hint"], 30);
     for key in json["keys"].as_array().unwrap() {
-        assert_eq!((&key["use"], &key["kty"], &key["crv"]), (&json!("x509-svid"), &json!("EC"), &json!("P-384")));
+        assert_eq!(
+            (&key["use"], &key["kty"], &key["crv"]),
+            (&json!("x509-svid"), &json!("EC"), &json!("P-384"))
+        );
         assert_eq!(key["x"].as_str().unwrap().len(), 64);
         assert_eq!(key["y"].as_str().unwrap().len(), 64);
         assert_eq!(key["x5c"].as_array().unwrap().len(), 1);
@@ -59,32 +72,68 @@ fn json_is_a_spiffe_bundle_document() {
 #[test]
 fn json_bent() {
     assert!(bent(|_| ()).is_ok());
-    let faults: &[(&str, fn(&mut Value))] = &[
+    let faults: &[(&str, Bend)] = &[
         ("unknown_member", |json| json["more"] = json!(1)),
-        ("unknown_member_of_key", |json| json["keys"][0]["kid"] = json!("1")),
-        ("no_trust_domain", |json| drop(json.as_object_mut().unwrap().remove("trust_domain"))),
-        ("other_trust_domain", |json| json["trust_domain"] = json!("other.example")),
-        ("capital_trust_domain", |json| json["trust_domain"] = json!("Acme.example")),
+        ("unknown_member_of_key", |json| {
+            json["keys"][0]["kid"] = json!("1")
+        }),
+        ("no_trust_domain", |json| {
+            drop(json.as_object_mut().unwrap().remove("trust_domain"))
+        }),
+        ("other_trust_domain", |json| {
+            json["trust_domain"] = json!("other.example")
+        }),
+        ("capital_trust_domain", |json| {
+            json["trust_domain"] = json!("Acme.example")
+        }),
         ("no_anchor", |json| json["keys"] = json!([])),
-        ("anchor_twice", |json| json["keys"][1] = json["keys"][0].clone()),
-        ("nine_anchors", |json| json["keys"] = Value::Array(vec![json["keys"][0].clone(); 9])),
-        ("other_use", |json| json["keys"][0]["use"] = json!("jwt-svid")),
-        ("other_curve", |json| json["keys"][0]["crv"] = json!("P-256")),
-        ("x_of_another_key", |json| json["keys"][0]["x"] = json["keys"][1]["x"].clone()),
-        ("certificate_of_another_key", |json| json["keys"][0]["x5c"] = json["keys"][1]["x5c"].clone()),
+        ("anchor_twice", |json| {
+            json["keys"][1] = json["keys"][0].clone()
+        }),
+        ("nine_anchors", |json| {
+            json["keys"] = Value::Array(vec![json["keys"][0].clone(); 9])
+        }),
+        ("other_use", |json| {
+            json["keys"][0]["use"] = json!("jwt-svid")
+        }),
+        ("other_curve", |json| {
+            json["keys"][0]["crv"] = json!("P-256")
+        }),
+        ("x_of_another_key", |json| {
+            json["keys"][0]["x"] = json["keys"][1]["x"].clone()
+        }),
+        ("certificate_of_another_key", |json| {
+            json["keys"][0]["x5c"] = json["keys"][1]["x5c"].clone()
+        }),
         ("no_certificate", |json| json["keys"][0]["x5c"] = json!([])),
         ("two_certificates", |json| {
             let certificate = json["keys"][0]["x5c"][0].clone();
             json["keys"][0]["x5c"] = json!([certificate, certificate]);
         }),
-        ("certificate_not_base64", |json| json["keys"][0]["x5c"][0] = json!("*")),
-        ("certificate_too_long", |json| json["keys"][0]["x5c"][0] = json!("A".repeat(MAX_CERTIFICATE_BYTES * 2))),
-        ("negative_sequence", |json| json["spiffe_sequence"] = json!(-1)),
-        ("refresh_hint_zero", |json| json["spiffe_refresh_hint"] = json!(0)),
-        ("refresh_hint_over_a_day", |json| json["spiffe_refresh_hint"] = json!(86_401)),
-        ("site_twice", |json| json["disabled_sites"] = json!(["paris", "paris"])),
-        ("site_with_a_slash", |json| json["disabled_sites"] = json!(["paris/api"])),
-        ("site_of_the_authority", |json| json["disabled_sites"] = json!(["identity-authority"])),
+        ("certificate_not_base64", |json| {
+            json["keys"][0]["x5c"][0] = json!("*")
+        }),
+        ("certificate_too_long", |json| {
+            json["keys"][0]["x5c"][0] = json!("A".repeat(MAX_CERTIFICATE_BYTES * 2))
+        }),
+        ("negative_sequence", |json| {
+            json["spiffe_sequence"] = json!(-1)
+        }),
+        ("refresh_hint_zero", |json| {
+            json["spiffe_refresh_hint"] = json!(0)
+        }),
+        ("refresh_hint_over_a_day", |json| {
+            json["spiffe_refresh_hint"] = json!(86_401)
+        }),
+        ("site_twice", |json| {
+            json["disabled_sites"] = json!(["paris", "paris"])
+        }),
+        ("site_with_a_slash", |json| {
+            json["disabled_sites"] = json!(["paris/api"])
+        }),
+        ("site_of_the_authority", |json| {
+            json["disabled_sites"] = json!(["identity-authority"])
+        }),
     ];
     for (fault, bend) in faults {
         assert!(matches!(bent(*bend), Err(BundleError::Json(_))), "{fault}");
@@ -93,38 +142,80 @@ fn json_bent() {
     let json = full().to_json();
     assert!(TrustBundle::from_json(&[&json[..], b"{}"].concat()).is_err());
     assert!(TrustBundle::from_json(&json[..json.len() - 1]).is_err());
-    assert_eq!(TrustBundle::from_json(&vec![b' '; MAX_BUNDLE_BYTES + 1]), Err(BundleError::TooLong));
+    assert_eq!(
+        TrustBundle::from_json(&vec![b' '; MAX_BUNDLE_BYTES + 1]),
+        Err(BundleError::TooLong)
+    );
 }
 
 #[test]
 fn greatest_bundle_fits() {
     let sites = (0..MAX_DISABLED_SITES).map(|index| site(&format!("{index:063}")));
-    let roots: Vec<_> =
-        (0..8).map(|seed| Realm::new("acme.example", seed).root.certificate().clone()).collect();
-    let bundle = TrustBundle::new(domain(), u64::MAX, roots.clone()).unwrap().with_disabled_sites(sites).unwrap();
-    assert_eq!(TrustBundle::from_json(&bundle.to_json()), Ok(bundle.clone()));
-    let one_more = bundle.disabled_sites().iter().cloned().chain([site("one-more")]).collect::<Vec<_>>();
-    assert_eq!(bundle.with_disabled_sites(one_more), Err(BundleError::TooManySites));
+    let roots: Vec<_> = (0..8)
+        .map(|seed| Realm::new("acme.example", seed).root.certificate().clone())
+        .collect();
+    let bundle = TrustBundle::new(domain(), u64::MAX, roots.clone())
+        .unwrap()
+        .with_disabled_sites(sites)
+        .unwrap();
+    assert_eq!(
+        TrustBundle::from_json(&bundle.to_json()),
+        Ok(bundle.clone())
+    );
+    let one_more = bundle
+        .disabled_sites()
+        .iter()
+        .cloned()
+        .chain([site("one-more")])
+        .collect::<Vec<_>>();
+    assert_eq!(
+        bundle.with_disabled_sites(one_more),
+        Err(BundleError::TooManySites)
+    );
     let ninth = Realm::new("acme.example", 9).root.certificate().clone();
-    assert_eq!(TrustBundle::new(domain(), 1, roots.into_iter().chain([ninth])), Err(BundleError::AnchorCount));
+    assert_eq!(
+        TrustBundle::new(domain(), 1, roots.into_iter().chain([ninth])),
+        Err(BundleError::AnchorCount)
+    );
 }
 
 #[test]
 fn fingerprint_covers_domain_and_anchors_only() {
     let (first, second) = (Realm::new("acme.example", 1), Realm::new("acme.example", 2));
-    let roots = [first.root.certificate().clone(), second.root.certificate().clone()];
+    let roots = [
+        first.root.certificate().clone(),
+        second.root.certificate().clone(),
+    ];
     let bundle = TrustBundle::new(domain(), 1, roots.clone()).unwrap();
     let fingerprint = bundle.fingerprint();
-    assert_eq!(TrustBundle::new(domain(), 9, roots.iter().rev().cloned()).unwrap().fingerprint(), fingerprint);
-    let changed = bundle.with_disabled_sites([site("paris")]).unwrap().with_refresh_hint(60).unwrap();
+    assert_eq!(
+        TrustBundle::new(domain(), 9, roots.iter().rev().cloned())
+            .unwrap()
+            .fingerprint(),
+        fingerprint
+    );
+    let changed = bundle
+        .with_disabled_sites([site("paris")])
+        .unwrap()
+        .with_refresh_hint(60)
+        .unwrap();
     assert_eq!(changed.fingerprint(), fingerprint);
     assert_ne!(first.bundle.fingerprint(), fingerprint);
     assert_ne!(first.bundle.fingerprint(), second.bundle.fingerprint());
     // The same anchor, which names no trust domain, in two trust domains.
-    let bare = Draft::ca(first.root.key(), 1, first.root.certificate(), first.root.key())
-        .without(oid::SUBJECT_ALT_NAME)
-        .sign(first.root.key());
-    let of = |name: &str| TrustBundle::new(TrustDomain::parse(name).unwrap(), 1, [bare.clone()]).unwrap().fingerprint();
+    let bare = Draft::ca(
+        first.root.key(),
+        1,
+        first.root.certificate(),
+        first.root.key(),
+    )
+    .without(oid::SUBJECT_ALT_NAME)
+    .sign(first.root.key());
+    let of = |name: &str| {
+        TrustBundle::new(TrustDomain::parse(name).unwrap(), 1, [bare.clone()])
+            .unwrap()
+            .fingerprint()
+    };
     assert_ne!(of("acme.example"), of("other.example"));
 }
 
@@ -133,8 +224,17 @@ fn fingerprint_text() {
     let fingerprint = full().fingerprint();
     let text = fingerprint.to_string();
     assert_eq!(text.parse(), Ok(fingerprint));
-    for bad in [text.to_uppercase(), text[1..].to_owned(), format!("{text}0"), String::new(), "x".repeat(64)] {
-        assert_eq!(bad.parse::<BundleFingerprint>(), Err(BundleError::Fingerprint));
+    for bad in [
+        text.to_uppercase(),
+        text[1..].to_owned(),
+        format!("{text}0"),
+        String::new(),
+        "x".repeat(64),
+    ] {
+        assert_eq!(
+            bad.parse::<BundleFingerprint>(),
+            Err(BundleError::Fingerprint)
+        );
     }
 }
 
@@ -144,18 +244,44 @@ fn anchors_are_cas_of_the_trust_domain() {
     let refused = |certificate| TrustBundle::new(domain(), 1, [certificate]).unwrap_err();
     let leaf = realm.document(&realm.request(), 1).chain()[0].clone();
     assert_eq!(refused(leaf), BundleError::Anchor(CertificateError::NotCa));
-    assert_eq!(refused(Realm::new("other.example", 1).root.certificate().clone()), BundleError::TrustDomain);
-    assert_eq!(refused(CertificateDer::from(vec![0; 10])), BundleError::Anchor(CertificateError::Encoding));
-    assert_eq!(TrustBundle::new(domain(), 1, []), Err(BundleError::AnchorCount));
+    assert_eq!(
+        refused(Realm::new("other.example", 1).root.certificate().clone()),
+        BundleError::TrustDomain
+    );
+    assert_eq!(
+        refused(CertificateDer::from(vec![0; 10])),
+        BundleError::Anchor(CertificateError::Encoding)
+    );
+    assert_eq!(
+        TrustBundle::new(domain(), 1, []),
+        Err(BundleError::AnchorCount)
+    );
     let key = EcKey::generate(Curve::P256, &mut rng(4));
     let draft = || Draft::ca(&key, 1, realm.root.certificate(), &key);
     assert!(TrustBundle::new(domain(), 1, [draft().sign(&key)]).is_ok());
-    let constrained = draft().add(oid::NAME_CONSTRAINTS, true, &[0x30, 0]).sign(&key);
-    assert_eq!(refused(constrained), BundleError::Anchor(CertificateError::NameConstraints));
+    let constrained = draft()
+        .add(oid::NAME_CONSTRAINTS, true, &[0x30, 0])
+        .sign(&key);
+    assert_eq!(
+        refused(constrained),
+        BundleError::Anchor(CertificateError::NameConstraints)
+    );
     let usage = draft().without(oid::KEY_USAGE).sign(&key);
-    assert_eq!(refused(usage), BundleError::Anchor(CertificateError::KeyUsage));
-    let purpose = draft().set(oid::EXTENDED_KEY_USAGE, true, &ExtendedKeyUsage(vec![ID_KP_CLIENT_AUTH])).sign(&key);
-    assert_eq!(refused(purpose), BundleError::Anchor(CertificateError::CriticalExtension));
+    assert_eq!(
+        refused(usage),
+        BundleError::Anchor(CertificateError::KeyUsage)
+    );
+    let purpose = draft()
+        .set(
+            oid::EXTENDED_KEY_USAGE,
+            true,
+            &ExtendedKeyUsage(vec![ID_KP_CLIENT_AUTH]),
+        )
+        .sign(&key);
+    assert_eq!(
+        refused(purpose),
+        BundleError::Anchor(CertificateError::CriticalExtension)
+    );
 }
 
 proptest! {

@@ -16,7 +16,10 @@ fn pem_round_trip() {
     assert_eq!(again.chain(), document.chain());
     assert_eq!(again.spiffe_id(), document.spiffe_id());
     assert_eq!(again.attributes(), document.attributes());
-    assert_eq!(again.key().public_key_sha256(), document.key().public_key_sha256());
+    assert_eq!(
+        again.key().public_key_sha256(),
+        document.key().public_key_sha256()
+    );
     let held = DocumentKey::from_pem(&key).unwrap();
     assert!(IdentityDocument::from_chain_pem(&document.chain_pem(), held).is_ok());
 }
@@ -25,7 +28,8 @@ fn pem_round_trip() {
 fn key_of_another_document() {
     let realm = Realm::acme();
     let other = realm.document(&realm.request(), 6);
-    let refused = IdentityDocument::from_pem(&document().chain_pem(), &other.key().expose_pem().unwrap());
+    let refused =
+        IdentityDocument::from_pem(&document().chain_pem(), &other.key().expose_pem().unwrap());
     assert_eq!(refused.unwrap_err(), DocumentError::OtherKey);
 }
 
@@ -36,13 +40,25 @@ fn bad_chains() {
     let refused = |chain: &str| IdentityDocument::from_pem(chain, &key).unwrap_err();
     assert_eq!(refused(""), DocumentError::Chain);
     assert_eq!(refused(&key), DocumentError::Chain);
-    assert_eq!(refused(&(document.chain_pem() + &key)), DocumentError::Chain);
-    assert_eq!(refused(&document.chain_pem().repeat(3)), DocumentError::Chain);
+    assert_eq!(
+        refused(&(document.chain_pem() + &key)),
+        DocumentError::Chain
+    );
+    assert_eq!(
+        refused(&document.chain_pem().repeat(3)),
+        DocumentError::Chain
+    );
     let issuer_first: Vec<_> = document.chain().iter().rev().cloned().collect();
-    assert_eq!(refused(&pem::encode_chain(&issuer_first)), DocumentError::Certificate(CertificateError::IsCa));
+    assert_eq!(
+        refused(&pem::encode_chain(&issuer_first)),
+        DocumentError::Certificate(CertificateError::IsCa)
+    );
     let many = vec![document.chain()[0].clone(); MAX_CHAIN_CERTIFICATES + 1];
     let key = DocumentKey::from_pem(&key).unwrap();
-    assert_eq!(IdentityDocument::new(many, key).unwrap_err(), DocumentError::Chain);
+    assert_eq!(
+        IdentityDocument::new(many, key).unwrap_err(),
+        DocumentError::Chain
+    );
 }
 
 #[test]
@@ -51,7 +67,15 @@ fn bad_keys() {
     let sec1 = pem.replace("PRIVATE KEY", "EC PRIVATE KEY");
     let encrypted = pem.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
     let long = pem.clone() + &" ".repeat(MAX_KEY_PEM_BYTES);
-    for bad in ["", "key", &sec1, &encrypted, &long, &pem[..pem.len() - 30], &pem.repeat(2)] {
+    for bad in [
+        "",
+        "key",
+        &sec1,
+        &encrypted,
+        &long,
+        &pem[..pem.len() - 30],
+        &pem.repeat(2),
+    ] {
         assert_eq!(DocumentKey::from_pem(bad).unwrap_err(), DocumentError::Key);
     }
 }
@@ -59,7 +83,10 @@ fn bad_keys() {
 #[test]
 fn requests_of_both_curves() {
     let mut rng = rng(3);
-    for key in [DocumentKey::generate(&mut rng), DocumentKey::generate_p384(&mut rng)] {
+    for key in [
+        DocumentKey::generate(&mut rng),
+        DocumentKey::generate_p384(&mut rng),
+    ] {
         let csr = Csr::parse(&key.csr_der(&mut rng).unwrap()).unwrap();
         assert_eq!(*csr.public_key_sha256(), key.public_key_sha256());
         let again = DocumentKey::from_pem(&key.expose_pem().unwrap()).unwrap();
@@ -73,7 +100,11 @@ fn half_life_spreads() {
     let mut rng = rng(1);
     let (middle, tenth) = (NOW - 60 + (HOUR + 60) / 2, (HOUR + 60) / 10);
     let drawn: Vec<u64> = (0..1000).map(|_| document.half_life(&mut rng)).collect();
-    assert!(drawn.iter().all(|&at| (middle - tenth..=middle + tenth).contains(&at)));
+    assert!(
+        drawn
+            .iter()
+            .all(|&at| (middle - tenth..=middle + tenth).contains(&at))
+    );
     assert!(drawn.iter().any(|&at| at < middle - tenth * 9 / 10));
     assert!(drawn.iter().any(|&at| at > middle + tenth * 9 / 10));
 }
@@ -81,7 +112,12 @@ fn half_life_spreads() {
 #[test]
 fn validity() {
     let document = document();
-    for (at, valid) in [(NOW - 61, false), (NOW - 60, true), (NOW + HOUR, true), (NOW + HOUR + 1, false)] {
+    for (at, valid) in [
+        (NOW - 61, false),
+        (NOW - 60, true),
+        (NOW + HOUR, true),
+        (NOW + HOUR + 1, false),
+    ] {
         assert_eq!(document.is_valid_at(at), valid);
     }
 }

@@ -35,17 +35,28 @@ impl Csr {
         if !strict || request.info.version != Version::V1 {
             return Err(CsrError::Encoding);
         }
-        let spki_der = request.info.public_key.to_der().map_err(|_| CsrError::Encoding)?;
+        let spki_der = request
+            .info
+            .public_key
+            .to_der()
+            .map_err(|_| CsrError::Encoding)?;
         let message = request.info.to_der().map_err(|_| CsrError::Encoding)?;
         let algorithm = request.algorithm.to_der().map_err(|_| CsrError::Encoding)?;
-        let algorithm = spki::AlgorithmIdentifierRef::from_der(&algorithm).map_err(|_| CsrError::Encoding)?;
-        let signature = request.signature.as_bytes().ok_or(CsrError::ProofOfPossession)?;
+        let algorithm =
+            spki::AlgorithmIdentifierRef::from_der(&algorithm).map_err(|_| CsrError::Encoding)?;
+        let signature = request
+            .signature
+            .as_bytes()
+            .ok_or(CsrError::ProofOfPossession)?;
         let (spki, _curve) = ec::parse_spki(&spki_der).ok_or(CsrError::Algorithm)?;
         ec::verify(&spki, &algorithm, &message, signature).map_err(|fault| match fault {
             SignatureFault::Algorithm => CsrError::Algorithm,
             SignatureFault::Invalid => CsrError::ProofOfPossession,
         })?;
-        Ok(Self { public_key_sha256: ec::spki_sha256(&spki_der), spki_der })
+        Ok(Self {
+            public_key_sha256: ec::spki_sha256(&spki_der),
+            spki_der,
+        })
     }
 
     /// SHA-256 of the public key (DER of its `SubjectPublicKeyInfo`); what a redeemed join token is bound to.
@@ -70,7 +81,9 @@ pub enum CsrError {
     #[error("not a PKCS#10 certificate signing request in DER")]
     Encoding,
     /// Key or signature algorithm other than the two accepted pairs.
-    #[error("certificate signing request must be of a P-256 key with SHA-256 or a P-384 key with SHA-384")]
+    #[error(
+        "certificate signing request must be of a P-256 key with SHA-256 or a P-384 key with SHA-384"
+    )]
     Algorithm,
     /// The signature is not the key's.
     #[error("signature of the certificate signing request is not its key's")]

@@ -11,7 +11,10 @@ fn parts_of_an_id() {
     let id = id("spiffe://acme.example/paris/ns/payments/sa/api_V2.0-x");
     assert_eq!(id.trust_domain().as_str(), "acme.example");
     assert_eq!(id.path(), "/paris/ns/payments/sa/api_V2.0-x");
-    assert_eq!(id.segments().collect::<Vec<_>>(), ["paris", "ns", "payments", "sa", "api_V2.0-x"]);
+    assert_eq!(
+        id.segments().collect::<Vec<_>>(),
+        ["paris", "ns", "payments", "sa", "api_V2.0-x"]
+    );
     assert_eq!(id.site(), Some("paris"));
     assert!(id.has_path());
     assert_eq!(id.to_string(), id.as_str());
@@ -24,8 +27,14 @@ fn id_of_a_trust_domain() {
     assert_eq!(id.segments().count(), 0);
     let domain = TrustDomain::parse("acme.example").unwrap();
     assert_eq!(domain.spiffe_id(), id);
-    assert_eq!(domain.identity_authority().as_str(), "spiffe://acme.example/identity-authority");
-    assert_eq!(SpiffeId::parse(domain.identity_authority().as_str()), Ok(domain.identity_authority()));
+    assert_eq!(
+        domain.identity_authority().as_str(),
+        "spiffe://acme.example/identity-authority"
+    );
+    assert_eq!(
+        SpiffeId::parse(domain.identity_authority().as_str()),
+        Ok(domain.identity_authority())
+    );
 }
 
 #[test]
@@ -83,13 +92,22 @@ fn canonical_form_only() {
 fn lengths() {
     let domain = "d".repeat(255);
     assert!(TrustDomain::parse(&domain).is_ok());
-    assert_eq!(TrustDomain::parse(&format!("{domain}d")), Err(SpiffeIdError::TrustDomainTooLong));
+    assert_eq!(
+        TrustDomain::parse(&format!("{domain}d")),
+        Err(SpiffeIdError::TrustDomainTooLong)
+    );
     let longest = format!("spiffe://{domain}/{}", "p".repeat(2048 - 9 - 255 - 1));
     assert_eq!(longest.len(), 2048);
     assert!(SpiffeId::parse(&longest).is_ok());
-    assert_eq!(SpiffeId::parse(&format!("{longest}p")), Err(SpiffeIdError::TooLong));
+    assert_eq!(
+        SpiffeId::parse(&format!("{longest}p")),
+        Err(SpiffeIdError::TooLong)
+    );
     assert!(SiteName::parse(&"s".repeat(63)).is_ok());
-    assert_eq!(SiteName::parse(&"s".repeat(64)), Err(SpiffeIdError::SiteNameTooLong));
+    assert_eq!(
+        SiteName::parse(&"s".repeat(64)),
+        Err(SpiffeIdError::SiteNameTooLong)
+    );
 }
 
 #[test]
@@ -104,16 +122,26 @@ fn ids_from_segments() {
         ("a/b", SpiffeIdError::SegmentCharacter),
         ("a%2fb", SpiffeIdError::SegmentCharacter),
     ] {
-        assert_eq!(SpiffeId::from_segments(&domain, ["paris", segment]), Err(error));
+        assert_eq!(
+            SpiffeId::from_segments(&domain, ["paris", segment]),
+            Err(error)
+        );
     }
     let long = "x".repeat(1024);
-    assert_eq!(SpiffeId::from_segments(&domain, [&*long, &*long]), Err(SpiffeIdError::TooLong));
+    assert_eq!(
+        SpiffeId::from_segments(&domain, [&*long, &*long]),
+        Err(SpiffeIdError::TooLong)
+    );
 }
 
 #[test]
 fn within_a_prefix_by_segments() {
     let below = id("spiffe://acme.example/paris/api");
-    for prefix in ["spiffe://acme.example", "spiffe://acme.example/paris", "spiffe://acme.example/paris/api"] {
+    for prefix in [
+        "spiffe://acme.example",
+        "spiffe://acme.example/paris",
+        "spiffe://acme.example/paris/api",
+    ] {
         assert!(below.is_within(&id(prefix)), "{prefix}");
     }
     for prefix in [
@@ -131,7 +159,10 @@ fn within_a_prefix_by_segments() {
 #[test]
 fn site_names() {
     assert_eq!(SiteName::parse("paris").unwrap().as_str(), "paris");
-    assert_eq!(SiteName::parse("identity-authority"), Err(SpiffeIdError::ReservedSiteName));
+    assert_eq!(
+        SiteName::parse("identity-authority"),
+        Err(SpiffeIdError::ReservedSiteName)
+    );
     assert_eq!(SiteName::parse("a/b"), Err(SpiffeIdError::SegmentCharacter));
     assert_eq!(SiteName::parse(""), Err(SpiffeIdError::EmptySegment));
     assert_eq!(SiteName::parse(".."), Err(SpiffeIdError::DotSegment));
@@ -152,7 +183,10 @@ fn serde_goes_through_the_parser() {
 
 #[test]
 fn debug_names_the_type() {
-    assert_eq!(format!("{:?}", id("spiffe://a/b")), "SpiffeId(spiffe://a/b)");
+    assert_eq!(
+        format!("{:?}", id("spiffe://a/b")),
+        "SpiffeId(spiffe://a/b)"
+    );
 }
 
 proptest! {
@@ -160,7 +194,7 @@ proptest! {
     fn parse_print_parse(text in "spiffe://[a-z0-9._-]{1,40}(/[a-zA-Z0-9._-]{1,12}){0,6}") {
         if let Ok(id) = SpiffeId::parse(&text) {
             prop_assert_eq!(id.as_str(), &text);
-            prop_assert_eq!(SpiffeId::parse(&id.to_string()), Ok(id.clone()));
+            prop_assert_eq!(SpiffeId::parse(&format!("{id}")), Ok(id.clone()));
             prop_assert_eq!(SpiffeId::from_segments(id.trust_domain(), id.segments()), Ok(id.clone()));
             prop_assert_eq!(format!("spiffe://{}{}", id.trust_domain(), id.path()), text);
         } else {

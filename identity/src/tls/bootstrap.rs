@@ -59,11 +59,18 @@ impl DangerousUnauthenticatedBundleFetch {
     ///
     /// - [`BootstrapError::Bundle`]: not a bundle.
     /// - [`BootstrapError::Fingerprint`]: another one.
-    pub fn accept(self, json: &[u8], pinned: &BundleFingerprint) -> Result<TrustBundle, BootstrapError> {
+    pub fn accept(
+        self,
+        json: &[u8],
+        pinned: &BundleFingerprint,
+    ) -> Result<TrustBundle, BootstrapError> {
         let bundle = TrustBundle::from_json(json).map_err(BootstrapError::Bundle)?;
         let found = bundle.fingerprint();
         if found != *pinned {
-            return Err(BootstrapError::Fingerprint { pinned: *pinned, found });
+            return Err(BootstrapError::Fingerprint {
+                pinned: *pinned,
+                found,
+            });
         }
         let anchors = bundle.trust_anchors().iter().cloned();
         TrustBundle::new(bundle.trust_domain().clone(), 0, anchors).map_err(BootstrapError::Bundle)

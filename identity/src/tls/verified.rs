@@ -64,13 +64,19 @@ impl VerifiedChains {
             Usage::Server => b"server",
         });
         for certificate in chain {
-            hash.update(u64::try_from(certificate.len()).unwrap_or(u64::MAX).to_be_bytes());
+            hash.update(
+                u64::try_from(certificate.len())
+                    .unwrap_or(u64::MAX)
+                    .to_be_bytes(),
+            );
             hash.update(certificate);
         }
         hash.finalize().into()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<[u8; 32], Principal>> {
-        self.principals.lock().unwrap_or_else(PoisonError::into_inner)
+        self.principals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }

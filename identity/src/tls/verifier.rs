@@ -9,7 +9,8 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, PeerMisbehaved, SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, PeerMisbehaved,
+    SignatureScheme,
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
@@ -32,11 +33,17 @@ enum Role {
 
 impl PeerVerifier {
     pub(super) fn of_clients(trust: &Arc<Trust>, client_auth: ClientAuth) -> Self {
-        Self { trust: Arc::clone(trust), role: Role::Clients(client_auth) }
+        Self {
+            trust: Arc::clone(trust),
+            role: Role::Clients(client_auth),
+        }
     }
 
     pub(super) fn of_server(trust: &Arc<Trust>, server: ServerExpectation) -> Self {
-        Self { trust: Arc::clone(trust), role: Role::Server(server) }
+        Self {
+            trust: Arc::clone(trust),
+            role: Role::Server(server),
+        }
     }
 
     fn verify(
@@ -45,17 +52,22 @@ impl PeerVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), VerifyError> {
-        let chain: Vec<CertificateDer<'_>> = std::iter::once(end_entity).chain(intermediates).cloned().collect();
+        let chain: Vec<CertificateDer<'_>> = std::iter::once(end_entity)
+            .chain(intermediates)
+            .cloned()
+            .collect();
         let usage = match &self.role {
             Role::Clients(_) => Usage::Client,
             Role::Server(_) => Usage::Server,
         };
         let principal = self.trust.verify(&chain, usage, now.as_secs())?;
         match &self.role {
-            Role::Server(server) if server.spiffe_id != *principal.spiffe_id() => Err(VerifyError::UnexpectedServer {
-                expected: server.spiffe_id.clone(),
-                found: principal.spiffe_id().clone(),
-            }),
+            Role::Server(server) if server.spiffe_id != *principal.spiffe_id() => {
+                Err(VerifyError::UnexpectedServer {
+                    expected: server.spiffe_id.clone(),
+                    found: principal.spiffe_id().clone(),
+                })
+            }
             _ => Ok(()),
         }
     }
@@ -77,7 +89,8 @@ impl ClientCertVerifier for PeerVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.verify(end_entity, intermediates, now).map_err(to_rustls)?;
+        self.verify(end_entity, intermediates, now)
+            .map_err(to_rustls)?;
         Ok(ClientCertVerified::assertion())
     }
 
@@ -113,7 +126,8 @@ impl ServerCertVerifier for PeerVerifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.verify(end_entity, intermediates, now).map_err(to_rustls)?;
+        self.verify(end_entity, intermediates, now)
+            .map_err(to_rustls)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -161,7 +175,11 @@ impl ResolvesServerCert for OwnDocument {
 }
 
 impl ResolvesClientCert for OwnDocument {
-    fn resolve(&self, _root_hint_subjects: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+    fn resolve(
+        &self,
+        _root_hint_subjects: &[&[u8]],
+        _schemes: &[SignatureScheme],
+    ) -> Option<Arc<CertifiedKey>> {
         Some(self.certified_key())
     }
 
@@ -174,13 +192,20 @@ impl ResolvesClientCert for OwnDocument {
 pub(super) static SCHEMES: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
     all: ALGORITHMS,
     mapping: &[
-        (SignatureScheme::ECDSA_NISTP256_SHA256, &[webpki::aws_lc_rs::ECDSA_P256_SHA256]),
-        (SignatureScheme::ECDSA_NISTP384_SHA384, &[webpki::aws_lc_rs::ECDSA_P384_SHA384]),
+        (
+            SignatureScheme::ECDSA_NISTP256_SHA256,
+            &[webpki::aws_lc_rs::ECDSA_P256_SHA256],
+        ),
+        (
+            SignatureScheme::ECDSA_NISTP384_SHA384,
+            &[webpki::aws_lc_rs::ECDSA_P384_SHA384],
+        ),
     ],
 };
 
 /// Never reached: no configuration here speaks TLS 1.2.
-pub(super) const NO_TLS12: Error = Error::PeerMisbehaved(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme);
+pub(super) const NO_TLS12: Error =
+    Error::PeerMisbehaved(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme);
 
 /// The error decides the alert that the peer gets; the cause stays on this side.
 fn to_rustls(error: VerifyError) -> Error {

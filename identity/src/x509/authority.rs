@@ -33,14 +33,22 @@ impl Authority {
         if parsed.extension(oid::NAME_CONSTRAINTS).is_some() {
             return Err(CertificateError::NameConstraints);
         }
-        let constraints = parsed.basic_constraints()?.filter(|constraints| constraints.ca);
+        let constraints = parsed
+            .basic_constraints()?
+            .filter(|constraints| constraints.ca);
         let constraints = constraints.ok_or(CertificateError::NotCa)?;
         // RFC 5280 4.2.1.9: "Conforming CAs MUST [...] mark the extension as critical".
-        if !parsed.extension(oid::BASIC_CONSTRAINTS).is_some_and(|extension| extension.critical) {
+        if !parsed
+            .extension(oid::BASIC_CONSTRAINTS)
+            .is_some_and(|extension| extension.critical)
+        {
             return Err(CertificateError::NotCa);
         }
         // webpki ignores the key usage of issuers.
-        if !parsed.key_usage()?.is_some_and(|usage| usage.key_cert_sign()) {
+        if !parsed
+            .key_usage()?
+            .is_some_and(|usage| usage.key_cert_sign())
+        {
             return Err(CertificateError::KeyUsage);
         }
         let trust_domain = match parsed.uri_names()?.as_slice() {
@@ -56,7 +64,9 @@ impl Authority {
             not_before: parsed.not_before(),
             not_after: parsed.not_after(),
             path_len: constraints.path_len_constraint,
-            subject_der: parsed.subject_der().map_err(|_| CertificateError::Encoding)?,
+            subject_der: parsed
+                .subject_der()
+                .map_err(|_| CertificateError::Encoding)?,
             spki_der: parsed.spki_der.clone(),
         })
     }

@@ -3,7 +3,9 @@
 use core::time::Duration;
 
 use const_oid::db::rfc5280::{ID_KP_CLIENT_AUTH, ID_KP_SERVER_AUTH};
-use der::asn1::{AnyRef, BitStringRef, GeneralizedTime, Ia5String, OctetString, OctetStringRef, UintRef};
+use der::asn1::{
+    AnyRef, BitStringRef, GeneralizedTime, Ia5String, OctetString, OctetStringRef, UintRef,
+};
 use der::flagset::FlagSet;
 use der::{Decode, Encode, Tag};
 use rand_core::CryptoRng;
@@ -11,8 +13,8 @@ use rustls_pki_types::CertificateDer;
 use spki::SubjectPublicKeyInfoRef;
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{
-    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectAltName,
-    SubjectKeyIdentifier,
+    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages,
+    SubjectAltName, SubjectKeyIdentifier,
 };
 use x509_cert::name::Name;
 use x509_cert::time::{Time, Validity};
@@ -77,7 +79,11 @@ pub(crate) fn sign(
         extensions: extensions.collect::<der::Result<_>>()?,
     };
     let signature = key.sign(&tbs.to_der()?, rng).map_err(failed)?;
-    let certificate = CertificateFrame { tbs, algorithm, signature: BitStringRef::from_bytes(&signature)? };
+    let certificate = CertificateFrame {
+        tbs,
+        algorithm,
+        signature: BitStringRef::from_bytes(&signature)?,
+    };
     Ok(CertificateDer::from(certificate.to_der()?))
 }
 
@@ -120,7 +126,11 @@ pub(crate) fn leaf_extensions(
         extension(oid::EXTENDED_KEY_USAGE, false, &ExtendedKeyUsage(usages))?,
         subject_key_identifier(point)?,
         authority_key_identifier(issuer_point)?,
-        Extension { id: &oid::ATTRIBUTES, critical: false, value: attributes.to_der() },
+        Extension {
+            id: &oid::ATTRIBUTES,
+            critical: false,
+            value: attributes.to_der(),
+        },
     ])
 }
 
@@ -135,11 +145,22 @@ pub(crate) fn authority_name(role: &str, point: &[u8]) -> der::Result<Vec<u8>> {
 pub(crate) const EMPTY_NAME: &[u8] = &[0x30, 0x00];
 
 fn extension(id: &'static [u8], critical: bool, value: &impl Encode) -> der::Result<Extension> {
-    Ok(Extension { id, critical, value: value.to_der()? })
+    Ok(Extension {
+        id,
+        critical,
+        value: value.to_der()?,
+    })
 }
 
 fn basic_constraints(ca: bool, path_len_constraint: Option<u8>) -> der::Result<Extension> {
-    extension(oid::BASIC_CONSTRAINTS, true, &BasicConstraints { ca, path_len_constraint })
+    extension(
+        oid::BASIC_CONSTRAINTS,
+        true,
+        &BasicConstraints {
+            ca,
+            path_len_constraint,
+        },
+    )
 }
 
 fn key_usage(usages: FlagSet<KeyUsages>) -> der::Result<Extension> {
@@ -153,16 +174,25 @@ fn uri_name(spiffe_id: &SpiffeId, critical: bool) -> der::Result<Extension> {
 
 fn subject_key_identifier(point: &[u8]) -> der::Result<Extension> {
     let identifier = OctetString::new(key_identifier(point))?;
-    extension(oid::SUBJECT_KEY_IDENTIFIER, false, &SubjectKeyIdentifier(identifier))
+    extension(
+        oid::SUBJECT_KEY_IDENTIFIER,
+        false,
+        &SubjectKeyIdentifier(identifier),
+    )
 }
 
 fn authority_key_identifier(issuer_point: &[u8]) -> der::Result<Extension> {
     let key_identifier = Some(OctetString::new(key_identifier(issuer_point))?);
-    let identifier = AuthorityKeyIdentifier { key_identifier, ..AuthorityKeyIdentifier::default() };
+    let identifier = AuthorityKeyIdentifier {
+        key_identifier,
+        ..AuthorityKeyIdentifier::default()
+    };
     extension(oid::AUTHORITY_KEY_IDENTIFIER, false, &identifier)
 }
 
 /// The validity's own encoding turns it into a UTCTime until 2049 (RFC 5280, section 4.1.2.5).
 fn time(unix_seconds: u64) -> der::Result<Time> {
-    Ok(Time::GeneralTime(GeneralizedTime::from_unix_duration(Duration::from_secs(unix_seconds))?))
+    Ok(Time::GeneralTime(GeneralizedTime::from_unix_duration(
+        Duration::from_secs(unix_seconds),
+    )?))
 }

@@ -41,7 +41,9 @@ impl Leaf {
         ])?;
         // X509-SVID 4.1: "leaf certificates MUST set the cA field to false".
         let constraints = parsed.basic_constraints()?;
-        if constraints.is_some_and(|constraints| constraints.ca || constraints.path_len_constraint.is_some()) {
+        if constraints
+            .is_some_and(|constraints| constraints.ca || constraints.path_len_constraint.is_some())
+        {
             return Err(CertificateError::IsCa);
         }
         // X509-SVID 4.3: "leaf SVIDs MUST set digitalSignature", "MUST NOT set keyCertSign or cRLSign".
@@ -54,13 +56,18 @@ impl Leaf {
         }
         let extended: Option<ExtendedKeyUsage> = parsed.decode(oid::EXTENDED_KEY_USAGE)?;
         let extended = extended.ok_or(CertificateError::ExtendedKeyUsage)?.0;
-        let (client, server) = (extended.contains(&ID_KP_CLIENT_AUTH), extended.contains(&ID_KP_SERVER_AUTH));
+        let (client, server) = (
+            extended.contains(&ID_KP_CLIENT_AUTH),
+            extended.contains(&ID_KP_SERVER_AUTH),
+        );
         if !client && !server {
             return Err(CertificateError::ExtendedKeyUsage);
         }
         // X509-SVID 2: "MUST contain exactly one URI SAN".
         let uris = parsed.uri_names()?;
-        let [uri] = uris.as_slice() else { return Err(CertificateError::UriName) };
+        let [uri] = uris.as_slice() else {
+            return Err(CertificateError::UriName);
+        };
         let spiffe_id = SpiffeId::parse(uri).map_err(CertificateError::SpiffeId)?;
         if !spiffe_id.has_path() {
             return Err(CertificateError::Path);
@@ -70,9 +77,8 @@ impl Leaf {
             Some(extension) if extension.critical => {
                 return Err(CertificateError::Attributes(AttributesError::Encoding));
             }
-            Some(extension) => {
-                Attributes::from_der(extension.value.as_bytes()).map_err(CertificateError::Attributes)?
-            }
+            Some(extension) => Attributes::from_der(extension.value.as_bytes())
+                .map_err(CertificateError::Attributes)?,
         };
         Ok(Self {
             spiffe_id,

@@ -1,4 +1,10 @@
 //! What the crate promises, through its public interface only.
 
+mod bootstrap;
+mod handshake;
+mod openssl;
+mod resumption;
+mod support;
+
 #[path = "../policy/suite.rs"]
 mod policy;
