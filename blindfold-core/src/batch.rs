@@ -322,6 +322,3 @@ impl fmt::Debug for Pending {
             .finish_non_exhaustive()
     }
 }
-
-#[cfg(test)]
-mod tests;

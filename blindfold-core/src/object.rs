@@ -435,6 +435,3 @@ impl fmt::Debug for Sealed {
             .finish_non_exhaustive()
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -411,6 +411,3 @@ impl Accepted {
         Ok(Opened::new(plaintext, faults))
     }
 }
-
-#[cfg(test)]
-mod tests;
