@@ -1,2 +1,67 @@
-//! The blindfold command.
-fn main() {}
+//! The `blindfold` command: seal offline, open blind, administer, and run the whole control plane for development.
+
+mod admin;
+mod cli;
+mod commands;
+mod control_plane;
+mod failure;
+mod files;
+mod object;
+mod random;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::{
+    cli::{Cli, Command},
+    commands::{demo, dev, inspect, key, open, policy, recover, seal, site, token, unsealer},
+    failure::{Kind, Outcome},
+};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() {
+                Kind::Usage as u8
+            } else {
+                0
+            };
+            // A closed pipe is no reason for another error.
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let json = cli.json;
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(json),
+    }
+}
+
+fn run(cli: Cli) -> Outcome {
+    let json = cli.json;
+    match cli.command {
+        Command::Key(command) => key::run(command, json),
+        Command::Policy(command) => policy::run(command, json),
+        Command::Seal(args) => seal::run(&args, json),
+        Command::Inspect(args) => inspect::run(&args, json),
+        Command::Open(args) => open::run(&args),
+        Command::Recover(args) => recover::run(&args),
+        Command::Token(command) => token::run(command, json),
+        Command::Site(command) => site::run(command, json),
+        Command::Unsealer(command) => unsealer::run(command, json),
+        Command::Dev(args) => dev::run(&args, json),
+        Command::Demo(args) => demo::run(&args, json),
+        Command::Completions { shell } => {
+            clap_complete::generate(
+                shell,
+                &mut Cli::command(),
+                "blindfold",
+                &mut std::io::stdout(),
+            );
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,476 @@
+//! The words of the command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+
+mod unsealer;
+
+pub(crate) use unsealer::*;
+
+/// Seal secrets offline under a policy; open them with help that sees nothing.
+#[derive(Debug, Parser)]
+#[command(name = "blindfold", version, about, long_about = None, disable_help_subcommand = true, arg_required_else_help = true, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    /// Print machine-readable JSON, errors included
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done · 64 wrong usage or configuration · 65 bad object, key or policy · 66 input not readable ·
+69 service not reachable · 70 internal · 73 output not creatable · 74 reading or writing failed · 75 try again later · 77 denied
+
+Examples:
+  blindfold demo                                        see the whole of it in a minute
+  blindfold dev                                         run the control plane on this machine
+  blindfold seal --key unsealer.pub --policy db.yaml < password > password.sealed
+  blindfold open password.sealed                        as a workload, with BLINDFOLD_CONFIG set";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make and show keys
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Check, digest and explain policies
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Seal a secret offline, for one or several unsealing authorities
+    Seal(SealArgs),
+    /// Show everything public about a sealed object
+    Inspect(InspectArgs),
+    /// Open a sealed object as a workload
+    Open(OpenArgs),
+    /// Open a sealed object offline with secret keys (break-glass)
+    Recover(RecoverArgs),
+    /// Make single-use join tokens
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Add, disable and list the sites of the trust domain
+    #[command(subcommand)]
+    Site(SiteCommand),
+    /// Administer an unsealer: tenants, keys, named policies, documents, denied digests
+    #[command(subcommand)]
+    Unsealer(UnsealerCommand),
+    /// Run the whole control plane in one process on loopback
+    Dev(DevArgs),
+    /// Show the main job from end to end, with real processes
+    Demo(DemoArgs),
+    /// Print shell completions
+    #[command(
+        after_help = "Example:\n  blindfold completions bash > /etc/bash_completion.d/blindfold"
+    )]
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `blindfold key …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Generate a secret key file and its public record
+    #[command(after_help = "\
+Examples:
+  blindfold key generate --authority unsealer.acme.example --tenant acme --out unsealer.key > unsealer.pub
+  blindfold key generate --kind site --authority site.paris --tenant acme --out site.key > site.pub
+
+The public record is for everybody; give its fingerprint to those who seal over a channel they trust.
+The secret key file is readable by its owner only. Who has it opens everything sealed to the key.")]
+    Generate(KeyGenerateArgs),
+    /// Show the public record and fingerprint of a key (secret or public file)
+    #[command(after_help = "Example:\n  blindfold key show unsealer.pub")]
+    Show {
+        /// Key file; standard input when absent or -
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: Option<PathBuf>,
+    },
+}
+
+/// Words of `key generate`.
+#[derive(Args, Debug)]
+pub(crate) struct KeyGenerateArgs {
+    /// What the key is for
+    #[arg(long, value_enum, default_value_t = KeyKind::Unsealing)]
+    pub(crate) kind: KeyKind,
+    /// Name of the authority (a-z 0-9 . _ -)
+    #[arg(long)]
+    pub(crate) authority: String,
+    /// Tenant the key belongs to (a-z 0-9 . _ -)
+    #[arg(long)]
+    pub(crate) tenant: String,
+    /// Version of the key; goes up by one at each rotation
+    #[arg(long, default_value_t = 1)]
+    pub(crate) key_version: u32,
+    /// Where the secret key goes; never overwritten
+    #[arg(long, short, value_hint = ValueHint::FilePath)]
+    pub(crate) out: PathBuf,
+    /// Where the public record goes; standard output when absent
+    #[arg(long, value_hint = ValueHint::FilePath)]
+    pub(crate) public: Option<PathBuf>,
+}
+
+/// What a key is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum KeyKind {
+    /// Unsealing authority: policy locks on P-384
+    Unsealing,
+    /// Site or recovery key: static locks with ML-KEM-768
+    Site,
+}
+
+/// `blindfold policy …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Check a policy document; errors name line, column and remedy
+    #[command(after_help = "Example:\n  blindfold policy check payments.yaml")]
+    Check {
+        /// YAML or JSON document; standard input when absent or -
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: Option<PathBuf>,
+        /// Print the canonical form (RFC 8785), the bytes that are sealed in
+        #[arg(long)]
+        canonical: bool,
+    },
+    /// Print the digest by which a policy is named in digest mode
+    #[command(after_help = "Example:\n  blindfold policy digest payments.yaml")]
+    Digest {
+        /// YAML or JSON document; standard input when absent or -
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: Option<PathBuf>,
+    },
+    /// Say whether an identity would be allowed, and why
+    #[command(after_help = "\
+Examples:
+  blindfold policy explain payments.yaml --identity document.pem --resource unseal/acme/unsealer.acme.example
+  blindfold policy explain payments.yaml --spiffe-id spiffe://acme.example/paris/api --attribute environment=production
+
+Exit code 0 when allowed, 77 when denied.")]
+    Explain(PolicyExplainArgs),
+}
+
+/// Words of `policy explain`.
+#[derive(Args, Debug)]
+pub(crate) struct PolicyExplainArgs {
+    /// YAML or JSON document; standard input when absent or -
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) file: Option<PathBuf>,
+    /// Identity document (PEM) of the workload; it is read, not verified
+    #[arg(long, value_hint = ValueHint::FilePath, conflicts_with_all = ["spiffe_id", "attributes"], required_unless_present = "spiffe_id")]
+    pub(crate) identity: Option<PathBuf>,
+    /// SPIFFE ID of the workload
+    #[arg(long)]
+    pub(crate) spiffe_id: Option<String>,
+    /// Attribute of the workload, KEY=VALUE; may be repeated
+    #[arg(long = "attribute", value_name = "KEY=VALUE")]
+    pub(crate) attributes: Vec<String>,
+    /// The action asked for
+    #[arg(long, default_value = "open")]
+    pub(crate) action: String,
+    /// The resource it is asked for; unseal/TENANT/AUTHORITY for `open`
+    #[arg(long, default_value = "")]
+    pub(crate) resource: String,
+    /// The time of asking (RFC 3339); now when absent
+    #[arg(long)]
+    pub(crate) at: Option<String>,
+}
+
+/// Words of `seal`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  blindfold seal --key unsealer.pub --policy payments.yaml --label db/password < password
+  blindfold seal --key unsealer.pub --policy-name prod/db --format armor -o tls.key.sealed tls.key
+  blindfold seal --key a.pub --key b.pub --key c.pub --threshold 2 --policy p.yaml --site-lock site.pub < secret
+  blindfold seal --key unsealer.pub --policy p.yaml --format binary -o backup.sealed backup.tar
+
+Sealing needs no network and no account. Check the key's fingerprint once, over a channel you trust:
+--fingerprint refuses any other key.")]
+pub(crate) struct SealArgs {
+    /// The secret; standard input when absent or -
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) file: Option<PathBuf>,
+    /// Public record of an unsealing authority's key; repeat for several authorities
+    #[arg(long = "key", short, required = true, value_hint = ValueHint::FilePath)]
+    pub(crate) keys: Vec<PathBuf>,
+    /// Expected fingerprint of a key, 64 hex digits; repeat for several keys
+    #[arg(long = "fingerprint", value_name = "HEX")]
+    pub(crate) fingerprints: Vec<String>,
+    #[command(flatten)]
+    pub(crate) policy: PolicyChoice,
+    /// How many of the authorities are needed to open
+    #[arg(long, short, default_value_t = 1)]
+    pub(crate) threshold: u8,
+    /// Public record of a site key without which nothing opens; may be repeated
+    #[arg(long = "site-lock", value_name = "KEY", value_hint = ValueHint::FilePath)]
+    pub(crate) site_locks: Vec<PathBuf>,
+    /// Public record of a recovery key that opens alone (keep its secret key offline); may be repeated
+    #[arg(long = "recovery", value_name = "KEY", value_hint = ValueHint::FilePath)]
+    pub(crate) recovery: Vec<PathBuf>,
+    /// What the object is, for people and for checks at opening; public
+    #[arg(long, short, default_value = "")]
+    pub(crate) label: String,
+    /// File with external data that must be given again at opening
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) aad_file: Option<PathBuf>,
+    /// First day on which it may be opened (UTC, YYYY-MM-DD)
+    #[arg(long, value_name = "DATE")]
+    pub(crate) not_before: Option<String>,
+    /// Last day on which it may be opened (UTC, YYYY-MM-DD)
+    #[arg(long, value_name = "DATE")]
+    pub(crate) not_after: Option<String>,
+    /// Payload cipher
+    #[arg(long, value_enum, default_value_t = Cipher::Aes256GcmSiv)]
+    pub(crate) cipher: Cipher,
+    /// Do not round the length up
+    #[arg(long)]
+    pub(crate) no_pad: bool,
+    /// Form of the object
+    #[arg(long, short, value_enum, default_value_t = Form::Text)]
+    pub(crate) format: Form,
+    /// Where the object goes; standard output when absent
+    #[arg(long, short, value_hint = ValueHint::FilePath)]
+    pub(crate) out: Option<PathBuf>,
+    /// Replace an existing output file
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// Under which policy.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub(crate) struct PolicyChoice {
+    /// Policy document (YAML or JSON), sealed in whole
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) policy: Option<PathBuf>,
+    /// Name of a policy in the unsealer's store; its rules may change later
+    #[arg(long, value_name = "NAME")]
+    pub(crate) policy_name: Option<String>,
+    /// Policy document of which only the digest is sealed in; register it with the unsealer
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) policy_digest_of: Option<PathBuf>,
+}
+
+/// Payload cipher.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Cipher {
+    /// AES-256-GCM-SIV (RFC 8452)
+    Aes256GcmSiv,
+    /// ChaCha20-Poly1305 (RFC 8439)
+    Chacha20Poly1305,
+}
+
+/// Form of an object.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Form {
+    /// One line, pbseal1:…
+    Text,
+    /// Lines of 64 characters between BEGIN and END
+    Armor,
+    /// Bytes; streams of any size
+    Binary,
+}
+
+/// Words of `inspect`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  blindfold inspect password.sealed\n  blindfold inspect --json < password.sealed | jq .locks"
+)]
+pub(crate) struct InspectArgs {
+    /// Sealed object in any form; standard input when absent or -
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// What is expected of an object that is opened.
+#[derive(Args, Debug)]
+pub(crate) struct ExpectationArgs {
+    /// Refuse an object with another label
+    #[arg(long)]
+    pub(crate) label: Option<String>,
+    /// File with the external data given at sealing
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) aad_file: Option<PathBuf>,
+    /// Where the secret goes, readable by its owner only; standard output when absent
+    #[arg(long, short, value_hint = ValueHint::FilePath)]
+    pub(crate) out: Option<PathBuf>,
+    /// Replace an existing output file
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// Words of `open`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  export BLINDFOLD_CONFIG=/etc/blindfold/wingman.toml
+  blindfold open password.sealed
+  blindfold open --label db/password -o password < password.sealed")]
+pub(crate) struct OpenArgs {
+    /// Sealed object in any form; standard input when absent or -
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) file: Option<PathBuf>,
+    /// The workload's configuration: identity, unsealers, acceptance profile
+    #[arg(long, env = "BLINDFOLD_CONFIG", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: PathBuf,
+    #[command(flatten)]
+    pub(crate) expect: ExpectationArgs,
+}
+
+/// Words of `recover`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  blindfold recover --secret-key recovery.key -o tls.key tls.key.sealed
+  blindfold recover --secret-key a.key --secret-key b.key --secret-key site.key password.sealed
+
+No network is used and no policy is asked: who holds enough secret keys opens. The keys decide by themselves
+which locks they fit.")]
+pub(crate) struct RecoverArgs {
+    /// Sealed object in any form; standard input when absent or -
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) file: Option<PathBuf>,
+    /// Secret key file; repeat for as many as the object needs
+    #[arg(long = "secret-key", short, required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) secret_keys: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) expect: ExpectationArgs,
+}
+
+/// How to reach a service as an administrator.
+#[derive(Args, Debug)]
+pub(crate) struct AdminArgs {
+    /// The administrator's configuration; `blindfold dev` writes one
+    #[arg(long, env = "BLINDFOLD_ADMIN", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) admin: PathBuf,
+}
+
+/// `blindfold token …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a join token that becomes one identity, once
+    #[command(after_help = "\
+Example:
+  blindfold token create --spiffe-id spiffe://acme.example/paris/api --attribute environment=production -o api.token
+
+The token is a secret until it is redeemed: it goes to a file of its owner or to standard output, never to a log.")]
+    Create(TokenCreateArgs),
+}
+
+/// Words of `token create`.
+#[derive(Args, Debug)]
+pub(crate) struct TokenCreateArgs {
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
+    /// SPIFFE ID that the token becomes
+    #[arg(long)]
+    pub(crate) spiffe_id: String,
+    /// Attribute of the identity, KEY=VALUE; may be repeated
+    #[arg(long = "attribute", value_name = "KEY=VALUE")]
+    pub(crate) attributes: Vec<String>,
+    /// How long the token may wait to be redeemed, in seconds
+    #[arg(long, default_value_t = 600)]
+    pub(crate) ttl: u64,
+    /// Lifetime of the identity documents, in seconds; the site's greatest when absent
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) document_lifetime: Option<u64>,
+    /// Where the token goes, readable by its owner only; standard output when absent
+    #[arg(long, short, value_hint = ValueHint::FilePath)]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// `blindfold site …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum SiteCommand {
+    /// Register a site and its rules
+    #[command(after_help = "\
+Example:
+  blindfold site add paris --attribute environment=production,staging --attribute tier='*' --max-lifetime 3600")]
+    Add(SiteAddArgs),
+    /// Switch a site off at once: its identities are refused everywhere
+    #[command(after_help = "Example:\n  blindfold site disable paris")]
+    Disable {
+        #[command(flatten)]
+        admin: AdminArgs,
+        /// Name of the site
+        name: String,
+    },
+    /// Switch a disabled site on again
+    Enable {
+        #[command(flatten)]
+        admin: AdminArgs,
+        /// Name of the site
+        name: String,
+    },
+    /// List the sites
+    List {
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+}
+
+/// Words of `site add`.
+#[derive(Args, Debug)]
+pub(crate) struct SiteAddArgs {
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
+    /// Name of the site: the first segment of its SPIFFE IDs
+    pub(crate) name: String,
+    /// Attribute that the site's identities may carry, KEY=VALUE[,VALUE…], '*' for any value; may be repeated
+    #[arg(long = "attribute", value_name = "KEY=VALUES")]
+    pub(crate) attributes: Vec<String>,
+    /// Greatest lifetime of an identity document, in seconds
+    #[arg(long, default_value_t = 3600)]
+    pub(crate) max_lifetime: u64,
+    /// Identity documents per minute
+    #[arg(long, default_value_t = 600)]
+    pub(crate) rate: u32,
+    /// Only this SPIFFE ID and those below it; all of the site when absent
+    #[arg(long, value_name = "SPIFFE_ID")]
+    pub(crate) prefix: Option<String>,
+}
+
+/// Words of `dev`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  blindfold dev --dir ./dev
+  (in another terminal)  export BLINDFOLD_CONFIG=$PWD/dev/wingman.toml BLINDFOLD_ADMIN=$PWD/dev/admin.toml
+                         printf 'hunter2' | blindfold seal --key dev/unsealer.pub --policy dev/policy.yaml > password.sealed
+                         blindfold open password.sealed
+
+State is kept in the folder and survives a restart; remove the folder to begin anew. For development only:
+the root key lies beside what it protects.")]
+pub(crate) struct DevArgs {
+    /// Folder that holds all state
+    #[arg(long, default_value = "blindfold-dev", value_hint = ValueHint::DirPath)]
+    pub(crate) dir: PathBuf,
+    /// Where the identity authority listens; port 0 picks a free one at first start and keeps it
+    #[arg(long, default_value = "127.0.0.1:0")]
+    pub(crate) authority_listen: std::net::SocketAddr,
+    /// Where the unsealer listens; port 0 picks a free one at first start and keeps it
+    #[arg(long, default_value = "127.0.0.1:0")]
+    pub(crate) unsealer_listen: std::net::SocketAddr,
+    /// Trust domain of the identities
+    #[arg(long, default_value = "dev.blindfold.example")]
+    pub(crate) trust_domain: String,
+}
+
+/// Words of `demo`.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  blindfold demo\n  blindfold demo --json | jq .")]
+pub(crate) struct DemoArgs {
+    /// Keep the folder with everything the demo made
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Internal: run as one of the demo's workloads with the given configuration
+    #[arg(long, hide = true, value_name = "FILE")]
+    pub(crate) workload: Option<PathBuf>,
+    /// Internal: the workload rewrites the policy first
+    #[arg(long, hide = true, requires = "workload")]
+    pub(crate) rewrite_policy: bool,
+}

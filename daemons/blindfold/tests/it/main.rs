@@ -1,0 +1,13 @@
+//! The command as people and scripts meet it: the real program, its output and its exit codes.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test helpers stop at the first surprise"
+)]
+
+mod book;
+mod dev;
+mod offline;
+mod program;
