@@ -16,6 +16,11 @@
 //! ```
 //!
 //! A change of meaning takes a new object identifier; this one stays as it is.
+//!
+//! # Not promised
+//!
+//! That all X.509 software reads such a certificate: Go's `crypto/x509` and RustCrypto's `const-oid` hold no arc as
+//! long as a UUID and refuse it as a whole. OpenSSL and webpki take it.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

@@ -3,6 +3,12 @@
 //! There is no other way to get one than verification ([`crate::verify::verify_peer`] and what builds on it), so a
 //! function that takes a `Principal` cannot be reached by an unauthenticated caller.
 //!
+//! ```compile_fail,E0451
+//! fn forged(honest: identity::Principal) -> identity::Principal {
+//!     identity::Principal { deadline: u64::MAX, ..honest }
+//! }
+//! ```
+//!
 //! # Not promised
 //!
 //! That it is still welcome: a principal ages. Whoever holds a connection open asks [`Principal::recheck`] against the

@@ -84,7 +84,8 @@ pub fn verify_peer(
         .map(|anchor| anchor.trust_anchor.clone())
         .collect();
 
-    let end_entity = EndEntityCert::try_from(leaf_der).map_err(|error| from_webpki(&error))?;
+    let end_entity = EndEntityCert::try_from(leaf_der)
+        .map_err(|_| VerifyError::Certificate(CertificateError::Encoding))?;
     let time = UnixTime::since_unix_epoch(Duration::from_secs(now));
     let check_path = |path: &VerifiedPath<'_>| {
         // The leaf that was verified is the leaf that was read.
@@ -174,7 +175,6 @@ fn from_webpki(error: &webpki::Error) -> VerifyError {
         },
         webpki::Error::InvalidSignatureForPublicKey => VerifyError::Signature,
         webpki::Error::UnknownIssuer => VerifyError::UnknownIssuer,
-        webpki::Error::EndEntityUsedAsCa => VerifyError::Intermediate,
         webpki::Error::PathLenConstraintViolated => VerifyError::PathLength,
         webpki::Error::CaUsedAsEndEntity => VerifyError::Certificate(CertificateError::IsCa),
         webpki::Error::RequiredEkuNotFoundContext(_) | webpki::Error::EmptyEkuExtension => {
@@ -187,7 +187,8 @@ fn from_webpki(error: &webpki::Error) -> VerifyError {
         webpki::Error::MaximumSignatureChecksExceeded
         | webpki::Error::MaximumPathBuildCallsExceeded
         | webpki::Error::MaximumPathDepthExceeded => VerifyError::ChainTooLong,
-        _ => VerifyError::Certificate(CertificateError::Encoding),
+        // The leaf was read by stricter rules before: what is malformed lies above it.
+        _ => VerifyError::Intermediate,
     }
 }
 
