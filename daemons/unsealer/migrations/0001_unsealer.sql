@@ -7,11 +7,13 @@ CREATE TABLE tenant (
     name       TEXT    NOT NULL PRIMARY KEY CHECK (length(name) BETWEEN 1 AND 255),
     -- Canonical bytes; NULL admits nobody.
     admission  BLOB    CHECK (admission IS NULL OR length(admission) <= 32768),
+    digest     BLOB    CHECK (digest IS NULL OR length(digest) = 48),
     -- Counts the changes of `admission`, from 1.
     version    INTEGER NOT NULL CHECK (version >= 1),
     created_at INTEGER NOT NULL,
     changed_at INTEGER NOT NULL,
-    changed_by TEXT    NOT NULL
+    changed_by TEXT    NOT NULL,
+    CHECK ((admission IS NULL) = (digest IS NULL))
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE unsealing_key (

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use sqlx::SqlitePool;
 use tokio::sync::Mutex;
 
-use crate::limits::COUNTER_BLOCK;
+use crate::limits::{COUNTER_BLOCK, WORN_KEY_EVALUATIONS};
 use crate::store::{StoreError, keys};
 
 /// Why evaluations were not granted.
@@ -49,6 +49,11 @@ impl Counter {
             key_id,
             block: Mutex::default(),
         }
+    }
+
+    /// Which key it counts for.
+    pub(crate) fn key_id(&self) -> &[u8; 32] {
+        &self.key_id
     }
 
     /// Counts `elements`, reserving a block first when they are not covered.
@@ -92,8 +97,16 @@ impl Counter {
                 .begin_with("BEGIN IMMEDIATE")
                 .await
                 .map_err(StoreError::from)?;
-            let got = keys::reserve(&mut transaction, &self.key_id, COUNTER_BLOCK).await?;
+            let (got, total) = keys::reserve(&mut transaction, &self.key_id, COUNTER_BLOCK).await?;
             transaction.commit().await.map_err(StoreError::from)?;
+            if total >= WORN_KEY_EVALUATIONS {
+                let key_id = hex::encode(self.key_id);
+                tracing::warn!(
+                    key_id,
+                    evaluations = total,
+                    "the key is nearly worn out: make a new version"
+                );
+            }
             // INVARIANT (never under-counts): the commit is durable before any of it is used.
             block.available = block.available.saturating_add(got);
         }

@@ -25,7 +25,7 @@ use crate::metrics::EngineMetrics;
 use crate::pool::Pool;
 use crate::quota::Quotas;
 use crate::snapshot::{Key, KeyIdBytes, LoadError, Runtimes, Snapshot};
-use crate::store::{By, keys};
+use crate::store::{By, StoreError, keys};
 
 /// Shared state of one unsealer.
 pub(crate) struct Engine {
@@ -231,9 +231,7 @@ impl Engine {
         };
         let stored = async {
             let _turn = self.turn().await;
-            let mut connection = self.store().acquire().await?;
-            keys::compromise(&mut connection, key_id.as_bytes(), by).await?;
-            drop(connection);
+            self.compromise(key_id.as_bytes(), by).await?;
             self.reload().await
         };
         if let Err(error) = stored.await {
@@ -255,9 +253,24 @@ impl Engine {
         }
     }
 
+    async fn compromise(&self, key_id: &KeyIdBytes, by: By<'_>) -> Result<(), StoreError> {
+        let mut connection = self.store().acquire().await?;
+        keys::compromise(&mut connection, key_id, by).await
+    }
+
     /// Gives back what counters reserved and did not use; for after the last request.
     pub(crate) async fn settle(&self) {
+        let by = By {
+            who: "unsealer",
+            at: self.unix_seconds(),
+        };
         for runtime in self.runtimes.all() {
+            // A key that was exposed a moment ago: the task that stores it may not have run.
+            if runtime.is_exposed()
+                && let Err(error) = self.compromise(runtime.counter.key_id(), by).await
+            {
+                tracing::error!(%error, "an exposed key could not be marked COMPROMISED");
+            }
             if let Err(error) = runtime.counter.settle(self.store()).await {
                 tracing::warn!(%error, "a key counter was not settled: it stays up to one block too high");
             }

@@ -25,7 +25,7 @@ use blindfold_core::{
 use identity::Principal;
 use identity::policy::{Facts, Query};
 use service::audit::AuditContext;
-use service::authorize::{Denied, Grant, Outcome, Refused};
+use service::authorize::{Grant, Outcome};
 use service::clock;
 use sha2::{Digest as _, Sha256};
 
@@ -36,6 +36,10 @@ use crate::limits::{BUSY_RETRY_AFTER_SECONDS, MAX_RETRY_AFTER_SECONDS};
 use crate::pool::Place;
 use crate::quota::PolicyBucketId;
 use crate::snapshot::{Key, Snapshot, Tenant};
+
+mod record;
+
+use record::{describe, refusing};
 
 /// The one action of sealed policies.
 pub(crate) const OPEN: &str = "open";
@@ -151,7 +155,12 @@ impl<'a> Asked<'a> {
         facets.resource.clone_from(&key.resource);
         facets.context = facets.context.with("tenant", key.record.tenant());
         if key.secret().is_none() {
-            let why = format!("the key is {}", key.state.as_str());
+            let why = match key.runtime.is_exposed() {
+                true => {
+                    "the key was disabled, since an evaluation would have exposed it".to_owned()
+                }
+                false => format!("the key is {}", key.state.as_str()),
+            };
             return Err(self.refuse(Refusal::KeyRetired, &why, facets).await);
         }
         Ok((Arc::clone(key), facets))
@@ -369,82 +378,6 @@ impl<'a> Asked<'a> {
             now: clock::unix_seconds(self.now),
         }
     }
-
-    /// Records a refusal made before a grant.
-    async fn refuse(&self, refusal: Refusal, why: &str, facets: Facets) -> Refusing {
-        let refused = Refused {
-            principal: Some(self.principal),
-            action: OPEN,
-            resource: &facets.resource,
-            code: refusal.name(),
-            why,
-            context: facets.context,
-        };
-        match self.engine.authorizer().refuse(refused, self.now).await {
-            Ok(()) => Refusing {
-                refusal,
-                retry_after: 0,
-            },
-            // An answer without a record would be a fact that nobody can look up.
-            Err(_) => Refusing {
-                refusal: Refusal::Internal,
-                retry_after: 0,
-            },
-        }
-    }
-
-    /// Records a denial that is known already as the decision of `policies`.
-    async fn denied_by(
-        &self,
-        policies: &[(&str, &identity::policy::Policy)],
-        facets: &Facets,
-    ) -> Refusing {
-        let context = facets.context.clone();
-        let authorizer = self.engine.authorizer();
-        let decided = authorizer.authorize(
-            self.principal,
-            OPEN,
-            &facets.resource,
-            policies,
-            context,
-            self.now,
-        );
-        match decided.await {
-            // Deciding twice at one time gives one result; should it not, nothing is done.
-            Ok(grant) => {
-                let refusing = Refusing {
-                    refusal: Refusal::Denied,
-                    retry_after: 0,
-                };
-                self.give_up(grant, refusing, "decided differently a moment ago")
-                    .await
-            }
-            Err(denied) => refusing(denied),
-        }
-    }
-
-    /// Uses a grant up without doing what it grants.
-    async fn give_up(&self, grant: Grant, refusing: Refusing, why: &str) -> Refusing {
-        let outcome = Outcome::failure(refusing.refusal.name()).because(why);
-        match grant.finish(outcome).await {
-            Ok(()) => refusing,
-            Err(_) => Refusing {
-                refusal: Refusal::Internal,
-                retry_after: 0,
-            },
-        }
-    }
-}
-
-fn refusing(denied: Denied) -> Refusing {
-    let refusal = match denied {
-        Denied::ByPolicy => Refusal::Denied,
-        Denied::AuditUnavailable => Refusal::Internal,
-    };
-    Refusing {
-        refusal,
-        retry_after: 0,
-    }
 }
 
 /// The work of an evaluation thread.
@@ -479,20 +412,6 @@ fn elements(request: &CheckedRequest) -> u32 {
     u32::try_from(request.count()).unwrap_or(u32::MAX)
 }
 
-/// Policy and window for the audit log: a name, or a digest.
-fn describe(context: AuditContext, policy: &PolicyRef, window: Window) -> AuditContext {
-    let context = context
-        .with("not_before_day", window.not_before_day())
-        .with("not_after_day", window.not_after_day());
-    match policy {
-        PolicyRef::Inline(document) => context
-            .with("mode", "inline")
-            .with_hex("policy", document.digest()),
-        PolicyRef::Name(name) => context.with("mode", "name").with("policy", name.as_str()),
-        PolicyRef::Digest(digest) => context.with("mode", "digest").with_hex("policy", digest),
-    }
-}
-
 /// Tells policies of one principal apart: by tenant and value, the modes 1 and 3 being one.
 fn policy_bucket(key: &Key, policy: &PolicyRef) -> PolicyBucketId {
     let (kind, value): (u8, &[u8]) = match policy {
@@ -508,3 +427,6 @@ fn policy_bucket(key: &Key, policy: &PolicyRef) -> PolicyBucketId {
         .chain_update(value);
     hash.finalize().into()
 }
+
+#[cfg(test)]
+mod tests;

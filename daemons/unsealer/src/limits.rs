@@ -11,6 +11,9 @@ use std::time::Duration;
 /// 2^170, and one year at 35,000 elements a second stays below it.
 pub const MAX_KEY_EVALUATIONS: u64 = 1 << 40;
 
+/// Evaluations from which on every reserved block is logged as a warning: nine tenths of the life.
+pub const WORN_KEY_EVALUATIONS: u64 = MAX_KEY_EVALUATIONS / 10 * 9;
+
 /// Evaluations reserved durably in one step.
 ///
 /// A crash loses at most one block upward, a 2^24th part of the key's life;
@@ -46,6 +49,9 @@ pub const MAX_DOCUMENTS: u64 = 4096;
 
 /// Denied digests per tenant.
 pub const MAX_DENIED_DIGESTS: u64 = 16_384;
+
+/// Denied digests over all tenants: they are held in memory, 64 bytes each.
+pub const MAX_DENIED_DIGESTS_IN_FORCE: u64 = 1 << 20;
 
 /// Bytes of all policy documents in force, over all tenants: they are held compiled in memory.
 pub const MAX_POLICY_BYTES_IN_FORCE: u64 = 64 * 1024 * 1024;

@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use blindfold_core::{AuthorityKey, KeyState, SecretKey, UnsealingKey};
 use service::root_key::{RootKey, RootKeyError};
-use sqlx::{Connection, SqlitePool};
+use sqlx::{Connection, SqliteConnection, SqlitePool};
 
 use crate::compiled::{Compiled, Digest};
 use crate::counter::Counter;
-use crate::store::{self, StoreError};
+use crate::store::{StoreError, denied, documents, keys, policies, tenants};
 
 /// Identifier of a key as bytes.
 pub(crate) type KeyIdBytes = [u8; 32];
@@ -106,7 +106,12 @@ impl Runtime {
 
     /// Whether the key may evaluate now, whatever snapshot a request began with.
     pub(crate) fn may_evaluate(&self) -> bool {
-        !self.halted.load(Ordering::SeqCst) && !self.exposed.load(Ordering::SeqCst)
+        !self.halted.load(Ordering::SeqCst) && !self.is_exposed()
+    }
+
+    /// Whether the key was stopped for the life of this process.
+    pub(crate) fn is_exposed(&self) -> bool {
+        self.exposed.load(Ordering::SeqCst)
     }
 
     /// Stops the key for the life of this process.
@@ -181,48 +186,38 @@ impl Snapshot {
     ) -> Result<Self, LoadError> {
         let mut connection = pool.acquire().await?;
         // One transaction: all tables of one moment.
-        let mut transaction = connection.begin().await?;
-        let tenants = store::tenants::list(&mut transaction).await?;
-        let keys = store::keys::list(&mut transaction).await?;
-        let policies = store::policies::in_force(&mut transaction).await?;
-        let documents = store::documents::all(&mut transaction).await?;
-        let denied = store::denied::all(&mut transaction).await?;
-        transaction.rollback().await?;
-
+        let mut store = connection.begin().await?;
         let mut compiler = Compiler::new(previous);
         let mut snapshot = Self::default();
-        for row in tenants {
-            let admission = row
-                .admission
-                .as_deref()
-                .map(|document| compiler.admission(document));
-            snapshot.tenants.insert(
-                row.name,
-                Tenant {
-                    admission,
-                    ..Tenant::default()
-                },
-            );
-        }
-        for row in policies {
-            if let (Some(document), Some(digest)) = (row.document, row.digest) {
-                let compiled = compiler.compile(&document, digest);
-                snapshot
-                    .tenant_mut(&row.tenant)?
-                    .names
-                    .insert(row.name, compiled);
+        for row in tenants::list(&mut store).await? {
+            let mut tenant = Tenant::default();
+            if let Some(digest) = row.digest {
+                let place = Place::Admission { tenant: &row.name };
+                tenant.admission = Some(compiler.compile(&mut store, digest, place).await?);
             }
+            snapshot.tenants.insert(row.name, tenant);
         }
-        for row in documents {
-            let compiled = compiler.compile(&row.document, row.digest);
+        for (tenant, name, digest) in policies::in_force(&mut store).await? {
+            let place = Place::Name {
+                tenant: &tenant,
+                name: &name,
+            };
+            let compiled = compiler.compile(&mut store, digest, place).await?;
+            snapshot.tenant_mut(&tenant)?.names.insert(name, compiled);
+        }
+        for (tenant, digest) in documents::all(&mut store).await? {
+            let place = Place::Document { tenant: &tenant };
+            let compiled = compiler.compile(&mut store, digest, place).await?;
             snapshot
-                .tenant_mut(&row.tenant)?
+                .tenant_mut(&tenant)?
                 .documents
-                .insert(row.digest, compiled);
+                .insert(digest, compiled);
         }
-        for row in denied {
-            snapshot.tenant_mut(&row.tenant)?.denied.insert(row.digest);
+        for (tenant, digest) in denied::all(&mut store).await? {
+            snapshot.tenant_mut(&tenant)?.denied.insert(digest);
         }
+        let keys = keys::list(&mut store).await?;
+        store.rollback().await?;
         for row in keys {
             let key_id = row.key_id;
             let known = previous.and_then(|previous| previous.keys.get(&key_id));
@@ -266,7 +261,7 @@ impl Snapshot {
 }
 
 fn key(
-    row: store::keys::KeyRow,
+    row: keys::KeyRow,
     root_key: &RootKey,
     runtimes: &Runtimes,
     known: Option<Arc<UnsealingKey>>,
@@ -310,6 +305,32 @@ pub(crate) fn resource(tenant: &str, authority: &str) -> String {
     format!("unseal/{tenant}/{authority}")
 }
 
+/// Where the store has a document.
+#[derive(Clone, Copy, Debug)]
+enum Place<'a> {
+    Admission { tenant: &'a str },
+    Name { tenant: &'a str, name: &'a str },
+    Document { tenant: &'a str },
+}
+
+impl Place<'_> {
+    async fn read(
+        self,
+        store: &mut SqliteConnection,
+        digest: &Digest,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        match self {
+            Self::Admission { tenant } => tenants::admission(store, tenant).await,
+            Self::Name { tenant, name } => {
+                Ok(policies::get(store, tenant, name, None).await?.document)
+            }
+            Self::Document { tenant } => {
+                Ok(Some(documents::get(store, tenant, digest).await?.document))
+            }
+        }
+    }
+}
+
 /// Compiles each document once, and none that the snapshot before has compiled.
 struct Compiler {
     known: HashMap<Digest, Arc<Compiled>>,
@@ -332,22 +353,24 @@ impl Compiler {
         Self { known }
     }
 
-    fn compile(&mut self, document: &[u8], digest: Digest) -> Arc<Compiled> {
-        let compiled = self.known.entry(digest).or_insert_with(|| {
-            let compiled = Compiled::new(document, digest);
-            if let Err(reason) = compiled.policy() {
-                tracing::error!(
-                    digest = hex::encode(digest),
-                    reason,
-                    "a stored policy is unreadable and denies"
-                );
-            }
-            Arc::new(compiled)
-        });
-        Arc::clone(compiled)
-    }
-
-    fn admission(&mut self, document: &[u8]) -> Arc<Compiled> {
-        self.compile(document, crate::policy_text::digest(document))
+    /// The compiled document with this digest, read from the store if nobody has compiled it yet.
+    async fn compile(
+        &mut self,
+        store: &mut SqliteConnection,
+        digest: Digest,
+        place: Place<'_>,
+    ) -> Result<Arc<Compiled>, StoreError> {
+        if let Some(compiled) = self.known.get(&digest) {
+            return Ok(Arc::clone(compiled));
+        }
+        let gone = StoreError::Corrupt("a digest without its document");
+        let document = place.read(store, &digest).await?.ok_or(gone)?;
+        let compiled = Arc::new(Compiled::new(&document, digest));
+        if let Err(reason) = compiled.policy() {
+            let digest = hex::encode(digest);
+            tracing::error!(digest, reason, "a stored policy is unreadable and denies");
+        }
+        self.known.insert(digest, Arc::clone(&compiled));
+        Ok(compiled)
     }
 }

@@ -47,7 +47,6 @@ impl Operation for DenyDigest {
         }
         denied::add(connection, &self.tenant, &digest, &self.note, by).await?;
         Ok(wire(DeniedRow {
-            tenant: self.tenant,
             digest,
             note: self.note,
             changed_at: by.at,

@@ -5,7 +5,7 @@ use sqlx::SqliteConnection;
 
 use super::{AdminError, Operation, checked_tenant, text};
 use crate::engine::Engine;
-use crate::policy_text;
+use crate::policy_text::{self, PolicyText};
 use crate::store::By;
 use crate::store::tenants::{self, TenantRow};
 use crate::wire::{
@@ -16,23 +16,16 @@ fn wire(row: &TenantRow) -> Tenant {
     Tenant {
         tenant: row.name.clone(),
         version: row.version,
-        admission_digest: row
-            .admission
-            .as_deref()
-            .map(policy_text::digest)
-            .map(hex::encode),
+        admission_digest: row.digest.map(hex::encode),
         created_at: row.created_at,
         changed_at: row.changed_at,
         changed_by: row.changed_by.clone(),
     }
 }
 
-/// The canonical form of an optional admission policy.
-fn admission(text: Option<&str>) -> Result<Option<Vec<u8>>, AdminError> {
-    Ok(text
-        .map(policy_text::read)
-        .transpose()?
-        .map(|policy| policy.canonical))
+/// An optional admission policy in the form that is kept.
+fn admission(text: Option<&str>) -> Result<Option<PolicyText>, AdminError> {
+    Ok(text.map(policy_text::read).transpose()?)
 }
 
 impl Operation for CreateTenant {
@@ -58,7 +51,13 @@ impl Operation for CreateTenant {
     ) -> Result<Tenant, AdminError> {
         checked_tenant(&self.tenant)?;
         let admission = admission(self.admission.as_deref())?;
-        tenants::create(connection, &self.tenant, admission.as_deref(), by).await?;
+        tenants::create(
+            connection,
+            &self.tenant,
+            admission.as_ref().map(PolicyText::parts),
+            by,
+        )
+        .await?;
         Ok(wire(&tenants::get(connection, &self.tenant).await?))
     }
 }
@@ -87,7 +86,14 @@ impl Operation for SetAdmission {
     ) -> Result<Tenant, AdminError> {
         let admission = admission(self.admission.as_deref())?;
         let (tenant, expected) = (self.tenant.as_str(), self.expected_version);
-        tenants::set_admission(connection, tenant, admission.as_deref(), expected, by).await?;
+        tenants::set_admission(
+            connection,
+            tenant,
+            admission.as_ref().map(PolicyText::parts),
+            expected,
+            by,
+        )
+        .await?;
         Ok(wire(&tenants::get(connection, tenant).await?))
     }
 }
@@ -107,11 +113,11 @@ impl Operation for GetTenant {
         connection: &mut SqliteConnection,
         _: By<'_>,
     ) -> Result<TenantDetail, AdminError> {
-        let row = tenants::get(connection, &self.tenant).await?;
-        let tenant = wire(&row);
+        let tenant = wire(&tenants::get(connection, &self.tenant).await?);
+        let admission = tenants::admission(connection, &self.tenant).await?;
         Ok(TenantDetail {
             tenant,
-            admission: row.admission.map(text).transpose()?,
+            admission: admission.map(text).transpose()?,
         })
     }
 }

@@ -3,24 +3,22 @@
 use sqlx::SqliteConnection;
 
 use super::{By, StoreError, bounded, digest, tenants, unsigned};
-use crate::limits::{LIST_PAGE, MAX_DENIED_DIGESTS};
+use crate::limits::{LIST_PAGE, MAX_DENIED_DIGESTS, MAX_DENIED_DIGESTS_IN_FORCE};
 
 /// One denied digest.
 #[derive(Clone, Debug)]
 pub(crate) struct DeniedRow {
-    pub(crate) tenant: String,
     pub(crate) digest: [u8; 48],
     pub(crate) note: String,
     pub(crate) changed_at: u64,
     pub(crate) changed_by: String,
 }
 
-type Columns = (String, Vec<u8>, String, i64, String);
+type Columns = (Vec<u8>, String, i64, String);
 
 fn row(columns: Columns) -> Result<DeniedRow, StoreError> {
-    let (tenant, bytes, note, changed_at, changed_by) = columns;
+    let (bytes, note, changed_at, changed_by) = columns;
     Ok(DeniedRow {
-        tenant,
         digest: digest(bytes)?,
         note,
         changed_at: unsigned(changed_at)?,
@@ -37,15 +35,18 @@ pub(crate) async fn add(
     by: By<'_>,
 ) -> Result<(), StoreError> {
     tenants::require(connection, tenant).await?;
-    let (count, present): (i64, bool) = sqlx::query_as(
-        "SELECT count(*), coalesce(max(digest = ?2), 0) FROM denied_digest WHERE tenant = ?1",
+    let (all, own, present): (i64, i64, bool) = sqlx::query_as(
+        "SELECT count(*), coalesce(sum(tenant = ?1), 0),
+                coalesce(max(tenant = ?1 AND digest = ?2), 0)
+         FROM denied_digest",
     )
     .bind(tenant)
     .bind(digest.as_slice())
     .fetch_one(&mut *connection)
     .await?;
     if !present {
-        bounded(count, "denied digests of one tenant", MAX_DENIED_DIGESTS)?;
+        bounded(own, "denied digests of one tenant", MAX_DENIED_DIGESTS)?;
+        bounded(all, "denied digests", MAX_DENIED_DIGESTS_IN_FORCE)?;
     }
     sqlx::query(
         "INSERT INTO denied_digest (tenant, digest, note, changed_at, changed_by)
@@ -85,7 +86,7 @@ pub(crate) async fn list(
     after: &[u8],
 ) -> Result<Vec<DeniedRow>, StoreError> {
     let rows: Vec<Columns> = sqlx::query_as(
-        "SELECT tenant, digest, note, changed_at, changed_by
+        "SELECT digest, note, changed_at, changed_by
          FROM denied_digest WHERE tenant = ?1 AND digest > ?2 ORDER BY digest LIMIT ?3",
     )
     .bind(tenant)
@@ -96,13 +97,16 @@ pub(crate) async fn list(
     rows.into_iter().map(row).collect()
 }
 
-/// All denied digests of all tenants.
-pub(crate) async fn all(connection: &mut SqliteConnection) -> Result<Vec<DeniedRow>, StoreError> {
-    let rows: Vec<Columns> =
-        sqlx::query_as("SELECT tenant, digest, note, changed_at, changed_by FROM denied_digest")
-            .fetch_all(connection)
-            .await?;
-    rows.into_iter().map(row).collect()
+/// Tenant and digest of every denied digest.
+pub(crate) async fn all(
+    connection: &mut SqliteConnection,
+) -> Result<Vec<(String, [u8; 48])>, StoreError> {
+    let rows: Vec<(String, Vec<u8>)> = sqlx::query_as("SELECT tenant, digest FROM denied_digest")
+        .fetch_all(connection)
+        .await?;
+    rows.into_iter()
+        .map(|(tenant, bytes)| Ok((tenant, digest(bytes)?)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -127,7 +131,7 @@ mod tests {
         assert_eq!(page.len(), 1);
         assert_eq!(page[0].note, "leaked in March");
         assert!(list(&mut store, "other", &[]).await.unwrap().is_empty());
-        assert_eq!(all(&mut store).await.unwrap()[0].tenant, "acme");
+        assert_eq!(all(&mut store).await.unwrap()[0].0, "acme");
         assert!(remove(&mut store, "acme", &[1; 48]).await.unwrap());
         assert!(!remove(&mut store, "acme", &[1; 48]).await.unwrap());
     }

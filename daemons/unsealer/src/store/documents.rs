@@ -8,19 +8,17 @@ use crate::limits::{LIST_PAGE, MAX_DOCUMENTS};
 /// One registered document.
 #[derive(Clone, Debug)]
 pub(crate) struct DocumentRow {
-    pub(crate) tenant: String,
     pub(crate) digest: [u8; 48],
     pub(crate) document: Vec<u8>,
     pub(crate) changed_at: u64,
     pub(crate) changed_by: String,
 }
 
-type Columns = (String, Vec<u8>, Vec<u8>, i64, String);
+type Columns = (Vec<u8>, Vec<u8>, i64, String);
 
 fn row(columns: Columns) -> Result<DocumentRow, StoreError> {
-    let (tenant, bytes, document, changed_at, changed_by) = columns;
+    let (bytes, document, changed_at, changed_by) = columns;
     Ok(DocumentRow {
-        tenant,
         digest: digest(bytes)?,
         document,
         changed_at: unsigned(changed_at)?,
@@ -85,7 +83,7 @@ pub(crate) async fn get(
     digest: &[u8; 48],
 ) -> Result<DocumentRow, StoreError> {
     let columns: Option<Columns> = sqlx::query_as(
-        "SELECT tenant, digest, document, changed_at, changed_by
+        "SELECT digest, document, changed_at, changed_by
          FROM document WHERE tenant = ?1 AND digest = ?2",
     )
     .bind(tenant)
@@ -102,7 +100,7 @@ pub(crate) async fn list(
     after: &[u8],
 ) -> Result<Vec<DocumentRow>, StoreError> {
     let rows: Vec<Columns> = sqlx::query_as(
-        "SELECT tenant, digest, document, changed_at, changed_by
+        "SELECT digest, document, changed_at, changed_by
          FROM document WHERE tenant = ?1 AND digest > ?2 ORDER BY digest LIMIT ?3",
     )
     .bind(tenant)
@@ -113,13 +111,16 @@ pub(crate) async fn list(
     rows.into_iter().map(row).collect()
 }
 
-/// All documents of all tenants.
-pub(crate) async fn all(connection: &mut SqliteConnection) -> Result<Vec<DocumentRow>, StoreError> {
-    let rows: Vec<Columns> =
-        sqlx::query_as("SELECT tenant, digest, document, changed_at, changed_by FROM document")
-            .fetch_all(connection)
-            .await?;
-    rows.into_iter().map(row).collect()
+/// Tenant and digest of every document.
+pub(crate) async fn all(
+    connection: &mut SqliteConnection,
+) -> Result<Vec<(String, [u8; 48])>, StoreError> {
+    let rows: Vec<(String, Vec<u8>)> = sqlx::query_as("SELECT tenant, digest FROM document")
+        .fetch_all(connection)
+        .await?;
+    rows.into_iter()
+        .map(|(tenant, bytes)| Ok((tenant, digest(bytes)?)))
+        .collect()
 }
 
 #[cfg(test)]

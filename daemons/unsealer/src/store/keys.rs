@@ -213,14 +213,15 @@ pub(crate) async fn list(connection: &mut SqliteConnection) -> Result<Vec<KeyRow
     rows.into_iter().map(row).collect()
 }
 
-/// Reserves up to `wanted` evaluations of a key; answers how many it got.
+/// Reserves up to `wanted` evaluations of a key; answers how many it got, and how many are
+/// reserved in all.
 ///
 /// Fewer than wanted near the limit of 2^40, none at it.
 pub(crate) async fn reserve(
     connection: &mut SqliteConnection,
     key_id: &[u8; 32],
     wanted: u64,
-) -> Result<u64, StoreError> {
+) -> Result<(u64, u64), StoreError> {
     let before = get(connection, key_id).await?.reserved;
     let got = wanted.min(MAX_KEY_EVALUATIONS.saturating_sub(before));
     // INVARIANT (never under-counts): added in the database to whatever it holds,
@@ -230,7 +231,7 @@ pub(crate) async fn reserve(
         .bind(integer(got))
         .execute(connection)
         .await?;
-    Ok(got)
+    Ok((got, before.saturating_add(got)))
 }
 
 /// Gives back evaluations that were reserved and certainly not used.
@@ -332,14 +333,14 @@ mod tests {
             ..key(&id, 1)
         };
         insert(&mut store, near, BY).await.unwrap();
-        assert_eq!(reserve(&mut store, &id, 60).await.unwrap(), 60);
-        assert_eq!(reserve(&mut store, &id, 60).await.unwrap(), 40);
-        assert_eq!(reserve(&mut store, &id, 1).await.unwrap(), 0);
+        assert_eq!(reserve(&mut store, &id, 60).await.unwrap().0, 60);
+        assert_eq!(reserve(&mut store, &id, 60).await.unwrap().0, 40);
+        assert_eq!(reserve(&mut store, &id, 1).await.unwrap().0, 0);
         assert_eq!(
             get(&mut store, &id).await.unwrap().reserved,
             MAX_KEY_EVALUATIONS
         );
         give_back(&mut store, &id, 10).await.unwrap();
-        assert_eq!(reserve(&mut store, &id, 60).await.unwrap(), 10);
+        assert_eq!(reserve(&mut store, &id, 60).await.unwrap().0, 10);
     }
 }

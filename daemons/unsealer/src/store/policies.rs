@@ -8,7 +8,6 @@ use crate::limits::{LIST_PAGE, MAX_POLICY_NAMES, MAX_POLICY_VERSIONS};
 /// One version of a named policy; without a document it is a removal.
 #[derive(Clone, Debug)]
 pub(crate) struct PolicyRow {
-    pub(crate) tenant: String,
     pub(crate) name: String,
     pub(crate) version: u64,
     pub(crate) document: Option<Vec<u8>>,
@@ -17,20 +16,11 @@ pub(crate) struct PolicyRow {
     pub(crate) changed_by: String,
 }
 
-type Columns = (
-    String,
-    String,
-    i64,
-    Option<Vec<u8>>,
-    Option<Vec<u8>>,
-    i64,
-    String,
-);
+type Columns = (String, i64, Option<Vec<u8>>, Option<Vec<u8>>, i64, String);
 
 fn row(columns: Columns) -> Result<PolicyRow, StoreError> {
-    let (tenant, name, version, document, bytes, changed_at, changed_by) = columns;
+    let (name, version, document, bytes, changed_at, changed_by) = columns;
     Ok(PolicyRow {
-        tenant,
         name,
         version: unsigned(version)?,
         document,
@@ -47,7 +37,7 @@ async fn latest(
     name: &str,
 ) -> Result<Option<PolicyRow>, StoreError> {
     let columns: Option<Columns> = sqlx::query_as(
-        "SELECT tenant, name, version, document, digest, changed_at, changed_by
+        "SELECT name, version, document, digest, changed_at, changed_by
          FROM policy_version WHERE tenant = ?1 AND name = ?2 ORDER BY version DESC LIMIT 1",
     )
     .bind(tenant)
@@ -168,7 +158,7 @@ pub(crate) async fn get(
         None => latest(connection, tenant, name).await?,
         Some(version) => {
             let columns: Option<Columns> = sqlx::query_as(
-                "SELECT tenant, name, version, document, digest, changed_at, changed_by
+                "SELECT name, version, document, digest, changed_at, changed_by
                  FROM policy_version WHERE tenant = ?1 AND name = ?2 AND version = ?3",
             )
             .bind(tenant)
@@ -189,7 +179,7 @@ pub(crate) async fn list(
     after: &str,
 ) -> Result<Vec<PolicyRow>, StoreError> {
     let rows: Vec<Columns> = sqlx::query_as(
-        "SELECT tenant, name, version, document, digest, changed_at, changed_by
+        "SELECT name, version, document, digest, changed_at, changed_by
          FROM policy_version p
          WHERE tenant = ?1 AND name > ?2 AND document IS NOT NULL
            AND version = (SELECT max(version) FROM policy_version l
@@ -211,7 +201,7 @@ pub(crate) async fn history(
     name: &str,
 ) -> Result<Vec<PolicyRow>, StoreError> {
     let rows: Vec<Columns> = sqlx::query_as(
-        "SELECT tenant, name, version, document, digest, changed_at, changed_by
+        "SELECT name, version, document, digest, changed_at, changed_by
          FROM policy_version WHERE tenant = ?1 AND name = ?2 ORDER BY version DESC",
     )
     .bind(tenant)
@@ -221,20 +211,22 @@ pub(crate) async fn history(
     rows.into_iter().map(row).collect()
 }
 
-/// Every policy in force, of all tenants.
+/// Tenant, name and digest of every policy in force.
 pub(crate) async fn in_force(
     connection: &mut SqliteConnection,
-) -> Result<Vec<PolicyRow>, StoreError> {
-    let rows: Vec<Columns> = sqlx::query_as(
-        "SELECT tenant, name, version, document, digest, changed_at, changed_by
+) -> Result<Vec<(String, String, [u8; 48])>, StoreError> {
+    let rows: Vec<(String, String, Vec<u8>)> = sqlx::query_as(
+        "SELECT tenant, name, digest
          FROM policy_version p
-         WHERE document IS NOT NULL
+         WHERE digest IS NOT NULL
            AND version = (SELECT max(version) FROM policy_version l
                           WHERE l.tenant = p.tenant AND l.name = p.name)",
     )
     .fetch_all(connection)
     .await?;
-    rows.into_iter().map(row).collect()
+    rows.into_iter()
+        .map(|(tenant, name, bytes)| Ok((tenant, name, digest(bytes)?)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -324,7 +316,7 @@ mod tests {
             matches!(foreign, Err(StoreError::NotFound(_))),
             "{foreign:?}"
         );
-        assert_eq!(in_force(&mut store).await.unwrap()[0].tenant, "acme");
+        assert_eq!(in_force(&mut store).await.unwrap()[0].0, "acme");
     }
 
     #[tokio::test]

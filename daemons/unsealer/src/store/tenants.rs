@@ -2,14 +2,18 @@
 
 use sqlx::SqliteConnection;
 
-use super::{By, StoreError, bounded, bytes_in_force, integer, unsigned};
+use super::{By, StoreError, bounded, bytes_in_force, digest, integer, unsigned};
 use crate::limits::MAX_TENANTS;
 
-/// One tenant.
+/// A document in canonical form and its digest.
+pub(crate) type Document<'a> = (&'a [u8], &'a [u8; 48]);
+
+/// One tenant, without the document of its admission policy.
 #[derive(Clone, Debug)]
 pub(crate) struct TenantRow {
     pub(crate) name: String,
-    pub(crate) admission: Option<Vec<u8>>,
+    /// Digest of the admission policy; none: nobody is admitted.
+    pub(crate) digest: Option<[u8; 48]>,
     pub(crate) version: u64,
     pub(crate) created_at: u64,
     pub(crate) changed_at: u64,
@@ -19,10 +23,10 @@ pub(crate) struct TenantRow {
 type Columns = (String, Option<Vec<u8>>, i64, i64, i64, String);
 
 fn row(columns: Columns) -> Result<TenantRow, StoreError> {
-    let (name, admission, version, created_at, changed_at, changed_by) = columns;
+    let (name, bytes, version, created_at, changed_at, changed_by) = columns;
     Ok(TenantRow {
         name,
-        admission,
+        digest: bytes.map(digest).transpose()?,
         version: unsigned(version)?,
         created_at: unsigned(created_at)?,
         changed_at: unsigned(changed_at)?,
@@ -34,7 +38,7 @@ fn row(columns: Columns) -> Result<TenantRow, StoreError> {
 pub(crate) async fn create(
     connection: &mut SqliteConnection,
     name: &str,
-    admission: Option<&[u8]>,
+    admission: Option<Document<'_>>,
     by: By<'_>,
 ) -> Result<(), StoreError> {
     let (count, present): (i64, bool) =
@@ -49,13 +53,18 @@ pub(crate) async fn create(
         });
     }
     bounded(count, "tenants", MAX_TENANTS)?;
-    bytes_in_force(connection, admission.map_or(0, <[u8]>::len)).await?;
+    bytes_in_force(
+        connection,
+        admission.map_or(0, |(document, _)| document.len()),
+    )
+    .await?;
     sqlx::query(
-        "INSERT INTO tenant (name, admission, version, created_at, changed_at, changed_by)
-         VALUES (?1, ?2, 1, ?3, ?3, ?4)",
+        "INSERT INTO tenant (name, admission, digest, version, created_at, changed_at, changed_by)
+         VALUES (?1, ?2, ?3, 1, ?4, ?4, ?5)",
     )
     .bind(name)
-    .bind(admission)
+    .bind(admission.map(|(document, _)| document))
+    .bind(admission.map(|(_, digest)| digest.as_slice()))
     .bind(by.at())
     .bind(by.who)
     .execute(connection)
@@ -67,7 +76,7 @@ pub(crate) async fn create(
 pub(crate) async fn set_admission(
     connection: &mut SqliteConnection,
     name: &str,
-    admission: Option<&[u8]>,
+    admission: Option<Document<'_>>,
     expected: u64,
     by: By<'_>,
 ) -> Result<(), StoreError> {
@@ -78,13 +87,19 @@ pub(crate) async fn set_admission(
             current: Some(current.version.to_string()),
         });
     }
-    bytes_in_force(connection, admission.map_or(0, <[u8]>::len)).await?;
+    bytes_in_force(
+        connection,
+        admission.map_or(0, |(document, _)| document.len()),
+    )
+    .await?;
     sqlx::query(
-        "UPDATE tenant SET admission = ?2, version = version + 1, changed_at = ?4, changed_by = ?5
-         WHERE name = ?1 AND version = ?3",
+        "UPDATE tenant SET admission = ?2, digest = ?3, version = version + 1, changed_at = ?5,
+                           changed_by = ?6
+         WHERE name = ?1 AND version = ?4",
     )
     .bind(name)
-    .bind(admission)
+    .bind(admission.map(|(document, _)| document))
+    .bind(admission.map(|(_, digest)| digest.as_slice()))
     .bind(integer(expected))
     .bind(by.at())
     .bind(by.who)
@@ -99,7 +114,7 @@ pub(crate) async fn get(
     name: &str,
 ) -> Result<TenantRow, StoreError> {
     let columns: Option<Columns> = sqlx::query_as(
-        "SELECT name, admission, version, created_at, changed_at, changed_by
+        "SELECT name, digest, version, created_at, changed_at, changed_by
          FROM tenant WHERE name = ?1",
     )
     .bind(name)
@@ -108,10 +123,25 @@ pub(crate) async fn get(
     row(columns.ok_or(StoreError::NotFound("the tenant"))?)
 }
 
+/// The admission policy of a tenant.
+pub(crate) async fn admission(
+    connection: &mut SqliteConnection,
+    name: &str,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let found: Option<(Option<Vec<u8>>,)> =
+        sqlx::query_as("SELECT admission FROM tenant WHERE name = ?1")
+            .bind(name)
+            .fetch_optional(connection)
+            .await?;
+    found
+        .map(|(document,)| document)
+        .ok_or(StoreError::NotFound("the tenant"))
+}
+
 /// All tenants, by name.
 pub(crate) async fn list(connection: &mut SqliteConnection) -> Result<Vec<TenantRow>, StoreError> {
     let rows: Vec<Columns> = sqlx::query_as(
-        "SELECT name, admission, version, created_at, changed_at, changed_by
+        "SELECT name, digest, version, created_at, changed_at, changed_by
          FROM tenant ORDER BY name",
     )
     .fetch_all(connection)
@@ -141,9 +171,9 @@ mod tests {
         let mut store = store().await;
         create(&mut store, "acme", None, BY).await.unwrap();
         let tenant = get(&mut store, "acme").await.unwrap();
-        assert_eq!((tenant.admission, tenant.version), (None, 1));
+        assert_eq!((tenant.digest, tenant.version), (None, 1));
         assert_eq!(tenant.changed_by, BY.who);
-        let again = create(&mut store, "acme", Some(b"{}"), BY).await;
+        let again = create(&mut store, "acme", Some((b"{}", &[1; 48])), BY).await;
         assert!(
             matches!(again, Err(StoreError::Conflict { .. })),
             "{again:?}"
@@ -154,22 +184,23 @@ mod tests {
     async fn of_two_changes_from_one_version_the_second_is_refused() {
         let mut store = store().await;
         create(&mut store, "acme", None, BY).await.unwrap();
-        set_admission(&mut store, "acme", Some(b"one"), 1, BY)
+        set_admission(&mut store, "acme", Some((b"one", &[1; 48])), 1, BY)
             .await
             .unwrap();
-        let late = set_admission(&mut store, "acme", Some(b"two"), 1, BY).await;
+        let late = set_admission(&mut store, "acme", Some((b"two", &[2; 48])), 1, BY).await;
         assert!(
             matches!(&late, Err(StoreError::Conflict { current: Some(v), .. }) if v == "2"),
             "{late:?}"
         );
+        assert_eq!(get(&mut store, "acme").await.unwrap().digest, Some([1; 48]));
         assert_eq!(
-            get(&mut store, "acme").await.unwrap().admission.as_deref(),
+            admission(&mut store, "acme").await.unwrap().as_deref(),
             Some(&b"one"[..])
         );
         set_admission(&mut store, "acme", None, 2, BY)
             .await
             .unwrap();
-        assert_eq!(get(&mut store, "acme").await.unwrap().admission, None);
+        assert_eq!(get(&mut store, "acme").await.unwrap().digest, None);
     }
 
     #[tokio::test]
@@ -196,7 +227,9 @@ mod tests {
         let mut store = store().await;
         let big = vec![b' '; crate::limits::MAX_POLICY_BYTES];
         let fit = crate::limits::MAX_POLICY_BYTES_IN_FORCE / big.len() as u64;
-        create(&mut store, "acme", Some(&big), BY).await.unwrap();
+        create(&mut store, "acme", Some((&big, &[1; 48])), BY)
+            .await
+            .unwrap();
         for n in 1..fit {
             let mut digest = [0; 48];
             digest[..8].copy_from_slice(&n.to_be_bytes());

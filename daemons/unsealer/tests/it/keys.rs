@@ -106,15 +106,24 @@ async fn v6_the_count_survives_an_orderly_restart_exactly() {
 async fn v6_a_crash_counts_at_most_one_block_too_many() {
     let mut world = World::new().await;
     let (mut running, record) = world.start_with_key().await;
-    let request = RawRequest::new(&record, &inline(&lets_open(API))).of(5).bytes();
+    let request = RawRequest::new(&record, &inline(&lets_open(API)))
+        .of(5)
+        .bytes();
     for crash in 1..=3 {
-        assert_eq!(code(&world.client(&running, API).evaluate(&request).await), 0);
+        assert_eq!(
+            code(&world.client(&running, API).evaluate(&request).await),
+            0
+        );
         let next = world.after_power_cut();
         running.stop().await;
         world = next;
         running = world.start().await;
         let counted = running.operator.list_keys(None).await.unwrap()[0].evaluations;
-        assert_eq!(counted, crash * COUNTER_BLOCK, "reserved before use, one block each time");
+        assert_eq!(
+            counted,
+            crash * COUNTER_BLOCK,
+            "reserved before use, one block each time"
+        );
     }
     running.stop().await;
 }

@@ -239,7 +239,11 @@ impl World {
         }
         let mut config = Config::in_directory(&self.config.authority, folder.path());
         config.admin.policy = Some(folder.path().join("admin.yaml").into());
-        Self { folder, trust: Arc::clone(&self.trust), config }
+        Self {
+            folder,
+            trust: Arc::clone(&self.trust),
+            config,
+        }
     }
 
     /// Reads every file below the directory.
