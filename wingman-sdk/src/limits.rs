@@ -88,8 +88,8 @@ pub(crate) const RENEWAL_BACKOFF_FIRST: Duration = Duration::from_secs(1);
 /// Longest pause after failed renewals: some thirty tries in the second half of an hour.
 pub(crate) const RENEWAL_BACKOFF_LONGEST: Duration = Duration::from_secs(60);
 
-/// Waiting for another process that renews in the same directory.
-pub(crate) const DIRECTORY_LOCK_TIMEOUT: Duration = Duration::from_secs(30);
+/// Waiting for another process that joins or renews in the same directory: longer than all its attempts.
+pub(crate) const DIRECTORY_LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Tries to redeem a join token within one call; the same CSR key may repeat for 60 s.
 pub(crate) const JOIN_ATTEMPTS: u32 = 4;

@@ -100,7 +100,7 @@ fn rate_limit_beyond_the_deadline_is_told_at_once() {
 #[test]
 fn lasting_failures_are_not_repeated() {
     let oversized = || Reply::ok(CONTENT_TYPE, vec![0; 20_000]);
-    let failures: [(&str, Failure); 8] = [
+    let failures: [(&str, Failure); 9] = [
         ("404", || Reply::status(404)),
         ("400", || Reply::status(400)),
         ("a redirect", || Reply::Http {
@@ -117,6 +117,12 @@ fn lasting_failures_are_not_repeated() {
         }),
         ("an empty answer", || Reply::ok(CONTENT_TYPE, Vec::new())),
         ("an oversized answer", oversized),
+        ("endless headers", || Reply::Http {
+            status: 200,
+            content_type: CONTENT_TYPE,
+            headers: vec![("x-padding", "x".repeat(100_000))],
+            body: Vec::new(),
+        }),
         ("no HTTP", || {
             Reply::Raw(b"SSH-2.0-OpenSSH_9.6\r\n\r\n".to_vec())
         }),

@@ -322,3 +322,17 @@ fn own_decoding_can_be_plugged_in() {
     let value: Sealed<Vec<u8>, Hex> = Sealed::new(simple(&unsealer.record, "", b"xyz"));
     assert!(wingman.open_fields(&value).is_err());
 }
+
+#[test]
+fn binary_formats_carry_the_binary_form() {
+    let (_world, unsealer, wingman) = setup(Behaviour::default());
+    let object = simple(&unsealer.record, "db", b"secret");
+    let value: Sealed<SecretString> = Sealed::new(object.clone());
+    let bytes = postcard::to_allocvec(&("api", &value)).unwrap();
+    assert!(bytes.ends_with(object.as_bytes()));
+    let (name, read): (String, Sealed<SecretString>) =
+        wingman.load(|| postcard::from_bytes(&bytes)).unwrap();
+    assert_eq!(name, "api");
+    assert_eq!(read.expose().unwrap().expose_secret(), "secret");
+    assert!(postcard::from_bytes::<Sealed<SecretString>>(b"\x07hunter2").is_err());
+}

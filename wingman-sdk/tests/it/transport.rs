@@ -292,3 +292,15 @@ fn server_that_speaks_no_tls_is_told() {
     assert!(matches!(error, HttpError::Tls { .. }), "{error}");
     answering.join().unwrap();
 }
+
+#[test]
+fn host_name_of_the_url_plays_no_part() {
+    let world = World::new();
+    let server = TestServer::start(world.tls("control/admin"), ClientAuth::Required, |_| {
+        Reply::json(200, "7")
+    });
+    let url = server.url().replace("127.0.0.1", "localhost");
+    let identity = world.workload("paris/api").obtain().unwrap();
+    let client = HttpClient::new(identity, &url, &id("control/admin")).unwrap();
+    assert_eq!(client.get_json::<u8>("/").unwrap(), 7);
+}
