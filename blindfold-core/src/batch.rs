@@ -7,44 +7,6 @@
 //! - What comes back is used only after its proof held: [`Pending::finalize`] is the only way on.
 //! - [`Pending`] is consumed by the answer, right or wrong: a blind serves one request.
 //!
-//! A blind can't be used twice:
-//!
-//! ```compile_fail,E0382
-//! use blindfold_core::{OpenError, Pending, Response};
-//!
-//! fn twice(pending: Pending, first: Response, second: Response) -> Result<(), OpenError> {
-//!     pending.finalize(first)?;
-//!     pending.finalize(second)?; // moved above
-//!     Ok(())
-//! }
-//! ```
-//!
-//! nor be copied:
-//!
-//! ```compile_fail,E0599
-//! fn copy(pending: &blindfold_core::Pending) -> blindfold_core::Pending {
-//!     pending.clone()
-//! }
-//! ```
-//!
-//! and secrets of locks can't be made without a proof:
-//!
-//! ```compile_fail,E0451
-//! use blindfold_core::LockSecrets;
-//!
-//! let secrets = LockSecrets { secrets: Vec::new() };
-//! ```
-//!
-//! The same with one use compiles:
-//!
-//! ```
-//! use blindfold_core::{LockSecrets, OpenError, Pending, Response};
-//!
-//! fn once(pending: Pending, first: Response) -> Result<LockSecrets, OpenError> {
-//!     pending.finalize(first)
-//! }
-//! ```
-//!
 //! # Not promised
 //!
 //! That count and time of the requests tell nothing: a batch of three is recognisable as one.
@@ -225,7 +187,42 @@ impl Batch {
 
 /// A request that waits for its answer: the blinds and what the proof is checked against.
 ///
-/// Consumed by the answer; wiped on drop, never printed.
+/// Consumed by the answer, wiped on drop, never printed, not cloned. A blind serves one request:
+///
+/// ```compile_fail,E0382
+/// use blindfold_core::{OpenError, Pending, Response};
+///
+/// fn twice(pending: Pending, first: Response, second: Response) -> Result<(), OpenError> {
+///     pending.finalize(first)?;
+///     pending.finalize(second)?; // moved above
+///     Ok(())
+/// }
+/// ```
+///
+/// ```compile_fail,E0277
+/// fn copy<T: Clone>(pending: &T) -> T {
+///     pending.clone()
+/// }
+/// let _ = copy::<blindfold_core::Pending>; // not `Clone`
+/// ```
+///
+/// and no secret of a lock is made without its proof:
+///
+/// ```compile_fail,E0451
+/// use blindfold_core::LockSecrets;
+///
+/// let secrets = LockSecrets { secrets: Vec::new() }; // private
+/// ```
+///
+/// The right way differs from the first example in one line:
+///
+/// ```
+/// use blindfold_core::{LockSecrets, OpenError, Pending, Response};
+///
+/// fn once(pending: Pending, first: Response) -> Result<LockSecrets, OpenError> {
+///     pending.finalize(first)
+/// }
+/// ```
 pub struct Pending {
     key: AuthorityKey,
     info: Info,

@@ -287,7 +287,7 @@ impl Header {
 #[derive(Clone, Eq, PartialEq)]
 pub struct Sealed {
     // INVARIANT (whole): `bytes` is `header`, a commitment, and chunks none of which is shorter than a tag.
-    bytes: Arc<[u8]>,
+    bytes: Arc<Vec<u8>>,
     header: Arc<Header>,
 }
 
@@ -299,10 +299,19 @@ impl Sealed {
     /// Those of [`Header::parse_prefix`]; [`OpenError::Truncated`] also if commitment or first chunk are missing
     /// or the last chunk is shorter than its tag.
     pub fn parse(bytes: &[u8]) -> Result<Self, OpenError> {
-        let (header, payload) = Header::parse_prefix(bytes)?;
+        Self::from_vec(bytes.to_vec())
+    }
+
+    /// As [`Sealed::parse`], without a copy.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Sealed::parse`].
+    pub fn from_vec(bytes: Vec<u8>) -> Result<Self, OpenError> {
+        let (header, payload) = Header::parse_prefix(&bytes)?;
         parse::check_payload_length(payload.len())?;
         Ok(Self {
-            bytes: Arc::from(bytes),
+            bytes: Arc::new(bytes),
             header: Arc::new(header),
         })
     }
@@ -314,7 +323,7 @@ impl Sealed {
     /// `BadMagic` if the text begins like neither; `BadField`, `Truncated` or `Trailing` if the text is malformed;
     /// then those of [`Sealed::parse`].
     pub fn from_text(text: &str) -> Result<Self, OpenError> {
-        Self::parse(&text::decode(text)?)
+        Self::from_vec(text::decode(text)?)
     }
 
     /// Parses whichever of the three forms `bytes` begin like: what a command reads from a file.
@@ -329,7 +338,7 @@ impl Sealed {
             let line = line.strip_suffix(b"\n").unwrap_or(line);
             let line =
                 str::from_utf8(line).map_err(|_| OpenError::BadField("the base64url text"))?;
-            Self::parse(&text::decode_base64(line)?)
+            Self::from_vec(text::decode_base64(line)?)
         } else if bytes.starts_with(text::ARMOR_BEGIN.as_bytes()) {
             Self::from_text(
                 str::from_utf8(bytes).map_err(|_| OpenError::BadField("the base64url text"))?,

@@ -397,6 +397,10 @@ impl Accepted {
     /// - [`OpenError::CommitMismatch`]: header, external AAD and secrets do not belong together.
     /// - [`OpenError::PayloadAuth`], [`OpenError::EmptyFinalChunk`], [`OpenError::BadPadding`]: bad payload; no
     ///   plaintext is given away.
+    ///
+    /// # Timing
+    ///
+    /// Depends on lengths, on counts and on how long the padding is; never on keys or text.
     pub fn open(&self, secrets: &LockSecrets) -> Result<Opened, OpenError> {
         let (payload, faults) = self.header.payload(secrets)?;
         let sealed = self.sealed.sealed_payload();

@@ -124,6 +124,10 @@ impl Sealer {
     /// # Errors
     ///
     /// [`SealError::BadDraw`], [`SealError::TooLong`].
+    ///
+    /// # Timing
+    ///
+    /// Depends on lengths and counts, never on keys or text.
     pub fn seal(&self, plaintext: &[u8], rng: &mut impl CryptoRng) -> Result<Vec<u8>, SealError> {
         let padding = if self.padded {
             stream::padding_len(plaintext.len() as u64)

@@ -209,30 +209,30 @@ fn two_of_three_opens_with_any_two() {
 
 #[test]
 fn bad_share_is_named_and_the_others_are_used() {
-    let ring = ring(4);
+    let ring = ring(5);
     let object = threshold(&ring, 2);
-    // Lock 0 was altered so that it does not unwrap, lock 1 so that its element is none; 2 and 3 are good. The header is
-    // bound by the commitment, so an object altered in this way is refused in the end, but not before.
+    // Lock 0 was altered so that it does not unwrap, lock 1 so that its element is none, lock 2 so that its suite is
+    // unknown; 3 and 4 are good. The commitment binds the whole header, so such an object is refused in the end, but not
+    // before. One whose sealer committed to a bad share opens: see `seal/tests.rs`.
     let bent = Parts::bent(&object, |parts| {
         parts.locks[0].wrapped[0] ^= 1;
         parts.locks[1].enc[0] = 5;
+        parts.locks[2].suite = 0x0002;
     });
     let accepted = ring.accept(&bent).unwrap();
     let secrets = ring.ask(&accepted).unwrap();
     let missing = accepted.missing(&secrets);
     assert!(missing.is_empty());
-    let faults: Vec<_> = missing
-        .faults
-        .iter()
+    let faults = missing.faults.iter();
+    let faults: Vec<_> = faults
         .map(|f| (f.position, f.authority.as_deref().unwrap(), f.error.name()))
         .collect();
-    assert_eq!(
-        faults,
-        [
-            (1, "a2.example", "BAD_ELEMENT"),
-            (0, "a1.example", "LOCK_AUTH")
-        ]
-    );
+    let expected = [
+        (1, "a2.example", "BAD_ELEMENT"),
+        (2, "a3.example", "UNSUPPORTED"),
+        (0, "a1.example", "LOCK_AUTH"),
+    ];
+    assert_eq!(faults, expected);
     assert_eq!(
         accepted.open(&secrets).unwrap_err(),
         OpenError::CommitMismatch
