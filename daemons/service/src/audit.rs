@@ -222,21 +222,38 @@ impl AuditLog {
 
     /// Reserves a place in the queue.
     pub(crate) async fn reserve(&self) -> Result<Reserved, AuditUnavailable> {
-        let place = tokio::time::timeout(
-            limits::AUDIT_QUEUE_WAIT,
-            Arc::clone(&self.shared.places).acquire_owned(),
-        )
-        .await;
-        match place {
-            Ok(Ok(place)) => Ok(Reserved {
+        let place = self.places(1).await?;
+        Ok(Reserved {
+            log: self.clone(),
+            place,
+        })
+    }
+
+    /// Reserves places for a decision and its outcome: both or none, so that many callers that hold
+    /// one each never wait for each other.
+    pub(crate) async fn reserve_two(&self) -> Result<(Reserved, Reserved), AuditUnavailable> {
+        let mut places = self.places(2).await?;
+        let place = places.split(1).ok_or(AuditUnavailable)?;
+        let first = Reserved {
+            log: self.clone(),
+            place,
+        };
+        Ok((
+            first,
+            Reserved {
                 log: self.clone(),
-                place,
-            }),
-            _ => {
-                self.shared.metrics.audit_failed();
-                Err(AuditUnavailable)
-            }
+                place: places,
+            },
+        ))
+    }
+
+    async fn places(&self, count: u32) -> Result<OwnedSemaphorePermit, AuditUnavailable> {
+        let places = Arc::clone(&self.shared.places).acquire_many_owned(count);
+        if let Ok(Ok(places)) = tokio::time::timeout(limits::AUDIT_QUEUE_WAIT, places).await {
+            return Ok(places);
         }
+        self.shared.metrics.audit_failed();
+        Err(AuditUnavailable)
     }
 }
 

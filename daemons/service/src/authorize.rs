@@ -178,9 +178,8 @@ impl Authorizer {
         now: SystemTime,
     ) -> Result<Grant, Denied> {
         let audit = &self.inner.audit;
-        let decision_place = audit.reserve().await?;
         // Reserved before the decision, so that the outcome always has a place, even in `Drop`.
-        let outcome_place = audit.reserve().await?;
+        let (decision_place, outcome_place) = audit.reserve_two().await?;
         let verdict = ask_all(policies, query);
         let id = RecordId::random()?;
         let record = Record {

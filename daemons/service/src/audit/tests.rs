@@ -543,6 +543,25 @@ async fn a_renamed_log_goes_on_in_a_new_file() {
 }
 
 #[tokio::test]
+async fn a_log_replaced_by_a_new_file_goes_on_in_that() {
+    let fixture = Fixture::new();
+    let log = fixture.open();
+    append(&log, "one").await.unwrap();
+    // As logrotate does with `create`: another process makes the new file.
+    let old = fixture.path.with_file_name("audit.jsonl.1");
+    fs::rename(&fixture.path, &old).unwrap();
+    files::create_new(&fixture.path, b"", MODE_SECRET).unwrap();
+    append(&log, "two").await.unwrap();
+    assert_eq!(whys(&old), ["one"]);
+    assert_eq!(whys(&fixture.path), ["two"]);
+    // One that others can read is not written to.
+    fs::rename(&fixture.path, &old).unwrap();
+    files::create_new(&fixture.path, b"", 0o644).unwrap();
+    assert_eq!(append(&log, "three").await, Err(AuditUnavailable));
+    assert_eq!(fs::read(&fixture.path).unwrap(), b"");
+}
+
+#[tokio::test]
 async fn rotation_under_load_loses_and_doubles_nothing() {
     let fixture = Fixture::new();
     let log = fixture.open();

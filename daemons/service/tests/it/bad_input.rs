@@ -38,13 +38,13 @@ async fn garbage_instead_of_tls() {
 }
 
 #[tokio::test]
-async fn garbage_is_answered_with_an_alert() {
+async fn garbage_is_answered_with_an_alert_even_while_more_comes() {
     let server = Running::required().await;
     let mut stream = server.tcp().await;
-    stream
-        .write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
-        .await
-        .unwrap();
+    for _ in 0..4 {
+        stream.write_all(&[b'x'; 1000]).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.unwrap();
     assert_eq!(answer.first(), Some(&21), "a TLS alert: {answer:?}");
@@ -252,7 +252,7 @@ async fn head_too_large() {
 #[tokio::test]
 async fn slow_head() {
     let mut limits = limits();
-    limits.header_timeout = Duration::from_millis(400);
+    limits.header_timeout = Duration::from_secs(1);
     limits.idle_timeout = Duration::from_secs(60);
     let server = Running::start(ClientAuth::Required, limits).await;
 
@@ -267,16 +267,17 @@ async fn slow_head() {
     // A second head that drips: each byte comes in time, the whole does not.
     let mut dripping = server.client("/paris/app").await;
     assert_eq!(get(&mut dripping, "/who").await.unwrap().status, 200);
-    let since = std::time::Instant::now();
-    for byte in b"GET /who HTTP/1.1\r\nhost: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" {
-        let _ = dripping.write_all(&[*byte]).await;
-        let _ = dripping.flush().await;
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        if since.elapsed() > Duration::from_secs(1) {
-            break;
+    let (mut reader, mut writer) = tokio::io::split(dripping);
+    let drip = tokio::spawn(async move {
+        let head = format!("GET /who HTTP/1.1\r\nhost: {}", "x".repeat(200));
+        for byte in head.as_bytes() {
+            let _ = writer.write_all(&[*byte]).await;
+            let _ = writer.flush().await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-    }
-    ends(&mut dripping).await;
+    });
+    assert!(ends(&mut reader).await < Duration::from_secs(5));
+    drip.abort();
     until("it is counted", || {
         server.counted(r#"connections_closed_total{service="test",kind="header_timeout"} 2"#)
     })
@@ -335,6 +336,16 @@ async fn body_too_large() {
         1000
     );
 
+    // A client that sends first and reads then.
+    assert_eq!(
+        post(&mut stream, "/echo", &"x".repeat(900_000))
+            .await
+            .unwrap()
+            .status,
+        413
+    );
+    assert_eq!(get(&mut stream, "/who").await.unwrap().status, 200);
+
     // Not announced.
     let chunk = format!("258\r\n{}\r\n", "x".repeat(600));
     let chunked = format!(
@@ -354,7 +365,7 @@ async fn body_too_large() {
     ends(&mut stream).await;
 
     let records = server.records();
-    assert_eq!(records.len(), 3);
+    assert_eq!(records.len(), 4);
     assert!(
         records
             .iter()
@@ -481,5 +492,61 @@ async fn bodies_are_bounded_all_together() {
             .unwrap()
             .status,
         200
+    );
+}
+
+#[tokio::test]
+async fn is_logged_without_what_it_held() {
+    let log = Log::default();
+    // The server's tasks run on this very thread.
+    let _logging = tracing::subscriber::set_default(log.subscriber());
+    let server = Running::required().await;
+    let mut stream = server.tcp().await;
+    stream
+        .write_all(b"GET / HTTP/1.1\r\ncookie: plain-secret\r\n\r\n")
+        .await
+        .unwrap();
+    ends(&mut stream).await;
+    let mut stream = server.client("/paris/app").await;
+    let head = "POST /echo?query-secret HTTP/1.1\r\nhost: x\r\nauthorization: header-secret\r\n";
+    let large = format!(
+        "{head}content-length: 1100\r\n\r\n{}",
+        "body-secret".repeat(100)
+    );
+    assert_eq!(
+        exchange(&mut stream, large.as_bytes())
+            .await
+            .unwrap()
+            .status,
+        413
+    );
+    let garbage = format!("{head}garbage-secret\r\n\r\n");
+    assert_eq!(
+        exchange(&mut stream, garbage.as_bytes())
+            .await
+            .unwrap()
+            .status,
+        400
+    );
+    ends(&mut stream).await;
+    until("everything is logged", || {
+        log.text().contains("connection failed")
+    })
+    .await;
+    let text = log.text();
+    for wanted in [
+        "TLS handshake failed",
+        "malformed",
+        "request refused",
+        "BODY_TOO_LARGE",
+        "127.0.0.1",
+    ] {
+        assert!(text.contains(wanted), "{wanted}: {text}");
+    }
+    let audit = std::fs::read_to_string(server.audit_path()).unwrap();
+    assert!(audit.contains("BODY_TOO_LARGE"));
+    assert!(
+        !text.contains("-secret") && !audit.contains("-secret"),
+        "{text}{audit}"
     );
 }

@@ -18,7 +18,7 @@ use service::{
 };
 use tokio::net::TcpStream;
 
-use crate::harness::get;
+use crate::harness::{Log, get};
 
 #[derive(Debug, Deserialize)]
 struct Config {
@@ -109,6 +109,25 @@ fn the_outcome_is_the_exit_status() {
         run("[log]\nfilter = \"off\"\nformat = \"json\"", false, true),
         (ExitCode::FAILURE, true)
     );
+}
+
+#[test]
+fn panics_are_logged_with_their_place_and_without_what_they_held() {
+    let log = Log::default();
+    daemon::log_panics();
+    tracing::subscriber::with_default(log.subscriber(), || {
+        let held = std::hint::black_box(String::from("held-secret"));
+        assert!(std::panic::catch_unwind(|| panic!("could not use {held}")).is_err());
+        assert!(std::panic::catch_unwind(|| panic!("written in the program")).is_err());
+    });
+    let _ = std::panic::take_hook();
+    let text = log.text();
+    assert!(!text.contains("held-secret"), "{text}");
+    assert!(
+        text.contains("written in the program") && text.contains("message withheld"),
+        "{text}"
+    );
+    assert_eq!(text.matches("tests/it/daemon.rs:").count(), 2, "{text}");
 }
 
 #[tokio::test]

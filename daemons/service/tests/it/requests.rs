@@ -161,7 +161,7 @@ async fn a_panicking_handler_answers_500_and_the_daemon_goes_on() {
 #[tokio::test]
 async fn a_handler_that_takes_too_long_answers_504() {
     let mut limits = limits();
-    limits.request_timeout = Duration::from_millis(200);
+    limits.request_timeout = Duration::from_millis(800);
     let server = Running::start(ClientAuth::Required, limits).await;
     let mut stream = server.client("/paris/app").await;
     assert_eq!(get(&mut stream, "/slow?10000").await.unwrap().status, 504);
