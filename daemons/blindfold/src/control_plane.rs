@@ -16,7 +16,7 @@ use std::{
     sync::Arc,
 };
 
-use blindfold_core::AuthorityKey;
+use blindfold_core::{AuthorityKey, KeyState};
 use identity::{
     Attributes, SiteName, SpiffeId, TrustDomain,
     wire::{CreateSiteRequest, CreateTokenRequest, SiteRules},
@@ -430,7 +430,10 @@ impl Starting<'_> {
             .list_keys(Some(TENANT))
             .await
             .about(Kind::Internal, "keys")?;
-        let key = match keys.into_iter().max_by_key(|key| key.key_version) {
+        let active = keys
+            .into_iter()
+            .filter(|key| key.state == KeyState::Active.as_str());
+        let key = match active.max_by_key(|key| key.key_version) {
             Some(key) => key,
             None => operator
                 .generate_key(TENANT, 1)

@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, io::Write, path::PathBuf};
 
 use blindfold_core::{
-    AuthorityKey, CanonicalPolicy, Dem, LockSpec, PolicyName, PolicyRef, Purpose, SealError, SealOptions,
-    Sealed, Sealer, Window,
+    AuthorityKey, CanonicalPolicy, Dem, LockSpec, PolicyName, PolicyRef, Purpose, SealError,
+    SealOptions, Sealed, Sealer, Window,
 };
 use identity::policy::Policy;
 
@@ -84,8 +84,14 @@ fn stream(sealer: &Sealer, source: &Source, mut sink: Sink) -> Outcome {
 }
 
 fn refused(error: &SealError) -> Failure {
-    let name = error.name().map(|name| format!(" ({name})")).unwrap_or_default();
-    Failure::data(format_args!("cannot seal: {}{name}", crate::failure::chain(error)))
+    let name = error
+        .name()
+        .map(|name| format!(" ({name})"))
+        .unwrap_or_default();
+    Failure::data(format_args!(
+        "cannot seal: {}{name}",
+        crate::failure::chain(error)
+    ))
 }
 
 fn options(args: &SealArgs) -> Outcome<SealOptions> {
