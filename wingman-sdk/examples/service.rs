@@ -34,6 +34,7 @@ use std::{
     error::Error,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
+    process::ExitCode,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -140,12 +141,25 @@ impl Service {
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let wingman = Wingman::from_config(
-        std::env::var("BLINDFOLD_CONFIG").unwrap_or("wingman.toml".to_owned()),
-    )?;
+fn run() -> Result<(), Box<dyn Error>> {
+    let config = std::env::var("BLINDFOLD_CONFIG").unwrap_or("wingman.toml".to_owned());
+    let wingman = Wingman::from_config(config)?;
     let file = std::env::args().nth(1).unwrap_or("service.toml".to_owned());
     let service = Service::from_config(&wingman, &std::fs::read_to_string(file)?)?;
     // Everything is open: this service needs its identity no more, and starts no renewal.
     service.serve()
+}
+
+fn main() -> ExitCode {
+    let Err(error) = run() else {
+        return ExitCode::SUCCESS;
+    };
+    // The causes say what to do.
+    eprintln!("error: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        eprintln!("  because: {error}");
+        cause = error.source();
+    }
+    ExitCode::FAILURE
 }
