@@ -229,5 +229,5 @@ fn text(document: Vec<u8>) -> Result<String, AdminError> {
 /// Cut by the policy engine's own rule when too long: then only rules without a
 /// resource condition can match.
 fn below(tenant: &str, kind: &str, name: &str) -> String {
-    format!("tenants/{tenant}/{kind}/{name}")
+    format!("tenant/{tenant}/{kind}/{name}")
 }

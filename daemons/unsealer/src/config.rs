@@ -42,8 +42,8 @@ pub struct Config {
     /// `[identity]`: needed to run, not by the offline commands.
     #[serde(default)]
     pub identity: Option<IdentityPaths>,
-    /// `[admin]`
-    #[serde(default)]
+    /// `[administration]`
+    #[serde(default, rename = "administration")]
     pub admin: AdminConfig,
     /// `[quota.principal]`, `[quota.principal_policy]`, `[quota.key]`
     #[serde(default)]
@@ -76,7 +76,7 @@ impl IdentityPaths {
     }
 }
 
-/// `[admin]`: who may administrate over HTTP.
+/// `[administration]`: who may administrate over HTTP.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdminConfig {
@@ -183,7 +183,7 @@ impl Config {
         let Some(path) = &self.admin.policy else {
             return Ok(None);
         };
-        let refuse = |message: &str| ConfigError::invalid("admin.policy", message);
+        let refuse = |message: &str| ConfigError::invalid("administration.policy", message);
         let bytes = files::read_bounded(path, MAX_POLICY_FILE_BYTES)
             .map_err(|error| refuse(&error.to_string()))?;
         let text = String::from_utf8(bytes)
@@ -211,7 +211,7 @@ path = "root.key"
 [identity]
 directory = "identity"
 join_token_file = "join-token"
-[admin]
+[administration]
 policy = "admin.yaml"
 [quota.principal]
 per_second = 10
@@ -239,16 +239,25 @@ threads = 2
     }
 
     #[test]
+    fn the_example_is_good() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("example/unsealer.toml");
+        let config = service::config::load_with::<Config>(Some(&path), ENV_PREFIX, []).unwrap();
+        config.validate().unwrap();
+        assert!(config.administration().unwrap().is_some());
+        assert!(config.identity.is_some());
+    }
+
+    #[test]
     fn unknown_keys_and_impossible_values_are_refused_by_name() {
         for (from, to, key) in [
             ("threads = 2", "threads = 257", "evaluation.threads"),
             ("threads = 2", "thread = 2", "evaluation.thread"),
             ("burst = 300", "burst = 255", "quota.principal"),
             ("\"unsealer-1\"", "\"Unsealer 1\"", "authority"),
-            ("\"admin.yaml\"", "\"none.yaml\"", "admin.policy"),
+            ("\"admin.yaml\"", "\"none.yaml\"", "administration.policy"),
             (
-                "[admin]",
-                "[listen.limits]\nbody_bytes = 100\n[admin]",
+                "[administration]",
+                "[listen.limits]\nbody_bytes = 100\n[administration]",
                 "listen.limits.body_bytes",
             ),
         ] {

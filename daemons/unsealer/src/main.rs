@@ -1,5 +1,6 @@
 //! The `unsealer` daemon.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -60,7 +61,7 @@ fn main() -> ExitCode {
                 let unsealer = Offline::open(&config).await?;
                 let imported = unsealer.import_key_file(&file, evaluations).await;
                 unsealer.close().await;
-                Ok(println!("{}", imported?.key_id))
+                Ok(writeln!(std::io::stdout(), "{}", imported?.key_id)?)
             }
             Command::Run => {
                 let paths = config

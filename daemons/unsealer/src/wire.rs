@@ -456,7 +456,7 @@ pub struct Removed {
 
 /// Why a call was refused.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ErrorCode {
     /// The administration policy does not allow the call (403).
@@ -505,7 +505,7 @@ mod tests {
     }
 
     #[test]
-    fn error_codes_are_kebab_case() {
+    fn error_codes_are_snake_case() {
         let body = ErrorBody {
             error: ErrorCode::UnsupportedMediaType,
             message: "send application/json".to_owned(),
@@ -513,7 +513,7 @@ mod tests {
         };
         assert_eq!(
             serde_json::to_string(&body).unwrap(),
-            r#"{"error":"unsupported-media-type","message":"send application/json"}"#
+            r#"{"error":"unsupported_media_type","message":"send application/json"}"#
         );
     }
 

@@ -21,11 +21,11 @@ fn wire(row: DeniedRow) -> DeniedDigest {
 
 impl Operation for DenyDigest {
     type Reply = DeniedDigest;
-    const ACTION: &'static str = "denylist:add";
+    const ACTION: &'static str = "deny-digest";
     const CHANGES: bool = true;
 
     fn resource(&self, _: &Engine) -> String {
-        below(&self.tenant, "denylist", &self.digest)
+        below(&self.tenant, "denied", &self.digest)
     }
 
     fn context(&self) -> AuditContext {
@@ -57,11 +57,11 @@ impl Operation for DenyDigest {
 
 impl Operation for AllowDigest {
     type Reply = Removed;
-    const ACTION: &'static str = "denylist:remove";
+    const ACTION: &'static str = "allow-digest";
     const CHANGES: bool = true;
 
     fn resource(&self, _: &Engine) -> String {
-        below(&self.tenant, "denylist", &self.digest)
+        below(&self.tenant, "denied", &self.digest)
     }
 
     fn context(&self) -> AuditContext {
@@ -85,11 +85,11 @@ impl Operation for AllowDigest {
 
 impl Operation for ListDenied {
     type Reply = DeniedDigests;
-    const ACTION: &'static str = "denylist:list";
+    const ACTION: &'static str = "list-denied";
     const CHANGES: bool = false;
 
     fn resource(&self, _: &Engine) -> String {
-        format!("tenants/{}/denylist", self.tenant)
+        format!("tenant/{}/denied", self.tenant)
     }
 
     async fn apply(

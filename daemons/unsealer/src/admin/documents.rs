@@ -23,11 +23,11 @@ fn wire(row: &DocumentRow) -> Document {
 
 impl Operation for RegisterDocument {
     type Reply = Document;
-    const ACTION: &'static str = "document:register";
+    const ACTION: &'static str = "register-document";
     const CHANGES: bool = true;
 
     fn resource(&self, _: &Engine) -> String {
-        format!("tenants/{}/documents", self.tenant)
+        format!("tenant/{}/documents", self.tenant)
     }
 
     fn context(&self) -> AuditContext {
@@ -53,11 +53,11 @@ impl Operation for RegisterDocument {
 
 impl Operation for GetDocument {
     type Reply = DocumentDetail;
-    const ACTION: &'static str = "document:get";
+    const ACTION: &'static str = "get-document";
     const CHANGES: bool = false;
 
     fn resource(&self, _: &Engine) -> String {
-        below(&self.tenant, "documents", &self.digest)
+        below(&self.tenant, "document", &self.digest)
     }
 
     async fn apply(
@@ -78,11 +78,11 @@ impl Operation for GetDocument {
 
 impl Operation for ListDocuments {
     type Reply = Documents;
-    const ACTION: &'static str = "document:list";
+    const ACTION: &'static str = "list-documents";
     const CHANGES: bool = false;
 
     fn resource(&self, _: &Engine) -> String {
-        format!("tenants/{}/documents", self.tenant)
+        format!("tenant/{}/documents", self.tenant)
     }
 
     async fn apply(
@@ -104,11 +104,11 @@ impl Operation for ListDocuments {
 
 impl Operation for RemoveDocument {
     type Reply = Removed;
-    const ACTION: &'static str = "document:remove";
+    const ACTION: &'static str = "remove-document";
     const CHANGES: bool = true;
 
     fn resource(&self, _: &Engine) -> String {
-        below(&self.tenant, "documents", &self.digest)
+        below(&self.tenant, "document", &self.digest)
     }
 
     fn context(&self) -> AuditContext {

@@ -119,14 +119,14 @@ pub(crate) fn tenant_of_key_file(file: &[u8]) -> Result<String, AdminError> {
 
 impl Operation for ImportKey {
     type Reply = Key;
-    const ACTION: &'static str = "key:import";
+    const ACTION: &'static str = "import-key";
     const CHANGES: bool = true;
 
     fn resource(&self, _: &Engine) -> String {
         match read_key_file(&self.file) {
             Ok(key) => below(
                 key.record().tenant(),
-                "keys",
+                "key",
                 &key.record().key_id().to_string(),
             ),
             Err(_) => "keys".to_owned(),
@@ -163,11 +163,11 @@ impl Operation for ImportKey {
 
 impl Operation for GenerateKey {
     type Reply = Key;
-    const ACTION: &'static str = "key:generate";
+    const ACTION: &'static str = "generate-key";
     const CHANGES: bool = true;
 
     fn resource(&self, _: &Engine) -> String {
-        format!("tenants/{}/keys", self.tenant)
+        format!("tenant/{}/keys", self.tenant)
     }
 
     fn context(&self) -> AuditContext {
@@ -196,7 +196,7 @@ impl Operation for GenerateKey {
 
 impl Operation for SetKeyState {
     type Reply = Key;
-    const ACTION: &'static str = "key:set-state";
+    const ACTION: &'static str = "set-key-state";
     const CHANGES: bool = true;
 
     fn resource(&self, engine: &Engine) -> String {
@@ -204,7 +204,7 @@ impl Operation for SetKeyState {
             .ok()
             .and_then(|key_id| engine.tenant_of(&key_id));
         match tenant {
-            Some(tenant) => below(&tenant, "keys", &self.key_id),
+            Some(tenant) => below(&tenant, "key", &self.key_id),
             None => "keys".to_owned(),
         }
     }
@@ -240,12 +240,12 @@ impl Operation for SetKeyState {
 
 impl Operation for ListKeys {
     type Reply = Keys;
-    const ACTION: &'static str = "key:list";
+    const ACTION: &'static str = "list-keys";
     const CHANGES: bool = false;
 
     fn resource(&self, _: &Engine) -> String {
         match &self.tenant {
-            Some(tenant) => format!("tenants/{tenant}/keys"),
+            Some(tenant) => format!("tenant/{tenant}/keys"),
             None => "keys".to_owned(),
         }
     }

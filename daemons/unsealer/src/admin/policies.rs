@@ -33,11 +33,11 @@ fn checked_name(name: &str) -> Result<(), AdminError> {
 
 impl Operation for PutPolicy {
     type Reply = NamedPolicy;
-    const ACTION: &'static str = "policy:put";
+    const ACTION: &'static str = "put-policy";
     const CHANGES: bool = true;
 
     fn resource(&self, _: &Engine) -> String {
-        below(&self.tenant, "policies", &self.name)
+        below(&self.tenant, "policy", &self.name)
     }
 
     fn context(&self) -> AuditContext {
@@ -79,11 +79,11 @@ impl Operation for PutPolicy {
 
 impl Operation for RemovePolicy {
     type Reply = NamedPolicy;
-    const ACTION: &'static str = "policy:remove";
+    const ACTION: &'static str = "remove-policy";
     const CHANGES: bool = true;
 
     fn resource(&self, _: &Engine) -> String {
-        below(&self.tenant, "policies", &self.name)
+        below(&self.tenant, "policy", &self.name)
     }
 
     fn context(&self) -> AuditContext {
@@ -109,11 +109,11 @@ impl Operation for RemovePolicy {
 
 impl Operation for GetPolicy {
     type Reply = NamedPolicyDetail;
-    const ACTION: &'static str = "policy:get";
+    const ACTION: &'static str = "get-policy";
     const CHANGES: bool = false;
 
     fn resource(&self, _: &Engine) -> String {
-        below(&self.tenant, "policies", &self.name)
+        below(&self.tenant, "policy", &self.name)
     }
 
     async fn apply(
@@ -133,11 +133,11 @@ impl Operation for GetPolicy {
 
 impl Operation for ListPolicies {
     type Reply = NamedPolicies;
-    const ACTION: &'static str = "policy:list";
+    const ACTION: &'static str = "list-policies";
     const CHANGES: bool = false;
 
     fn resource(&self, _: &Engine) -> String {
-        format!("tenants/{}/policies", self.tenant)
+        format!("tenant/{}/policies", self.tenant)
     }
 
     async fn apply(
@@ -159,11 +159,11 @@ impl Operation for ListPolicies {
 
 impl Operation for PolicyHistory {
     type Reply = NamedPolicies;
-    const ACTION: &'static str = "policy:list";
+    const ACTION: &'static str = "list-policies";
     const CHANGES: bool = false;
 
     fn resource(&self, _: &Engine) -> String {
-        below(&self.tenant, "policies", &self.name)
+        below(&self.tenant, "policy", &self.name)
     }
 
     async fn apply(

@@ -30,11 +30,11 @@ fn admission(text: Option<&str>) -> Result<Option<PolicyText>, AdminError> {
 
 impl Operation for CreateTenant {
     type Reply = Tenant;
-    const ACTION: &'static str = "tenant:create";
+    const ACTION: &'static str = "create-tenant";
     const CHANGES: bool = true;
 
     fn resource(&self, _: &Engine) -> String {
-        format!("tenants/{}", self.tenant)
+        format!("tenant/{}", self.tenant)
     }
 
     fn context(&self) -> AuditContext {
@@ -64,11 +64,11 @@ impl Operation for CreateTenant {
 
 impl Operation for SetAdmission {
     type Reply = Tenant;
-    const ACTION: &'static str = "tenant:set-admission";
+    const ACTION: &'static str = "set-admission";
     const CHANGES: bool = true;
 
     fn resource(&self, _: &Engine) -> String {
-        format!("tenants/{}", self.tenant)
+        format!("tenant/{}", self.tenant)
     }
 
     fn context(&self) -> AuditContext {
@@ -100,11 +100,11 @@ impl Operation for SetAdmission {
 
 impl Operation for GetTenant {
     type Reply = TenantDetail;
-    const ACTION: &'static str = "tenant:get";
+    const ACTION: &'static str = "get-tenant";
     const CHANGES: bool = false;
 
     fn resource(&self, _: &Engine) -> String {
-        format!("tenants/{}", self.tenant)
+        format!("tenant/{}", self.tenant)
     }
 
     async fn apply(
@@ -124,7 +124,7 @@ impl Operation for GetTenant {
 
 impl Operation for ListTenants {
     type Reply = Tenants;
-    const ACTION: &'static str = "tenant:list";
+    const ACTION: &'static str = "list-tenants";
     const CHANGES: bool = false;
 
     fn resource(&self, _: &Engine) -> String {

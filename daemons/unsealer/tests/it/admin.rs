@@ -153,7 +153,7 @@ async fn administration_is_denied_by_default_and_apart_from_opening() {
 async fn rules_can_name_action_and_resource() {
     let world = World::new().await;
     let policy = format!(
-        "v: 1\nrules:\n  - effect: allow\n    actions: ['policy:put', 'policy:list']\n    resource: tenants/payments/**\n    principal: {{spiffe_id: '{ADMIN}'}}\n"
+        "v: 1\nrules:\n  - effect: allow\n    actions: ['put-policy', 'list-policies']\n    resource: tenant/payments/**\n    principal: {{spiffe_id: '{ADMIN}'}}\n"
     );
     std::fs::write(world.folder.path().join("admin.yaml"), policy).unwrap();
     let running = world.start().await;
@@ -315,7 +315,7 @@ async fn documents_and_denied_digests_come_and_go() {
         after: None,
     };
     let listed: wire::Documents = ada.done(path::LIST_DOCUMENTS, &list).await;
-    assert_eq!(listed.documents, [document.clone()]);
+    assert_eq!(listed.documents, std::slice::from_ref(&document));
     let remove = wire::RemoveDocument {
         tenant: tenant.clone(),
         digest: document.digest.clone(),
@@ -535,12 +535,12 @@ async fn every_call_is_audited_with_its_outcome() {
     assert_eq!(
         lines,
         [
-            "decision tenant:create tenants/payments allow - -",
-            "outcome tenant:create tenants/payments - success -",
-            "decision key:generate tenants/ghost/keys allow - -",
-            "outcome key:generate tenants/ghost/keys - failure NOT_FOUND",
-            "decision key:generate tenants/payments/keys deny - -",
-            "refusal POST key:list - - BAD_REQUEST",
+            "decision create-tenant tenant/payments allow - -",
+            "outcome create-tenant tenant/payments - success -",
+            "decision generate-key tenant/ghost/keys allow - -",
+            "outcome generate-key tenant/ghost/keys - failure NOT_FOUND",
+            "decision generate-key tenant/payments/keys deny - -",
+            "refusal POST list-keys - - BAD_REQUEST",
         ]
     );
 }

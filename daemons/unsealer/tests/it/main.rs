@@ -1,7 +1,6 @@
 //! The unsealer over real mTLS on the loopback interface.
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     reason = "test helpers outside #[test] functions"
