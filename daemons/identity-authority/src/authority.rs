@@ -4,11 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use identity::attributes::Attributes;
-use identity::issue::{Csr, Issuer};
-use identity::limits::BACKDATE_SECONDS;
+use identity::TrustBundle;
 use identity::tls::{ClientAuth, TlsIdentity};
-use identity::{DocumentKey, IdentityDocument, TrustBundle};
 use rustls::time_provider::TimeProvider;
 use rustls_pki_types::UnixTime;
 use service::audit::{AuditContext, AuditLog};
@@ -22,16 +19,19 @@ use tokio::net::TcpListener;
 use crate::administration::Administration;
 use crate::api;
 use crate::call::Admission;
-use crate::certificates::{self, StoredIssuer};
+use crate::certificates;
 use crate::config::Config;
-use crate::documents::{Documents, sign};
+use crate::documents::Documents;
 use crate::error::AuthorityError;
 use crate::foundation::{Foundation, SERVICE};
 use crate::metrics::{AuthorityMetrics, Issued};
 use crate::operator::Operator;
-use crate::random;
 use crate::registry::Registry;
 use crate::upkeep;
+
+mod signing;
+
+use signing::{is_due, make_issuer, own_document, usable_issuer};
 
 /// An identity authority that is open and bound to its address, and not yet serving.
 #[derive(Debug)]
@@ -116,6 +116,7 @@ impl Authority {
         );
         let tls = TlsIdentity::with_clock(own, bundle, Arc::new(TlsClock(clock)))?;
         own_metrics.issued(Issued::Own);
+        own_metrics.root_ends(foundation.root_not_after);
         foundation.registry.feed(Arc::clone(&tls));
 
         let bind = |cause| AuthorityError::Bind {
@@ -300,108 +301,6 @@ impl Inner {
         self.metrics.issued(Issued::Own);
         Ok(())
     }
-}
-
-/// The stored issuing CA, or its successor if it ends too soon for the documents it would sign.
-async fn usable_issuer(
-    config: &Config,
-    foundation: &Foundation,
-    now: u64,
-) -> Result<Issuer, AuthorityError> {
-    let issuer =
-        certificates::load_issuer(&foundation.row, &config.trust_domain, &foundation.root_key)?;
-    if !is_due(config, &issuer, now) {
-        return Ok(issuer);
-    }
-    let audit = foundation.admission.authorizer().audit();
-    make_issuer(
-        config,
-        &foundation.row,
-        &foundation.root_key,
-        audit,
-        foundation.registry.tables(),
-        now,
-    )
-    .await
-}
-
-fn is_due(config: &Config, issuer: &Issuer, now: u64) -> bool {
-    // The back-dated minute belongs to a document's lifetime.
-    issuer.is_due_for_replacement(
-        now,
-        config.documents.greatest_lifetime.as_secs() + BACKDATE_SECONDS,
-    )
-}
-
-async fn make_issuer(
-    config: &Config,
-    row: &crate::tables::AuthorityRow,
-    root_key: &RootKey,
-    audit: &AuditLog,
-    tables: &crate::tables::Tables,
-    now: u64,
-) -> Result<Issuer, AuthorityError> {
-    let root = certificates::load_root(row, &config.trust_domain, root_key)?;
-    let StoredIssuer {
-        issuer,
-        chain,
-        key_wrapped,
-    } = certificates::create_issuer(&root, root_key, &config.certificates, now)?;
-    drop(root);
-    let context = AuditContext::new().with("not_after", issuer.not_after());
-    audit
-        .notice("replacing the issuing certificate", context)
-        .await?;
-    if tables
-        .replace_issuer(&row.issuer_chain, &chain, &key_wrapped)
-        .await?
-    {
-        tracing::info!(
-            not_after = issuer.not_after(),
-            "the issuing certificate was replaced"
-        );
-        return Ok(issuer);
-    }
-    // Another process replaced it meanwhile: its certificate counts.
-    let row = tables.authority().await?;
-    let row = row.ok_or_else(|| AuthorityError::NotInitialized {
-        store: config.store.path.to_path_buf(),
-    })?;
-    Ok(certificates::load_issuer(
-        &row,
-        &config.trust_domain,
-        root_key,
-    )?)
-}
-
-/// A document of the authority itself, under the one path that no site can have.
-fn own_document(
-    config: &Config,
-    issuer: &Issuer,
-    now: u64,
-) -> Result<IdentityDocument, AuthorityError> {
-    let failed = |why: String| AuthorityError::OwnDocument(why);
-    let rng = &mut random::system();
-    let key = DocumentKey::generate(rng);
-    let csr = key
-        .csr_der(rng)
-        .map_err(|error| failed(error.to_string()))?;
-    let csr = Csr::parse(&csr).map_err(|error| failed(error.to_string()))?;
-    let mut attributes = Attributes::new();
-    attributes
-        .set_new_instance(rng)
-        .map_err(|error| failed(error.to_string()))?;
-    let id = config.trust_domain.identity_authority();
-    let chain = sign(
-        issuer,
-        &csr,
-        id,
-        attributes,
-        now,
-        config.documents.own_lifetime.as_secs(),
-    )
-    .map_err(|refusal| failed(refusal.why))?;
-    IdentityDocument::new(chain, key).map_err(|error| failed(error.to_string()))
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ pub enum Command {
         /// Write a join token for a first administrator to this new file (mode 0600)
         #[arg(long, value_name = "FILE")]
         admin_token_out: Option<PathBuf>,
-        /// Name of the first administrator: spiffe://<trust domain>/blindfold/admin/<NAME>
+        /// Name of the first administrator: its identity is blindfold/admin/NAME in the trust domain
         #[arg(long, value_name = "NAME", default_value = "first")]
         admin_name: String,
     },
@@ -53,7 +53,7 @@ pub enum Command {
         /// Which authority.
         #[command(flatten)]
         config: ConfigArgument,
-        /// Name of the administrator: spiffe://<trust domain>/blindfold/admin/<NAME>
+        /// Name of the administrator: its identity is blindfold/admin/NAME in the trust domain
         #[arg(long, value_name = "NAME")]
         name: String,
         /// Write the token to this new file (mode 0600)

@@ -34,6 +34,7 @@ pub(crate) struct Foundation {
     pub(crate) admission: Arc<Admission>,
     pub(crate) root_key: RootKey,
     pub(crate) row: AuthorityRow,
+    pub(crate) root_not_after: u64,
 }
 
 impl Foundation {
@@ -59,7 +60,7 @@ impl Foundation {
         let guard = ClockGuard::new(clock, row.latest_time);
         guard.now()?;
         let root: RootAuthority = certificates::load_root(&row, &config.trust_domain, &root_key)?;
-        let anchor = root.certificate().clone();
+        let (anchor, root_not_after) = (root.certificate().clone(), root.not_after());
         drop(root);
         let hint = config.bundle.refresh_hint.as_secs();
         let registry = Registry::load(config.trust_domain.clone(), anchor, hint, tables).await?;
@@ -70,6 +71,7 @@ impl Foundation {
             admission: Arc::new(admission),
             root_key,
             row,
+            root_not_after,
         })
     }
 

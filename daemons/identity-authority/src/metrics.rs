@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicI64;
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -11,7 +11,7 @@ use service::metrics::{Condition, Metrics};
 use crate::registry::Snapshot;
 
 /// Kind of an issued document.
-#[derive(Clone, Copy, Debug, EncodeLabelValue, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Issued {
     Join,
     Renewal,
@@ -20,13 +20,14 @@ pub(crate) enum Issued {
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct IssuedLabels {
-    kind: Issued,
+    kind: &'static str,
 }
 
 /// Handles on the metrics; clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct AuthorityMetrics {
     documents: Family<IssuedLabels, Counter>,
+    root_not_after: Gauge<i64, AtomicI64>,
     issuer_not_after: Gauge<i64, AtomicI64>,
     bundle_sequence: Gauge<i64, AtomicI64>,
     sites: Gauge<i64, AtomicI64>,
@@ -42,6 +43,7 @@ impl AuthorityMetrics {
     pub(crate) fn new(metrics: &Metrics) -> Self {
         let own = Self {
             documents: Family::default(),
+            root_not_after: Gauge::default(),
             issuer_not_after: Gauge::default(),
             bundle_sequence: Gauge::default(),
             sites: Gauge::default(),
@@ -55,6 +57,11 @@ impl AuthorityMetrics {
                 "documents_issued",
                 "Identity documents issued, by kind",
                 own.documents.clone(),
+            );
+            r.register(
+                "root_not_after_timestamp_seconds",
+                "When the trust domain's root ends",
+                own.root_not_after.clone(),
             );
             r.register(
                 "issuer_not_after_timestamp_seconds",
@@ -82,7 +89,16 @@ impl AuthorityMetrics {
     }
 
     pub(crate) fn issued(&self, kind: Issued) {
+        let kind = match kind {
+            Issued::Join => "join",
+            Issued::Renewal => "renewal",
+            Issued::Own => "own",
+        };
         self.documents.get_or_create(&IssuedLabels { kind }).inc();
+    }
+
+    pub(crate) fn root_ends(&self, not_after: u64) {
+        self.root_not_after.set(signed(not_after));
     }
 
     pub(crate) fn issuer_ends(&self, not_after: u64) {

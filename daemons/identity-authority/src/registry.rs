@@ -71,6 +71,7 @@ pub(crate) struct Site {
     pub(crate) rules: Rules,
     pub(crate) enabled: bool,
     quota: Arc<QuotaTable>,
+    row: SiteRow,
 }
 
 impl Registry {
@@ -171,12 +172,14 @@ impl Snapshot {
     ) -> Result<Self, RegistryError> {
         let mut sites = BTreeMap::new();
         for row in view.sites {
-            let site =
-                Site::from_row(trust_domain, &row, former).map_err(|why| RegistryError::Site {
-                    site: row.name.clone(),
-                    why,
-                })?;
-            sites.insert(site.name.clone(), Arc::new(site));
+            let refused = |why: String| RegistryError::Site {
+                site: row.name.clone(),
+                why,
+            };
+            let name = SiteName::parse(&row.name).map_err(|error| refused(error.to_string()))?;
+            let known = former.and_then(|former| former.sites.get(&name));
+            let site = Site::from_row(trust_domain, name.clone(), &row, known).map_err(refused)?;
+            sites.insert(name, site);
         }
         let disabled = sites
             .values()
@@ -204,28 +207,46 @@ impl Snapshot {
 }
 
 impl Site {
+    /// The site of a row; what did not change since `former` is taken from there, its bucket above all.
     fn from_row(
         trust_domain: &TrustDomain,
+        name: SiteName,
         row: &SiteRow,
-        former: Option<&Snapshot>,
-    ) -> Result<Self, String> {
-        let name = SiteName::parse(&row.name).map_err(|error| error.to_string())?;
-        let source = serde_json::from_str(&row.rules).map_err(|error| error.to_string())?;
-        // Rules may be older than the configured greatest lifetime, which is asked again for every document.
-        let rules = Rules::compile(trust_domain, &name, source, MAX_DOCUMENT_LIFETIME_SECONDS)
-            .map_err(|error: RulesError| error.to_string())?;
-        let former = former.and_then(|snapshot| snapshot.sites.get(&name));
+        former: Option<&Arc<Self>>,
+    ) -> Result<Arc<Self>, String> {
+        let same = former.filter(|site| site.row.rules == row.rules);
+        if let Some(site) = same
+            && site.enabled == row.enabled
+        {
+            return Ok(Arc::clone(site));
+        }
+        let rules = match same {
+            Some(site) => site.rules.clone(),
+            None => Self::compile(trust_domain, &name, row)?,
+        };
         let rate = rules.source().issues_per_minute;
-        // A changed snapshot must not refill the bucket.
+        // Other rules and switching on and off must not refill the bucket.
         let quota = former
             .filter(|site| site.rules.source().issues_per_minute == rate)
             .map_or_else(|| Arc::new(quota(rate)), |site| Arc::clone(&site.quota));
-        Ok(Self {
+        Ok(Arc::new(Self {
             name,
             rules,
             enabled: row.enabled,
             quota,
-        })
+            row: row.clone(),
+        }))
+    }
+
+    fn compile(
+        trust_domain: &TrustDomain,
+        name: &SiteName,
+        row: &SiteRow,
+    ) -> Result<Rules, String> {
+        let source = serde_json::from_str(&row.rules).map_err(|error| error.to_string())?;
+        // Rules may be older than the configured greatest lifetime, which is asked again for every document.
+        Rules::compile(trust_domain, name, source, MAX_DOCUMENT_LIFETIME_SECONDS)
+            .map_err(|error: RulesError| error.to_string())
     }
 
     /// Counts one document.
@@ -263,3 +284,76 @@ fn quota(per_minute: u32) -> QuotaTable {
 }
 
 const UNITS_PER_DOCUMENT: u32 = 60;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: &str = r#"{"spiffe_id_prefix":"spiffe://acme.example/paris","max_lifetime_seconds":60,"issues_per_minute":2}"#;
+
+    fn row(rules: &str, enabled: bool) -> SiteRow {
+        SiteRow {
+            name: "paris".into(),
+            rules: rules.into(),
+            enabled,
+        }
+    }
+
+    fn site(row: &SiteRow, former: Option<&Arc<Site>>) -> Result<Arc<Site>, String> {
+        let trust_domain = TrustDomain::parse("acme.example").unwrap();
+        Site::from_row(
+            &trust_domain,
+            SiteName::parse("paris").unwrap(),
+            row,
+            former,
+        )
+    }
+
+    #[test]
+    fn change_of_a_site_does_not_refill_its_bucket() {
+        let first = site(&row(RULES, true), None).unwrap();
+        first.take().unwrap();
+        first.take().unwrap();
+        assert_eq!(first.take().unwrap_err().record, "SITE_RATE");
+        let off = site(&row(RULES, false), Some(&first)).unwrap();
+        let on = site(&row(RULES, true), Some(&off)).unwrap();
+        assert!(!off.enabled && on.enabled);
+        assert!(on.take().is_err());
+        let longer = RULES.replace(":60", ":61");
+        assert!(
+            site(&row(&longer, true), Some(&on))
+                .unwrap()
+                .take()
+                .is_err()
+        );
+        let faster = RULES.replace(":2", ":3");
+        let faster = site(&row(&faster, true), Some(&on)).unwrap();
+        assert_eq!(faster.rules.source().issues_per_minute, 3);
+        faster.take().unwrap();
+    }
+
+    #[test]
+    fn unchanged_site_is_not_compiled_again() {
+        let first = site(&row(RULES, true), None).unwrap();
+        assert!(Arc::ptr_eq(
+            &first,
+            &site(&row(RULES, true), Some(&first)).unwrap()
+        ));
+        let other = RULES.replace(":60", ":61");
+        let other = site(&row(&other, true), Some(&first)).unwrap();
+        assert_eq!(other.rules.source().max_lifetime_seconds, 61);
+    }
+
+    #[test]
+    fn damaged_rules_are_refused() {
+        for bad in [
+            "",
+            "{}",
+            "[]",
+            &RULES.replace("paris", "rome"),
+            &RULES.replace(":2", ":0"),
+        ] {
+            assert!(site(&row(bad, true), None).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use identity::attributes::Attributes;
 use identity::verify::{Usage, verify_peer};
 use identity::wire::CreateTokenRequest;
 use identity::{SiteName, SpiffeId, TrustDomain};

@@ -224,3 +224,14 @@ async fn every_answer_was_recorded_before() {
         .expect_error(400, "bad_request");
     assert_eq!(lab.coded("RULES").len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operator_sees_every_site_beyond_one_page() {
+    let lab = Lab::new().await;
+    for number in 0..120 {
+        lab.site(&format!("site-{number:03}"), &json!({})).await;
+    }
+    let sites = lab.operator.sites().await.unwrap();
+    assert_eq!(sites.len(), 121);
+    assert!(sites.is_sorted_by(|a, b| a.name < b.name));
+}

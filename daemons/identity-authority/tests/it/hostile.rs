@@ -229,14 +229,21 @@ async fn metrics_and_readiness_tell() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     assert!(ready.contains(" 200 "), "{ready}");
-    let metrics = text("/metrics").await;
-    for line in [
-        "blindfold_documents_issued_total{service=\"identity-authority\",kind=\"Join\"} 1",
-        "blindfold_documents_issued_total{service=\"identity-authority\",kind=\"Renewal\"} 1",
+    let lines = [
+        "blindfold_documents_issued_total{service=\"identity-authority\",kind=\"join\"} 1",
+        "blindfold_documents_issued_total{service=\"identity-authority\",kind=\"renewal\"} 1",
         "blindfold_sites{service=\"identity-authority\"} 2",
+        "blindfold_root_not_after_timestamp_seconds",
         "blindfold_issuer_not_after_timestamp_seconds",
         "blindfold_bundle_sequence",
-    ] {
-        assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+    ];
+    let mut metrics = String::new();
+    for _ in 0..100 {
+        metrics = text("/metrics").await;
+        if lines.iter().all(|line| metrics.contains(line)) {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
+    panic!("{lines:?} are not all in\n{metrics}");
 }

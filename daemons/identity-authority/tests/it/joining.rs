@@ -1,5 +1,11 @@
 //! Join tokens: one identity each.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests"
+)]
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

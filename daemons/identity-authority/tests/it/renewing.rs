@@ -1,5 +1,11 @@
 //! Renewal: the same identity again, as long as its site vouches for it.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests"
+)]
+
 use std::time::Duration;
 
 use identity::SiteName;

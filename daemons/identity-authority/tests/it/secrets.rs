@@ -2,13 +2,22 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 
 use identity::DocumentKey;
 use identity::join::JoinToken;
+use identity::tls::Alpn;
+use identity::tls::bootstrap::{DangerousUnauthenticatedBundleFetch, anonymous_client_config};
+use identity::wire::{self, BUNDLE_PATH, SITES_PATH, TOKENS_PATH};
+use serde_json::json;
 
-use crate::support::{API, Lab, POLICY, rng};
+use crate::support::{
+    API, Client, Lab, POLICY, Workload, expectation, rng, site_request, token_request,
+};
 
 /// Every file in `folder` and its bytes.
 fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
@@ -221,4 +230,125 @@ fn bad_configuration_exits_with_64_and_names_the_place() {
         String::from_utf8_lossy(&out.stderr).contains("root.key")
             || String::from_utf8_lossy(&out.stderr).contains("init")
     );
+}
+
+/// A daemon process that is killed if the test fails.
+struct Daemon(Child);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn program_serves_logs_no_secret_at_its_most_talkative_and_ends_on_sigterm() {
+    let folder = folder_with_configuration();
+    let file = folder.path().join("a.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{text}log.filter = \"trace\"\n")).unwrap();
+    let made = program(
+        folder.path(),
+        &[
+            "init",
+            "--config",
+            "a.toml",
+            "--admin-token-out",
+            "admin.token",
+        ],
+    );
+    assert!(made.status.success(), "{made:?}");
+    let mut daemon = Daemon(
+        Command::new(env!("CARGO_BIN_EXE_identity-authority"))
+            .current_dir(folder.path())
+            .args(["run", "--config", "a.toml"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    let mut reader = BufReader::new(daemon.0.stderr.take().unwrap());
+    let mut log = String::new();
+    let address: SocketAddr = loop {
+        let mut line = String::new();
+        assert!(reader.read_line(&mut line).unwrap() > 0, "ended:\n{log}");
+        log.push_str(&line);
+        if let Some((_, rest)) = line.split_once("serving address=") {
+            break rest.split_whitespace().next().unwrap().parse().unwrap();
+        }
+    };
+    // A pipe that nobody empties would stop the daemon.
+    let drained = std::thread::spawn(move || {
+        let mut rest = Vec::new();
+        reader.read_to_end(&mut rest).unwrap();
+        rest
+    });
+
+    let admin_token = std::fs::read_to_string(folder.path().join("admin.token")).unwrap();
+    let admin_token = JoinToken::parse(admin_token.trim_end()).unwrap();
+    let mut secrets = vec![admin_token.secret().expose_bytes().to_vec()];
+    let fetch = DangerousUnauthenticatedBundleFetch::new().unwrap();
+    let bundle = Client {
+        address,
+        config: fetch.dangerous_client_config(),
+    }
+    .get(BUNDLE_PATH)
+    .await
+    .body;
+    let bundle = Arc::new(
+        fetch
+            .accept(&bundle, admin_token.bundle_fingerprint())
+            .unwrap(),
+    );
+    let config = anonymous_client_config(bundle, expectation(), &[Alpn::Http11]).unwrap();
+    let anonymous = Client { address, config };
+    let join = async |token: JoinToken| {
+        let key = DocumentKey::generate(&mut rng());
+        Workload::new(
+            address,
+            anonymous.join(token.into_secret(), &key).await.document(),
+            key,
+        )
+    };
+    let admin = join(admin_token).await.client();
+    assert_eq!(
+        admin
+            .post_json(SITES_PATH, &site_request("paris", &json!({})))
+            .await
+            .status,
+        201
+    );
+    let answer = admin.post_json(TOKENS_PATH, &token_request(API, &[])).await;
+    let token: wire::CreateTokenResponse = wire::parse_response(&answer.body).unwrap();
+    secrets.push(token.token.secret().expose_bytes().to_vec());
+    join(token.token).await.renew().await.0.document();
+    // A body that is nearly right is refused without being repeated.
+    let nearly = format!(
+        "{{\"token_secret\":\"{}\",\"csr\":1}}",
+        hex::encode(&secrets[1])
+    );
+    anonymous
+        .post(wire::JOIN_PATH, nearly.as_bytes())
+        .await
+        .expect_error(400, "bad_request");
+
+    let ended = Command::new("kill")
+        .args(["-TERM", &daemon.0.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(ended.success());
+    assert!(daemon.0.wait().unwrap().success(), "drained");
+    let rest = drained.join().unwrap();
+    assert!(contains(&rest, b"DEBUG"), "it was talkative");
+    let mut places = files(folder.path());
+    places.retain(|(name, _)| name != "admin.token");
+    places.push(("its log".to_owned(), [log.into_bytes(), rest].concat()));
+    for (place, bytes) in &places {
+        for secret in &secrets {
+            assert!(!contains(bytes, secret), "{place}");
+            assert!(!contains(bytes, hex::encode(secret).as_bytes()), "{place}");
+        }
+        assert!(!contains(bytes, b"bfjoin1:"), "{place}");
+        assert!(!contains(bytes, b"PRIVATE KEY"), "{place}");
+    }
 }

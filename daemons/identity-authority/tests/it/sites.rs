@@ -1,5 +1,7 @@
 //! Switching a site off, and what a restart keeps.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::time::{Duration, Instant};
 
 use identity::join::JoinToken;

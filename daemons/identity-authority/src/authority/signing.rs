@@ -1,0 +1,120 @@
+//! The certificates that the authority signs with, and the one that it shows itself.
+
+use identity::attributes::Attributes;
+use identity::issue::{Csr, Issuer};
+use identity::limits::BACKDATE_SECONDS;
+use identity::{DocumentKey, IdentityDocument};
+use service::audit::{AuditContext, AuditLog};
+use service::root_key::RootKey;
+
+use crate::certificates::{self, StoredIssuer};
+use crate::config::Config;
+use crate::documents::sign;
+use crate::error::AuthorityError;
+use crate::foundation::Foundation;
+use crate::random;
+use crate::tables::{AuthorityRow, Tables};
+
+/// The stored issuing CA, or its successor if it ends too soon for the documents it would sign.
+pub(super) async fn usable_issuer(
+    config: &Config,
+    foundation: &Foundation,
+    now: u64,
+) -> Result<Issuer, AuthorityError> {
+    let issuer =
+        certificates::load_issuer(&foundation.row, &config.trust_domain, &foundation.root_key)?;
+    if !is_due(config, &issuer, now) {
+        return Ok(issuer);
+    }
+    let audit = foundation.admission.authorizer().audit();
+    make_issuer(
+        config,
+        &foundation.row,
+        &foundation.root_key,
+        audit,
+        foundation.registry.tables(),
+        now,
+    )
+    .await
+}
+
+/// Whether documents signed now might outlast a sixth of what is left.
+pub(super) fn is_due(config: &Config, issuer: &Issuer, now: u64) -> bool {
+    // The back-dated minute belongs to a document's lifetime.
+    issuer.is_due_for_replacement(
+        now,
+        config.documents.greatest_lifetime.as_secs() + BACKDATE_SECONDS,
+    )
+}
+
+/// Makes the next issuing CA; the former one goes on being valid to its end.
+pub(super) async fn make_issuer(
+    config: &Config,
+    row: &AuthorityRow,
+    root_key: &RootKey,
+    audit: &AuditLog,
+    tables: &Tables,
+    now: u64,
+) -> Result<Issuer, AuthorityError> {
+    let root = certificates::load_root(row, &config.trust_domain, root_key)?;
+    let StoredIssuer {
+        issuer,
+        chain,
+        key_wrapped,
+    } = certificates::create_issuer(&root, root_key, &config.certificates, now)?;
+    drop(root);
+    let context = AuditContext::new().with("not_after", issuer.not_after());
+    audit
+        .notice("replacing the issuing certificate", context)
+        .await?;
+    if tables
+        .replace_issuer(&row.issuer_chain, &chain, &key_wrapped)
+        .await?
+    {
+        tracing::info!(
+            not_after = issuer.not_after(),
+            "the issuing certificate was replaced"
+        );
+        return Ok(issuer);
+    }
+    // Another process replaced it meanwhile: its certificate counts.
+    let row = tables.authority().await?;
+    let row = row.ok_or_else(|| AuthorityError::NotInitialized {
+        store: config.store.path.to_path_buf(),
+    })?;
+    Ok(certificates::load_issuer(
+        &row,
+        &config.trust_domain,
+        root_key,
+    )?)
+}
+
+/// A document of the authority itself, under the one path that no site can have.
+pub(super) fn own_document(
+    config: &Config,
+    issuer: &Issuer,
+    now: u64,
+) -> Result<IdentityDocument, AuthorityError> {
+    let failed = |why: String| AuthorityError::OwnDocument(why);
+    let rng = &mut random::system();
+    let key = DocumentKey::generate(rng);
+    let csr = key
+        .csr_der(rng)
+        .map_err(|error| failed(error.to_string()))?;
+    let csr = Csr::parse(&csr).map_err(|error| failed(error.to_string()))?;
+    let mut attributes = Attributes::new();
+    attributes
+        .set_new_instance(rng)
+        .map_err(|error| failed(error.to_string()))?;
+    let id = config.trust_domain.identity_authority();
+    let chain = sign(
+        issuer,
+        &csr,
+        id,
+        attributes,
+        now,
+        config.documents.own_lifetime.as_secs(),
+    )
+    .map_err(|refusal| failed(refusal.why))?;
+    IdentityDocument::new(chain, key).map_err(|error| failed(error.to_string()))
+}

@@ -1,0 +1,214 @@
+//! Joining: a join token makes one identity.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use identity::issue::Csr;
+use identity::join::{JoinTokenRecord, Redemption, RedemptionRefusal};
+use identity::policy::Facts;
+use identity::wire::{DocumentResponse, JoinRequest};
+use identity::{Attributes, SpiffeId};
+use service::audit::AuditContext;
+
+use super::{Documents, Subject, verify_csr};
+use crate::call::{Call, Recorded};
+use crate::metrics::Issued;
+use crate::refusal::Refusal;
+use crate::registry::Site;
+use crate::rules::JOIN;
+use crate::tables::TokenRow;
+
+/// A join that nothing but its token can refuse any more.
+struct Prepared {
+    record: JoinTokenRecord,
+    subject: Subject,
+    site: Arc<Site>,
+    now: u64,
+}
+
+impl Documents {
+    /// Counts an attempt to join from `address`, before its body is looked at.
+    ///
+    /// # Errors
+    ///
+    /// Too many from there.
+    pub(crate) fn admit_join(&self, address: IpAddr) -> Result<(), Refusal> {
+        let source = source_of(address);
+        self.joins
+            .take(&source, 1, Instant::now())
+            .map_err(|exceeded| {
+                Refusal::rate_limited("JOIN_RATE", &format!("joins from {source}"), exceeded)
+            })
+    }
+
+    /// Redeems a join token: one identity per token, whatever runs at the same time.
+    pub(crate) async fn join(
+        &self,
+        request: &JoinRequest,
+        context: AuditContext,
+    ) -> Result<DocumentResponse, Recorded> {
+        let hash = *request.token_secret.hash().as_bytes();
+        let mut call = Call::new(JOIN, "", context.with_hex("token_sha256", &hash));
+        let prepared = match self.prepare_join(request, &hash, &mut call).await {
+            Ok(prepared) => prepared,
+            Err(refusal) => return Err(self.admission.refuse(None, &call, refusal).await),
+        };
+        let Prepared {
+            record,
+            subject,
+            site,
+            now,
+        } = prepared;
+        let facts = Facts {
+            spiffe_id: &subject.spiffe_id,
+            attributes: &subject.attributes,
+        };
+        let grant = self
+            .admission
+            .grant_attested(facts, &call, (&call.resource, site.rules.policy()), now)
+            .await?;
+        let done = match self.redeem(&hash, &record, &subject, now).await {
+            Ok(()) => self.issue(&grant, &call, &subject, now),
+            Err(refusal) => Err(refusal),
+        };
+        self.conclude(grant, done, Issued::Join).await
+    }
+
+    /// Everything that can refuse a join without using the token up. The cheap checks come first: whoever has no
+    /// token must not make this side verify signatures.
+    async fn prepare_join(
+        &self,
+        request: &JoinRequest,
+        hash: &[u8; 32],
+        call: &mut Call,
+    ) -> Result<Prepared, Refusal> {
+        let now = self.admission.clock().now()?;
+        let row = self.registry.tables().token(hash).await?;
+        let row = row.ok_or_else(|| {
+            token_refused(
+                "TOKEN_UNKNOWN",
+                "no such token, or it expired and was removed",
+            )
+        })?;
+        call.resource = format!("site/{}", row.site);
+        call.context = std::mem::take(&mut call.context).with("spiffe_id", row.spiffe_id.as_str());
+        let csr = verify_csr(&request.csr)?;
+        call.context =
+            std::mem::take(&mut call.context).with_hex("csr_key_sha256", csr.public_key_sha256());
+        let (record, lifetime) = record_of(request, row)?;
+        check_redemption(&record, &csr, now)?;
+        let snapshot = self.registry.snapshot();
+        let site = snapshot
+            .site_of(&record.spiffe_id)
+            .ok_or_else(|| token_refused("SITE_UNKNOWN", "the token's site is not registered"))?;
+        if !site.enabled {
+            return Err(token_refused(
+                "SITE_DISABLED",
+                format!("site {} is disabled", site.name),
+            ));
+        }
+        site.rules
+            .permit(&record.spiffe_id, &record.attributes)
+            .map_err(|violation| token_refused("OUTSIDE_RULES", violation.to_string()))?;
+        if record.redeemed.is_some() {
+            // Within its minute a used token must not wear out the rate of its whole site.
+            self.admit_again(&record.spiffe_id, &record.attributes)?;
+        }
+        site.take()?;
+        let subject = Subject {
+            spiffe_id: record.spiffe_id.clone(),
+            attributes: record.attributes.clone(),
+            lifetime: site.rules.lifetime(Some(lifetime)),
+            csr,
+        };
+        Ok(Prepared {
+            record,
+            subject,
+            site: Arc::clone(site),
+            now,
+        })
+    }
+
+    /// Uses the token up for this key, or sees that this key already did within the time allowed.
+    async fn redeem(
+        &self,
+        hash: &[u8; 32],
+        record: &JoinTokenRecord,
+        subject: &Subject,
+        now: u64,
+    ) -> Result<(), Refusal> {
+        let Redemption::First(redeemed) = record.redeem(subject.csr.public_key_sha256(), now)
+        else {
+            // `check_redemption` left only a repetition.
+            return check_redemption(record, &subject.csr, now);
+        };
+        if self.registry.tables().redeem_token(hash, &redeemed).await? {
+            return Ok(());
+        }
+        // Somebody was faster: the same client, asking twice, or another one.
+        let row = self.registry.tables().token(hash).await?;
+        let row =
+            row.ok_or_else(|| token_refused("TOKEN_UNKNOWN", "the token was removed meanwhile"))?;
+        let record = JoinTokenRecord {
+            redeemed: row.redeemed,
+            ..record.clone()
+        };
+        if record.redeemed.is_none() {
+            return Err(token_refused(
+                "SITE_DISABLED",
+                "the token expired or its site was disabled meanwhile",
+            ));
+        }
+        check_redemption(&record, &subject.csr, now)
+    }
+}
+
+/// The stored token as the rule of redemption wants it, and the lifetime of its documents.
+fn record_of(request: &JoinRequest, row: TokenRow) -> Result<(JoinTokenRecord, u64), Refusal> {
+    let damaged = |what: String| {
+        Refusal::internal("STORE", format!("a token in the store is damaged: {what}"))
+    };
+    let record = JoinTokenRecord {
+        secret_hash: request.token_secret.hash(),
+        spiffe_id: SpiffeId::parse(&row.spiffe_id).map_err(|error| damaged(error.to_string()))?,
+        attributes: Attributes::from_der(&row.attributes)
+            .map_err(|error| damaged(error.to_string()))?,
+        expires_at: row.expires_at,
+        redeemed: row.redeemed,
+    };
+    Ok((record, row.lifetime))
+}
+
+fn check_redemption(record: &JoinTokenRecord, csr: &Csr, now: u64) -> Result<(), Refusal> {
+    match record.redeem(csr.public_key_sha256(), now) {
+        Redemption::First(_) | Redemption::Repeat => Ok(()),
+        Redemption::Refused(refusal) => {
+            let name = match refusal {
+                RedemptionRefusal::Expired => "TOKEN_EXPIRED",
+                RedemptionRefusal::OtherKey => {
+                    // Two parties hold this token: one of them may have stolen it.
+                    tracing::warn!(spiffe_id = %record.spiffe_id, "a used join token was shown with another key");
+                    "TOKEN_USED_BY_OTHER"
+                }
+                _ => "TOKEN_USED",
+            };
+            Err(token_refused(name, refusal.to_string()))
+        }
+    }
+}
+
+/// One answer for whatever is wrong with a token.
+fn token_refused(record: &'static str, why: impl Into<String>) -> Refusal {
+    const MESSAGE: &str = "the join token is not valid: it is unknown, expired, already used, or its site no longer \
+                           allows it; ask for a new one";
+    Refusal::denied(record, MESSAGE, why)
+}
+
+/// Whose joins are counted together: an IPv4 address, or the /64 that one IPv6 subscriber has.
+fn source_of(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V6(v6) => format!("{}/64", Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+    }
+}
