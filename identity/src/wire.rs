@@ -7,7 +7,8 @@
 //! | `GET /v1/bundle` | anybody | | [`TrustBundle`] |
 //! | `POST /v1/admin/sites` | mTLS, policy | [`CreateSiteRequest`] | [`Site`] |
 //! | `GET /v1/admin/sites` | mTLS, policy | | [`SiteList`] |
-//! | `POST /v1/admin/sites/{name}/disable` | mTLS, policy | | [`Site`] |
+//! | `PUT /v1/admin/sites/{name}` | mTLS, policy | [`SiteRules`] | [`Site`] |
+//! | `POST /v1/admin/sites/{name}/disable`, `…/enable` | mTLS, policy | | [`Site`] |
 //! | `POST /v1/admin/tokens` | mTLS, policy | [`CreateTokenRequest`] | [`CreateTokenResponse`] |
 //!
 //! Every refusal has an [`ErrorBody`]. Unknown members are refused; read with [`parse_request`] and
@@ -133,6 +134,13 @@ pub struct JoinRequest {
 }
 
 impl JoinRequest {
+    /// Request that redeems `token`, which stays whole for another attempt.
+    #[must_use]
+    pub fn new(token: &JoinToken, csr: CsrDer) -> Self {
+        let token_secret = JoinSecret::from_bytes(token.secret().expose_bytes());
+        Self { token_secret, csr }
+    }
+
     /// The body to send, over a connection verified under the pinned bundle only.
     #[must_use]
     pub fn expose_json(&self) -> Zeroizing<Vec<u8>> {
@@ -203,7 +211,8 @@ impl DocumentResponse {
 pub struct SiteRules {
     /// Only this SPIFFE ID and those below it; lies within the site's own `spiffe://<trust domain>/<site>`.
     pub spiffe_id_prefix: SpiffeId,
-    /// Attributes that documents of the site may have, with the values allowed for each; an empty list allows any.
+    /// Attributes that documents of the site may have, with the values allowed for each, in which `*` and `**` are
+    /// wildcards (see [`crate::policy::Pattern`]); an empty list allows any, binary ones too.
     /// `instance` is always allowed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, Vec<String>>,
@@ -239,7 +248,7 @@ pub struct Site {
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SiteList {
-    /// All sites, by name.
+    /// Sites by name; more than a hundred come in pages (`?after=<name>`, header `Link`).
     pub sites: Vec<Site>,
 }
 
