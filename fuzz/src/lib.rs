@@ -4,66 +4,195 @@
 //! freer than the canonical one, must come back as the same value). The functions hold real keys, so that fuzzing
 //! does not stop at the first authentication.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a fuzz target reports by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a fuzz target reports by panicking"
+)]
+
+use std::{io::Read, sync::LazyLock};
 
 use blindfold_core::{
-    AcceptanceProfile, AuthorityKey, CanonicalPolicy, Expectation, PinnedKeys, Request, Response, Sealed, SecretKey,
+    AcceptanceProfile, AcceptedHeader, AuthorityKey, Batch, CanonicalPolicy, Expectation, Header,
+    LockSecrets, PinnedKeys, Request, Response, Sealed, SecretKey,
 };
 use identity::{
     Attributes, SpiffeId,
     policy::{Facts, Policy, Query, Selector},
 };
+use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 
-/// A sealed object in any form: parse, print, parse; then the acceptance profile and the opening of locks.
+/// The secret keys that the seed objects are sealed to: those of the draft vectors, known to everybody.
+static KEYS: LazyLock<Vec<SecretKey>> = LazyLock::new(|| {
+    [
+        include_bytes!("../keys/draft.key").as_slice(),
+        include_bytes!("../keys/draft-0.key"),
+        include_bytes!("../keys/draft-1.key"),
+        include_bytes!("../keys/draft-2.key"),
+        include_bytes!("../keys/draft-site.key"),
+    ]
+    .into_iter()
+    .map(|bytes| SecretKey::from_file_bytes(bytes).unwrap())
+    .collect()
+});
+
+static PINNED: LazyLock<PinnedKeys> = LazyLock::new(|| {
+    let mut pinned = PinnedKeys::new();
+    for key in KEYS.iter() {
+        pinned.insert(key.record().clone());
+    }
+    pinned
+});
+
+/// A sealed object in any form: parse, print, parse; then open it with real keys, whole and as a stream.
 pub fn object(data: &[u8]) {
-    let Ok(sealed) = Sealed::from_bytes_any(data) else { return };
+    let Ok(sealed) = Sealed::from_bytes_any(data) else {
+        return;
+    };
     let again = Sealed::parse(sealed.as_bytes()).unwrap();
     assert_eq!(again.as_bytes(), sealed.as_bytes());
-    assert_eq!(Sealed::from_text(&sealed.to_text()).unwrap().as_bytes(), sealed.as_bytes());
-    assert_eq!(Sealed::from_text(&sealed.to_armor()).unwrap().as_bytes(), sealed.as_bytes());
-    let pinned = PinnedKeys::new();
-    assert!(
-        sealed.accept(&pinned, &AcceptanceProfile::new(), &Expectation::new()).is_err(),
-        "accepted an object of an unknown key"
+    assert_eq!(
+        Sealed::from_text(&sealed.to_text()).unwrap().as_bytes(),
+        sealed.as_bytes()
+    );
+    assert_eq!(
+        Sealed::from_text(&sealed.to_armor()).unwrap().as_bytes(),
+        sealed.as_bytes()
     );
     for lock in sealed.locks() {
         let _ = lock.policy();
     }
+    let mut expectation = Expectation::new();
+    if sealed.header().requires_ext_aad() {
+        expectation = expectation.ext_aad("env=prod");
+    }
+    let profile = AcceptanceProfile::new().allow_recovery(true);
+    let mut reader = sealed.as_bytes();
+    let header = Header::read_from(&mut reader).unwrap();
+    let streamed = header.accept(&PINNED, &profile, &expectation);
+    let whole = sealed.accept(&PINNED, &profile, &expectation);
+    assert_eq!(
+        whole.is_ok(),
+        streamed.is_ok(),
+        "whole object and stream are accepted alike"
+    );
+    let (Ok(whole), Ok(streamed)) = (whole, streamed) else {
+        return;
+    };
+    let secrets = secrets(&streamed);
+    let opened = whole
+        .open(&secrets)
+        .ok()
+        .map(|opened| opened.expose().to_vec());
+    let mut plaintext = Vec::new();
+    let read = streamed
+        .open_reader(&secrets, reader)
+        .ok()
+        .and_then(|mut reader| reader.read_to_end(&mut plaintext).ok());
+    assert_eq!(
+        opened,
+        read.map(|_| plaintext),
+        "whole object and stream open alike"
+    );
+}
+
+/// What the keys at hand open.
+fn secrets(header: &AcceptedHeader) -> LockSecrets {
+    let mut secrets = LockSecrets::new();
+    for key in KEYS.iter() {
+        let opened = match key {
+            SecretKey::Unsealing(key) => header.recovery_secret(key),
+            SecretKey::Static(key) => header.static_secret(key),
+            _ => continue,
+        };
+        if let Ok(opened) = opened {
+            secrets.merge(opened);
+        }
+    }
+    secrets
 }
 
 /// A request of the evaluation protocol.
 pub fn request(data: &[u8]) {
-    let Ok(request) = Request::parse(data) else { return };
+    let Ok(request) = Request::parse(data) else {
+        return;
+    };
     assert_eq!(request.to_bytes(), data);
     let _ = request.check();
 }
 
 /// A response of the evaluation protocol.
 pub fn response(data: &[u8]) {
-    let Ok(response) = Response::parse(data) else { return };
+    let Ok(response) = Response::parse(data) else {
+        return;
+    };
     assert_eq!(response.to_bytes(), data);
+    // The same as the answer to a request of ours, so that the proof is reached.
+    let sealed = Sealed::parse(include_bytes!("../corpus/object/seed-draft-0")).unwrap();
+    let accepted = sealed
+        .accept(&PINNED, &AcceptanceProfile::new(), &Expectation::new())
+        .unwrap();
+    let batch = Batch::group(accepted.policy_locks()).pop().unwrap();
+    let (_, pending) = batch.blind(&mut ChaCha20Rng::from_seed([7; 32])).unwrap();
+    let mut answer = data.to_vec();
+    if let Some(id) = answer.get_mut(5..21) {
+        id.copy_from_slice(&pending.request_id());
+    }
+    if let Ok(response) = Response::parse(&answer) {
+        assert!(
+            pending.finalize(response).is_err(),
+            "an answer without the secret key was proven"
+        );
+    }
 }
 
 /// A public key record, in binary or JSON, or a secret key file.
 pub fn key_record(data: &[u8]) {
     if let Ok(record) = AuthorityKey::from_bytes(data) {
         assert_eq!(record.to_bytes(), data);
-        assert_eq!(AuthorityKey::from_json(&record.to_json()).unwrap().key_id(), record.key_id());
+        assert_eq!(
+            AuthorityKey::from_json(&record.to_json()).unwrap().key_id(),
+            record.key_id()
+        );
     }
     if let Some(Ok(record)) = std::str::from_utf8(data).ok().map(AuthorityKey::from_json) {
-        assert_eq!(AuthorityKey::from_bytes(&record.to_bytes()).unwrap().key_id(), record.key_id());
+        assert_eq!(
+            AuthorityKey::from_bytes(&record.to_bytes())
+                .unwrap()
+                .key_id(),
+            record.key_id()
+        );
     }
     if let Ok(key) = SecretKey::from_file_bytes(data) {
         assert_eq!(key.to_file_bytes().as_slice(), data);
     }
 }
 
+/// Canonical JSON, as the format decodes it: accepted only in its one form.
+fn canonical_policy(data: &[u8]) {
+    if let Ok(policy) = CanonicalPolicy::parse(data) {
+        assert_eq!(policy.as_bytes(), data);
+    }
+}
+
 /// A policy document: YAML, JSON and canonical; what one accepts the format accepts, and a decision is total.
 pub fn policy_document(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
-    let spiffe_id: SpiffeId = "spiffe://acme.example/paris/ns/payments/sa/api".parse().unwrap();
+    canonical_policy(data);
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let spiffe_id: SpiffeId = "spiffe://acme.example/paris/ns/payments/sa/api"
+        .parse()
+        .unwrap();
     let attributes = Attributes::new();
-    for policy in [Policy::from_yaml(text), Policy::from_json(text), Policy::from_canonical(data)].into_iter().flatten() {
+    for policy in [
+        Policy::from_yaml(text),
+        Policy::from_json(text),
+        Policy::from_canonical(data),
+    ]
+    .into_iter()
+    .flatten()
+    {
         let canonical = policy.canonical();
         let again = Policy::from_canonical(&canonical).unwrap();
         assert_eq!(again.canonical(), canonical);
@@ -71,7 +200,10 @@ pub fn policy_document(data: &[u8]) {
         let sealed = CanonicalPolicy::parse(&canonical).unwrap();
         assert_eq!(*sealed.digest(), policy.digest());
         let query = Query {
-            facts: Facts { spiffe_id: &spiffe_id, attributes: &attributes },
+            facts: Facts {
+                spiffe_id: &spiffe_id,
+                attributes: &attributes,
+            },
             action: "open",
             resource: "unseal/acme/unsealer.acme.example",
             now: 1_795_305_600,
@@ -82,21 +214,34 @@ pub fn policy_document(data: &[u8]) {
 
 /// A selector: parse, print, parse.
 pub fn selector(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
-    let Ok(selector) = text.parse::<Selector>() else { return };
-    let again: Selector = selector.to_string().parse().unwrap_or_else(|e| panic!("{selector}: {e}"));
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let Ok(selector) = text.parse::<Selector>() else {
+        return;
+    };
+    let again: Selector = selector
+        .to_string()
+        .parse()
+        .unwrap_or_else(|e| panic!("{selector}: {e}"));
     assert_eq!(again.to_string(), selector.to_string());
 }
 
 /// A SPIFFE ID: accepted only in its one form.
 pub fn spiffe_id(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
-    let Ok(id) = text.parse::<SpiffeId>() else { return };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let Ok(id) = text.parse::<SpiffeId>() else {
+        return;
+    };
     assert_eq!(id.to_string(), text);
 }
 
 /// The attribute extension of a certificate: accepted only in its one DER form.
 pub fn certificate_extension(data: &[u8]) {
-    let Ok(attributes) = Attributes::from_der(data) else { return };
+    let Ok(attributes) = Attributes::from_der(data) else {
+        return;
+    };
     assert_eq!(attributes.to_der(), data);
 }

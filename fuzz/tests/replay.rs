@@ -13,7 +13,10 @@ const TARGETS: &[Target] = &[
     ("policy_document", blindfold_fuzz::policy_document),
     ("selector", blindfold_fuzz::selector),
     ("spiffe_id", blindfold_fuzz::spiffe_id),
-    ("certificate_extension", blindfold_fuzz::certificate_extension),
+    (
+        "certificate_extension",
+        blindfold_fuzz::certificate_extension,
+    ),
 ];
 
 #[test]
