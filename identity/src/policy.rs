@@ -144,6 +144,17 @@ impl Policy {
         Self::compile(json::read(text)?)
     }
 
+    /// Reads a document in either form: JSON if it begins with a brace, else YAML.
+    ///
+    /// JSON is read as JSON although YAML would take most of it: its rules are stricter and its messages fit.
+    ///
+    /// # Errors
+    ///
+    /// As [`Policy::from_json`] and [`Policy::from_yaml`].
+    pub fn from_text(text: &str) -> Result<Self, PolicyError> {
+        if text.trim_start().starts_with('{') { Self::from_json(text) } else { Self::from_yaml(text) }
+    }
+
     /// Reads a policy from its canonical form, and nothing else.
     ///
     /// # Errors

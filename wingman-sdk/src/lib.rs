@@ -69,3 +69,8 @@ pub use wingman::Wingman;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/src/sdk.md")]
 struct SdkPage;
+
+/// The README, whose example is compiled here.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

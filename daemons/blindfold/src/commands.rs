@@ -53,12 +53,7 @@ pub(crate) fn read_policy(source: &Source) -> Outcome<Policy> {
 
 /// [`read_policy`] from a text; `name` is for messages.
 pub(crate) fn read_policy_text(text: &str, name: &str) -> Outcome<Policy> {
-    let policy = if text.trim_start().starts_with('{') {
-        Policy::from_json(text)
-    } else {
-        Policy::from_yaml(text)
-    };
-    policy.map_err(|error| {
+    Policy::from_text(text).map_err(|error| {
         Failure::data(format_args!(
             "{name}:{}:{}: {}: {}",
             error.line(),

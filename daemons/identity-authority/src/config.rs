@@ -313,13 +313,8 @@ impl Config {
         let text = std::str::from_utf8(&bytes).map_err(|_| {
             ConfigError::invalid(KEY, &format!("{} is not UTF-8 text", path.display()))
         })?;
-        // JSON is a policy too; what begins with a brace is read as such, for its better messages.
-        let read = if text.trim_start().starts_with('{') {
-            Policy::from_json(text)
-        } else {
-            Policy::from_yaml(text)
-        };
-        read.map_err(|error| ConfigError::invalid(KEY, &format!("{}: {error}", path.display())))
+        Policy::from_text(text)
+            .map_err(|error| ConfigError::invalid(KEY, &format!("{}: {error}", path.display())))
     }
 
     /// The URL for join tokens, the listener being at `address`.
