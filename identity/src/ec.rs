@@ -9,7 +9,6 @@ use der::pem::LineEnding;
 use der::{Decode, Encode};
 use p256::ecdsa::signature::{RandomizedSigner, Verifier};
 use p256::elliptic_curve::Generate;
-use p256::elliptic_curve::sec1::ToSec1Point;
 use pkcs8::{DecodePrivateKey, EncodePrivateKey, SecretDocument};
 use rand_core::CryptoRng;
 use sha2::{Digest, Sha256};
@@ -102,15 +101,15 @@ pub(crate) fn spki_sha256(spki_der: &[u8]) -> [u8; 32] {
 
 /// A private key, wiped on drop and never printed: there is no `Debug`.
 pub(crate) enum EcKey {
-    P256(p256::SecretKey),
-    P384(p384::SecretKey),
+    P256(p256::ecdsa::SigningKey),
+    P384(p384::ecdsa::SigningKey),
 }
 
 impl EcKey {
     pub(crate) fn generate(curve: Curve, rng: &mut impl CryptoRng) -> Box<Self> {
         Box::new(match curve {
-            Curve::P256 => Self::P256(p256::SecretKey::generate_from_rng(rng)),
-            Curve::P384 => Self::P384(p384::SecretKey::generate_from_rng(rng)),
+            Curve::P256 => Self::P256(p256::ecdsa::SigningKey::generate_from_rng(rng)),
+            Curve::P384 => Self::P384(p384::ecdsa::SigningKey::generate_from_rng(rng)),
         })
     }
 
@@ -123,9 +122,15 @@ impl EcKey {
 
     /// Reads PKCS#8 PEM, `None` unless it is a whole key of one of the two curves.
     pub(crate) fn from_pem(pem: &str) -> Option<Box<Self>> {
-        let p256 = p256::SecretKey::from_pkcs8_pem(pem).ok().map(Self::P256);
-        p256.or_else(|| p384::SecretKey::from_pkcs8_pem(pem).ok().map(Self::P384))
-            .map(Box::new)
+        let p256 = p256::ecdsa::SigningKey::from_pkcs8_pem(pem)
+            .ok()
+            .map(Self::P256);
+        p256.or_else(|| {
+            p384::ecdsa::SigningKey::from_pkcs8_pem(pem)
+                .ok()
+                .map(Self::P384)
+        })
+        .map(Box::new)
     }
 
     pub(crate) fn expose_pkcs8_der(&self) -> pkcs8::Result<SecretDocument> {
@@ -145,8 +150,8 @@ impl EcKey {
     /// The public key as uncompressed point.
     pub(crate) fn public_point(&self) -> Box<[u8]> {
         match self {
-            Self::P256(key) => key.public_key().to_sec1_point(false).as_bytes().into(),
-            Self::P384(key) => key.public_key().to_sec1_point(false).as_bytes().into(),
+            Self::P256(key) => key.verifying_key().to_sec1_point(false).as_bytes().into(),
+            Self::P384(key) => key.verifying_key().to_sec1_point(false).as_bytes().into(),
         }
     }
 
@@ -175,13 +180,11 @@ impl EcKey {
     ) -> Result<Box<[u8]>, p256::ecdsa::Error> {
         match self {
             Self::P256(key) => {
-                let signature: p256::ecdsa::DerSignature =
-                    p256::ecdsa::SigningKey::from(key).try_sign_with_rng(rng, message)?;
+                let signature: p256::ecdsa::DerSignature = key.try_sign_with_rng(rng, message)?;
                 Ok(signature.as_bytes().into())
             }
             Self::P384(key) => {
-                let signature: p384::ecdsa::DerSignature =
-                    p384::ecdsa::SigningKey::from(key).try_sign_with_rng(rng, message)?;
+                let signature: p384::ecdsa::DerSignature = key.try_sign_with_rng(rng, message)?;
                 Ok(signature.as_bytes().into())
             }
         }

@@ -67,6 +67,10 @@ pub fn verify_peer(
     if leaf.spiffe_id.trust_domain() != bundle.trust_domain() {
         return Err(VerifyError::TrustDomain);
     }
+    // Before the signatures: a site that was switched off costs its verifiers next to nothing.
+    if bundle.is_disabled(&leaf.spiffe_id) {
+        return Err(VerifyError::SiteDisabled);
+    }
     let (fits, key_usage) = match usage {
         Usage::Client => (leaf.client, KeyUsage::client_auth()),
         Usage::Server => (leaf.server, KeyUsage::server_auth()),

@@ -25,7 +25,7 @@ impl JoinSecret {
         secret
     }
 
-    pub(super) fn from_bytes(bytes: &[u8; 32]) -> Self {
+    pub(crate) fn from_bytes(bytes: &[u8; 32]) -> Self {
         let mut secret = Self(Box::new(Zeroizing::new([0; 32])));
         secret.0.copy_from_slice(bytes);
         secret

@@ -105,6 +105,8 @@ fn token_response_round_trip() {
     )
     .unwrap();
     let text = token.expose_text();
+    let request = JoinRequest::new(&token, csr());
+    assert_eq!(request.token_secret.hash(), token.secret().hash());
     let response = CreateTokenResponse {
         token,
         expires_at: 77,
