@@ -152,7 +152,11 @@ impl Policy {
     ///
     /// As [`Policy::from_json`] and [`Policy::from_yaml`].
     pub fn from_text(text: &str) -> Result<Self, PolicyError> {
-        if text.trim_start().starts_with('{') { Self::from_json(text) } else { Self::from_yaml(text) }
+        if text.trim_start().starts_with('{') {
+            Self::from_json(text)
+        } else {
+            Self::from_yaml(text)
+        }
     }
 
     /// Reads a policy from its canonical form, and nothing else.

@@ -6,8 +6,8 @@ import rego.v1
 default allow := false
 
 allow if {
-	permitted
 	not forbidden
+	permitted
 }
 
 forbidden if input.attributes.environment == "laptop"

@@ -1,5 +1,7 @@
 //! A compiled rule, and its account of one query.
 
+use std::ops::ControlFlow;
+
 use super::decision::{Condition, Effect, Query};
 use super::pattern::Pattern;
 use super::selector::{Answer, Selector};
@@ -33,72 +35,69 @@ pub(crate) enum Account<'p> {
 impl Rule {
     /// Answers the conditions in the order of the document until one decides.
     ///
-    /// The one place where absent facts are judged: they fail a rule that allows and leave a rule that denies to its
+    /// The one place where absent facts are judged: they fail a rule that allows, and leave a rule that denies to its
     /// other conditions.
     pub(crate) fn account<'p>(&'p self, query: &Query<'_>) -> Account<'p> {
         let mut absent = None;
-        for (condition, answer) in self.answers(query) {
-            match (answer, self.effect) {
-                (Answer::Yes, _) => {}
-                (Answer::No, _) => return Account::Fails(condition),
-                (Answer::Absent, Effect::Allow) => return Account::FailsForAbsentFact(condition),
-                (Answer::Absent, Effect::Deny) => absent = absent.or(Some(condition)),
+        let decided = self.answers(query, |condition, answer| match (answer, self.effect) {
+            (Answer::Yes, _) => ControlFlow::Continue(()),
+            (Answer::No, _) => ControlFlow::Break(Account::Fails(condition)),
+            (Answer::Absent, Effect::Allow) => {
+                ControlFlow::Break(Account::FailsForAbsentFact(condition))
             }
+            (Answer::Absent, Effect::Deny) => {
+                absent = absent.or(Some(condition));
+                ControlFlow::Continue(())
+            }
+        });
+        match (decided, absent) {
+            (ControlFlow::Break(account), _) => account,
+            (ControlFlow::Continue(()), Some(condition)) => {
+                Account::MatchesForAbsentFact(condition)
+            }
+            (ControlFlow::Continue(()), None) => Account::Matches,
         }
-        absent.map_or(Account::Matches, Account::MatchesForAbsentFact)
     }
 
-    /// Every condition with its answer, worked out as they are asked for.
-    fn answers<'p>(&'p self, query: &Query<'_>) -> impl Iterator<Item = (Condition<'p>, Answer)> {
-        let action = || match query.known_action() {
-            _ if self.actions.is_empty() => Answer::Yes,
-            None => Answer::Absent,
-            Some(action) => yes_if(self.actions.iter().any(|known| **known == *action)),
-        };
-        let spiffe_id = || {
-            let text = query.facts.spiffe_id.as_str();
-            yes_if(
-                self.spiffe_ids.is_empty()
-                    || self.spiffe_ids.iter().any(|pattern| pattern.matches(text)),
-            )
-        };
-        let resource = || match query.known_resource() {
-            _ if self.resources.is_empty() => Answer::Yes,
-            None => Answer::Absent,
-            Some(resource) => yes_if(
-                self.resources
-                    .iter()
-                    .any(|pattern| pattern.matches(resource)),
-            ),
-        };
+    /// Hands every condition with its answer to `judge` until it breaks.
+    fn answers<'p, B>(
+        &'p self,
+        query: &Query<'_>,
+        mut judge: impl FnMut(Condition<'p>, Answer) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        if !self.actions.is_empty() {
+            let known = |action: &str| self.actions.iter().any(|known| **known == *action);
+            judge(Condition::Action, answer(query.known_action(), known))?;
+        }
+        if !self.spiffe_ids.is_empty() {
+            let spiffe_id = Some(query.facts.spiffe_id.as_str());
+            judge(
+                Condition::SpiffeId,
+                answer(spiffe_id, |text| any_matches(&self.spiffe_ids, text)),
+            )?;
+        }
+        for requirement in self.selector.requirements() {
+            judge(
+                Condition::Requirement(requirement),
+                requirement.answer(query.facts.attributes),
+            )?;
+        }
+        if !self.resources.is_empty() {
+            let resource = query.known_resource();
+            judge(
+                Condition::Resource,
+                answer(resource, |text| any_matches(&self.resources, text)),
+            )?;
+        }
         // No time of a document lies that far ahead.
         let now = i64::try_from(query.now).unwrap_or(i64::MAX);
-        let requirements = self.selector.requirements().iter();
-        std::iter::once_with(move || (Condition::Action, action()))
-            .chain(std::iter::once_with(move || {
-                (Condition::SpiffeId, spiffe_id())
-            }))
-            .chain(requirements.map(|requirement| {
-                (
-                    Condition::Requirement(requirement),
-                    requirement.answer(query.facts.attributes),
-                )
-            }))
-            .chain(std::iter::once_with(move || {
-                (Condition::Resource, resource())
-            }))
-            .chain(std::iter::once_with(move || {
-                (
-                    Condition::NotBefore,
-                    yes_if(self.not_before.is_none_or(|first| first <= now)),
-                )
-            }))
-            .chain(std::iter::once_with(move || {
-                (
-                    Condition::NotAfter,
-                    yes_if(self.not_after.is_none_or(|last| now <= last)),
-                )
-            }))
+        if let Some(first) = self.not_before {
+            judge(Condition::NotBefore, answer(Some(now), |now| first <= now))?;
+        }
+        if let Some(last) = self.not_after {
+            judge(Condition::NotAfter, answer(Some(now), |now| now <= last))?;
+        }
+        ControlFlow::Continue(())
     }
 }
 
@@ -108,6 +107,15 @@ impl Account<'_> {
     }
 }
 
-fn yes_if(holds: bool) -> Answer {
-    if holds { Answer::Yes } else { Answer::No }
+/// Whether a condition holds of a fact, if there is one.
+fn answer<T>(fact: Option<T>, holds: impl FnOnce(T) -> bool) -> Answer {
+    match fact.map(holds) {
+        Some(true) => Answer::Yes,
+        Some(false) => Answer::No,
+        None => Answer::Absent,
+    }
+}
+
+fn any_matches(patterns: &[Pattern], text: &str) -> bool {
+    patterns.iter().any(|pattern| pattern.matches(text))
 }

@@ -72,6 +72,25 @@ fn yaml_and_json_have_one_canonical_form_and_digest() {
 
 const DIGEST: &str = "7b5c7742cad1e36f7e9ee4f2045324cc709afbd25ef10b47e2cb1fa3b61898549f67db47da2bf64490aec1a680c28226";
 
+#[test]
+fn text_is_json_if_it_begins_with_a_brace() {
+    let policy = yaml("v: 1\nrules: []");
+    for text in [
+        "v: 1\nrules: []",
+        "{\"v\": 1, \"rules\": []}",
+        " \n{\"rules\": [], \"v\": 1}",
+    ] {
+        assert_eq!(Policy::from_text(text).as_ref(), Ok(&policy), "{text}");
+    }
+    let flow = "{v: 1, rules: []}";
+    assert_eq!(yaml(flow), policy);
+    let error = Policy::from_text(flow).unwrap_err();
+    assert!(
+        error.message().contains("a name in double quotes"),
+        "{error}"
+    );
+}
+
 /// Two ways of saying the same are two documents.
 #[test]
 fn canonical_form_is_of_the_document_as_written() {
