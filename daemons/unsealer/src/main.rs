@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use rustix::process::DumpableBehavior;
 use service::daemon::{self, Daemon};
 use unsealer::{Config, ENV_PREFIX, Offline, Unsealer};
 use wingman_sdk::identity::IdentitySource;
@@ -55,6 +56,8 @@ fn main() -> ExitCode {
     };
     let validate = |config: &Config| config.validate().map(|()| config.log.clone());
     daemon::run(&daemon, validate, async |config, shutdown| -> Outcome {
+        // A core dump would hold keys; debuggers of other processes are kept out too.
+        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
         match command.unwrap_or(Command::Run) {
             Command::Init => Ok(unsealer::init(&config).await?),
             Command::ImportKey { file, evaluations } => {

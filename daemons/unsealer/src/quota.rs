@@ -73,16 +73,18 @@ pub struct QuotaConfig {
     pub key: Rate,
 }
 
+/// One principal at once fills the queue of one evaluation thread at most
+/// ([`crate::limits::DEFAULT_QUEUE_PER_THREAD`]).
 impl Default for QuotaConfig {
     fn default() -> Self {
         Self {
             principal_policy: Rate {
                 per_second: 500,
-                burst: 2048,
+                burst: 1024,
             },
             principal: Rate {
                 per_second: 1000,
-                burst: 4096,
+                burst: 2048,
             },
             key: Rate {
                 per_second: 20_000,
