@@ -13,6 +13,8 @@ use aes_gcm_siv::aead::{AeadInOut, KeyInit};
 use chacha20poly1305::ChaCha20Poly1305;
 use zeroize::Zeroize;
 
+use crate::secret::{wiped, wiped_on_drop};
+
 /// Bytes of a key of either algorithm.
 pub(crate) const KEY_BYTES: usize = 32;
 /// Bytes of a nonce of either algorithm.
@@ -80,6 +82,15 @@ pub(crate) enum Cipher {
     /// See [`Dem::ChaCha20Poly1305`].
     ChaCha20Poly1305(Box<ChaCha20Poly1305>),
 }
+
+wiped_on_drop!(Cipher, |cipher| match cipher {
+    // It holds nothing but the round keys of its key generating key.
+    Cipher::Aes256GcmSiv(_) => {
+        const fn round_keys<T: zeroize::ZeroizeOnDrop>() {}
+        round_keys::<aes::Aes256>();
+    }
+    Cipher::ChaCha20Poly1305(cipher) => wiped(&**cipher),
+});
 
 impl core::fmt::Debug for Cipher {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {

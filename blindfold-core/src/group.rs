@@ -1,14 +1,14 @@
 //! The group: NIST P-384, prime order, behind one door.
 //!
 //! All curve arithmetic of this crate goes through this module, so that another implementation
-//! can take its place. Three kinds of value are kept apart:
+//! can take its place. These kinds of value are kept apart:
 //!
-//! | type            | holds                                   | may be printed |
-//! |-----------------|-----------------------------------------|----------------|
-//! | [`Element`]     | public element, never the identity      | yes            |
-//! | [`Scalar`]      | public scalar, reduced                  | yes            |
-//! | [`SecretScalar`]| secret scalar, never zero, wiped        | no             |
-//! | [`SecretElement`]| encoding of a secret element, wiped    | no             |
+//! | type             | holds                                  | prints itself |
+//! |------------------|----------------------------------------|---------------|
+//! | [`Element`]      | public element, never the identity     | no: it would tie an object to a request |
+//! | [`Scalar`]       | public scalar, reduced                 | yes           |
+//! | [`SecretScalar`] | secret scalar, never zero, wiped       | no            |
+//! | [`SecretElement`]| encoding of a secret element, wiped    | no            |
 //!
 //! # Timing
 //!

@@ -50,6 +50,7 @@ impl Info {
     }
 
     /// Info of arbitrary bytes, for published vectors; `None` above 65,535 bytes.
+    #[cfg(feature = "hazmat")]
     pub(crate) fn from_bytes_unchecked(bytes: &[u8]) -> Option<Self> {
         u16::try_from(bytes.len())
             .ok()

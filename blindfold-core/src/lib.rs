@@ -53,6 +53,11 @@
 //!
 //! Specification: PBSEAL version 1; RFC 9497 for the evaluation.
 
+#![cfg_attr(
+    not(feature = "hazmat"),
+    expect(unreachable_pub, reason = "the raw pieces are public in `hazmat` only")
+)]
+
 mod batch;
 mod codec;
 mod dem;
@@ -106,7 +111,9 @@ pub use seal::{LockSpec, SealError, SealOptions, Sealer};
 /// The raw pieces, for tests, vectors and other implementations of the same protocol.
 ///
 /// Nothing here checks that its pieces are put together rightly: a reused r or b, a known nonce, or
-/// a proof that was not verified gives secrets away. Applications need none of it.
+/// a proof that was not verified gives secrets away. Applications need none of it, so it is there
+/// only with the feature `hazmat`, which is off by default.
+#[cfg(feature = "hazmat")]
 pub mod hazmat {
     pub use crate::group::{Element, Scalar, SecretElement, SecretScalar};
     pub use crate::kem::{KemError, SharedSecret, decap, encap, encap_static};

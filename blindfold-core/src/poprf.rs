@@ -25,7 +25,9 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use self::proof::{Nonce, prove};
-pub use self::proof::{Proof, ProofInvalid, VerifiedElements, compute_composites, verify_proof};
+pub use self::proof::{Proof, VerifiedElements, verify_proof};
+#[cfg(feature = "hazmat")]
+pub use self::proof::{ProofInvalid, compute_composites};
 use crate::codec::len16;
 use crate::group::{
     Element, Identity, Point, Scalar, SecretElement, SecretScalar, invert_each, mul_each,
@@ -166,6 +168,7 @@ pub fn unblind(
 /// # Timing
 ///
 /// Constant in `secret`; the multiplications by the secret split it anew each time.
+#[cfg(feature = "hazmat")]
 pub fn blind_evaluate(
     secret: &SecretScalar,
     public_key: &Element,
@@ -183,6 +186,7 @@ pub fn blind_evaluate(
 /// # Errors
 ///
 /// As [`blind_evaluate`].
+#[cfg(feature = "hazmat")]
 pub fn blind_evaluate_with_nonce(
     secret: &SecretScalar,
     public_key: &Element,

@@ -15,7 +15,7 @@ use crate::dem::{Cipher, Dem, NONCE_BYTES, TAG_BYTES};
 use crate::kdf::{HASH_BYTES, extract, hash, sha384};
 use crate::labels;
 use crate::object::{COMMIT_BYTES, SALT_BYTES, WRAPPED_BYTES};
-use crate::secret::secret_bytes;
+use crate::secret::{secret_bytes, wiped, wiped_on_drop};
 use crate::shamir::Share;
 
 /// Nonce of every wrapping: a KEK wraps once.
@@ -148,6 +148,8 @@ pub(crate) struct Payload {
     pub(crate) commit: [u8; COMMIT_BYTES],
     pub(crate) cipher: Cipher,
 }
+
+wiped_on_drop!(Payload, |payload| wiped(&payload.cipher));
 
 impl Payload {
     /// Whether the object's commitment is this one, compared in constant time.

@@ -24,6 +24,8 @@ macro_rules! secret_bytes {
             }
         }
 
+        $crate::secret::wiped_on_drop!($name, |secret| $crate::secret::wiped(&*secret.0));
+
         impl core::fmt::Debug for $name {
             fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
                 f.debug_struct(stringify!($name)).finish_non_exhaustive()
@@ -40,6 +42,21 @@ macro_rules! secret_bytes {
 
 pub(crate) use secret_bytes;
 
+/// Compiles only for a type that is wiped on drop.
+pub(crate) const fn wiped<T: zeroize::ZeroizeOnDrop>(_: &T) {}
+
+/// Says of a type that it is wiped on drop; the closure calls [`wiped`] on each of its secret fields, so that this
+/// does not compile unless they are.
+macro_rules! wiped_on_drop {
+    ($type:ty, $check:expr) => {
+        const _: fn(&$type) = $check;
+
+        impl zeroize::ZeroizeOnDrop for $type {}
+    };
+}
+
+pub(crate) use wiped_on_drop;
+
 #[cfg(test)]
 mod tests {
     use subtle::ConstantTimeEq;
@@ -54,6 +71,21 @@ mod tests {
         let sample = Sample::fill(|bytes| bytes.copy_from_slice(&[1, 2, 3, 4]));
         assert_eq!(format!("{sample:?}"), "Sample { .. }");
         assert_eq!(sample.expose(), &[1, 2, 3, 4]);
+    }
+
+    /// C10: what other crates compute with our secrets in is wiped too. Does not compile without their `zeroize`.
+    #[test]
+    fn c10_states_of_hashes_and_ciphers_are_wiped() {
+        fn wiped<T: zeroize::ZeroizeOnDrop>() {}
+        wiped::<aes::Aes256>();
+        wiped::<chacha20poly1305::ChaCha20Poly1305>();
+        wiped::<sha2::Sha384>();
+        wiped::<sha3::Sha3_256>();
+        wiped::<sha3::Sha3_512>();
+        wiped::<shake::Shake128>();
+        wiped::<shake::Shake256>();
+        wiped::<ml_kem::DecapsulationKey768>();
+        wiped::<Sample>();
     }
 
     #[test]

@@ -17,7 +17,7 @@
 
 use std::io::{self, Read, Write};
 
-use zeroize::Zeroizing;
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::dem::{Cipher, NONCE_BYTES, TAG_BYTES};
 use crate::limits::{CHUNK_BYTES, LARGE_PADDING_BYTES, MAX_CHUNKS, SMALL_PADDING_BYTES};
@@ -25,6 +25,7 @@ use crate::object::COMMIT_BYTES;
 use crate::open::{OpenError, StreamError};
 use crate::schedule::Payload;
 use crate::seal::SealError;
+use crate::secret::wiped;
 
 /// Bytes of a sealed chunk that is not the last one.
 const SEALED_CHUNK_BYTES: usize = CHUNK_BYTES + TAG_BYTES;
@@ -432,6 +433,14 @@ impl<R: Read> Read for OpenReader<R> {
         Ok(count)
     }
 }
+
+impl<R> ZeroizeOnDrop for OpenReader<R> {}
+
+/// Compiles only if what [`OpenReader`] keeps of the plaintext and its key is wiped.
+const _: fn(&OpenReader<&[u8]>) = |reader| {
+    wiped(&reader.pieces.buffer);
+    wiped(&reader.payload);
+};
 
 impl<R> core::fmt::Debug for OpenReader<R> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {

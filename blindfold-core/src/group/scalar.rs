@@ -16,6 +16,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::element::Point;
 use crate::limits::SCALAR_BYTES;
+use crate::secret::{wiped, wiped_on_drop};
 
 /// Bytes that are reduced modulo n with a bias below 2^-190.
 const WIDE_BYTES: usize = 72;
@@ -104,8 +105,15 @@ impl SecretScalar {
         if bool::from(Field::is_zero(&*scalar)) {
             None
         } else {
-            Some(Self(Box::new(scalar)))
+            Some(Self::boxed(&scalar))
         }
+    }
+
+    /// Puts a scalar, which is not zero, in its box: the box is there first, so that nothing is moved into it.
+    fn boxed(scalar: &p384::Scalar) -> Self {
+        let mut secret = Self(Box::new(Zeroizing::new(p384::Scalar::ZERO)));
+        **secret.0 = *scalar;
+        secret
     }
 
     /// The scalar, big-endian. Every reader of a secret is found by this name.
@@ -136,9 +144,8 @@ impl SecretScalar {
     /// `self^-1`.
     pub(crate) fn invert(&self) -> Self {
         // A non-zero element of a prime field has its inverse; zero could only give zero.
-        Self(Box::new(Zeroizing::new(
-            self.expose().invert().unwrap_or(p384::Scalar::ZERO),
-        )))
+        let inverse = Zeroizing::new(self.expose().invert().unwrap_or(p384::Scalar::ZERO));
+        Self::boxed(&inverse)
     }
 
     /// `self·G`.
@@ -149,16 +156,16 @@ impl SecretScalar {
     /// Zero, against the invariant: what a fault could leave.
     #[cfg(test)]
     pub(crate) fn zero_by_fault() -> Self {
-        Self(Box::new(Zeroizing::new(p384::Scalar::ZERO)))
+        Self::boxed(&p384::Scalar::ZERO)
     }
 
     /// A second copy that the compiler can't know to be equal, for the check against faults.
     pub(crate) fn second_copy(&self) -> Self {
-        Self(Box::new(Zeroizing::new(core::hint::black_box(
-            *self.expose(),
-        ))))
+        Self::boxed(core::hint::black_box(self.expose()))
     }
 }
+
+wiped_on_drop!(SecretScalar, |scalar| wiped(&*scalar.0));
 
 impl ConstantTimeEq for SecretScalar {
     fn ct_eq(&self, other: &Self) -> Choice {
@@ -185,8 +192,5 @@ pub(crate) fn invert_each(scalars: &[SecretScalar]) -> Vec<SecretScalar> {
         &mut inverses,
         &mut scratch,
     ));
-    inverses
-        .iter()
-        .map(|inverse| SecretScalar(Box::new(Zeroizing::new(*inverse))))
-        .collect()
+    inverses.iter().map(SecretScalar::boxed).collect()
 }

@@ -167,6 +167,11 @@ fn secrets_do_not_print() {
     assert_eq!(format!("{element:?}"), "SecretElement { .. }");
 }
 
+#[test]
+fn elements_do_not_print() {
+    assert_eq!(format!("{:?}", Element::generator()), "Element { .. }");
+}
+
 /// The code of this crate that touches curve arithmetic.
 const SOURCES: [&str; 5] = [
     include_str!("element.rs"),

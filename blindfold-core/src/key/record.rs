@@ -12,6 +12,8 @@ use crate::group::Element;
 use crate::kdf;
 use crate::labels;
 use crate::limits::MAX_AUTHORITY_NAME_BYTES;
+#[cfg(test)]
+use crate::{Info, PolicyRef, Window};
 
 const MAGIC: &[u8] = b"PBSK";
 const VERSION: u8 = 1;
@@ -145,6 +147,25 @@ impl AuthorityKey {
             version,
             public_key,
         })))
+    }
+
+    /// This record with a public key that `policy` and `window` cancel out, under the key id it had: no bytes
+    /// give such a record, as the key id is their hash.
+    #[cfg(test)]
+    pub(crate) fn cancelled_by(&self, policy: &PolicyRef, window: Window) -> Self {
+        let tweak = crate::poprf::hash_to_scalar(&Info::new(self, policy, window));
+        let tweak = crate::group::Point::mul_generator_vartime(&tweak);
+        // The other of both points of that x: -mG.
+        let mut negated = *tweak.normalize().unwrap().as_bytes();
+        negated[0] ^= 1;
+        Self(Arc::new(Record {
+            bytes: self.0.bytes.clone(),
+            key_id: self.0.key_id,
+            authority: self.0.authority.clone(),
+            tenant: self.0.tenant.clone(),
+            version: self.0.version,
+            public_key: PublicKey::P384(Element::decode(&negated).unwrap()),
+        }))
     }
 
     /// The record as bytes.

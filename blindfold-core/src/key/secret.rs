@@ -11,7 +11,7 @@ use super::{AuthorityKey, KeyError, Suite};
 use crate::group::{Element, SecretScalar};
 use crate::limits::{DERIVE_SEED_BYTES, MLKEM_SEED_BYTES, SCALAR_BYTES};
 use crate::poprf;
-use crate::secret::secret_bytes;
+use crate::secret::{secret_bytes, wiped, wiped_on_drop};
 
 secret_bytes! {
     /// Seed `d ‖ z` of an ML-KEM key.
@@ -120,6 +120,8 @@ impl fmt::Debug for UnsealingKey {
     }
 }
 
+wiped_on_drop!(UnsealingKey, |key| wiped(&key.secret));
+
 /// Secret key of a site or of a recovery holder, suite 0x0201.
 ///
 /// Wiped on drop, never printed, not cloned.
@@ -179,6 +181,11 @@ impl StaticKey {
     }
 }
 
+wiped_on_drop!(StaticKey, |key| {
+    wiped(&key.seed);
+    wiped(&*key.key);
+});
+
 /// `ML-KEM.KeyGen_internal(d, z)` of FIPS 203.
 fn expand(seed: &MlKemSeed) -> Box<DecapsulationKey768> {
     let mut copy = ml_kem::Seed::from(*seed.expose());
@@ -219,6 +226,11 @@ impl SecretKey {
         }
     }
 }
+
+wiped_on_drop!(SecretKey, |key| match key {
+    SecretKey::Unsealing(key) => wiped(key),
+    SecretKey::Static(key) => wiped(key),
+});
 
 impl From<UnsealingKey> for SecretKey {
     fn from(key: UnsealingKey) -> Self {

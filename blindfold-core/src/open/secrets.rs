@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 use super::LockFault;
 use crate::kdf::HASH_BYTES;
 use crate::kem::SharedSecret;
+use crate::secret::{wiped, wiped_on_drop};
 
 /// Where a lock's secret belongs: this object, this position.
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -68,6 +69,12 @@ impl LockSecrets {
     }
 }
 
+wiped_on_drop!(LockSecrets, |secrets| {
+    for (_, secret) in &secrets.secrets {
+        wiped(secret);
+    }
+});
+
 impl fmt::Debug for LockSecrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LockSecrets")
@@ -105,6 +112,8 @@ impl Opened {
         &self.faults
     }
 }
+
+wiped_on_drop!(Opened, |opened| wiped(&opened.plaintext));
 
 impl fmt::Debug for Opened {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

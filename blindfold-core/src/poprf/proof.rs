@@ -10,6 +10,7 @@ use crate::group::{Element, Identity, Point, Scalar, SecretScalar};
 use crate::kdf;
 use crate::labels::{HASH_TO_SCALAR_DST, SEED_DST};
 use crate::limits::{PROOF_BYTES, SCALAR_BYTES};
+use crate::secret::{wiped, wiped_on_drop};
 
 /// Proof of one batch: the challenge c and the response s, both reduced.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -44,7 +45,7 @@ impl Proof {
     }
 
     /// `Ser(c) ‖ Ser(s)`.
-    pub fn to_bytes(&self) -> [u8; PROOF_BYTES] {
+    pub fn to_bytes(self) -> [u8; PROOF_BYTES] {
         let mut bytes = [0; PROOF_BYTES];
         let (challenge, response) = bytes.split_at_mut(SCALAR_BYTES);
         challenge.copy_from_slice(&self.challenge.to_bytes());
@@ -58,6 +59,12 @@ impl Proof {
 pub struct VerifiedElements(Vec<Element>);
 
 impl VerifiedElements {
+    /// Elements that nothing verified.
+    #[cfg(test)]
+    pub(super) fn of(elements: Vec<Element>) -> Self {
+        Self(elements)
+    }
+
     pub(super) fn into_elements(self) -> Vec<Element> {
         self.0
     }
@@ -68,6 +75,11 @@ pub(super) struct Nonce {
     nonce: SecretScalar,
     copy: SecretScalar,
 }
+
+wiped_on_drop!(Nonce, |nonce| {
+    wiped(&nonce.nonce);
+    wiped(&nonce.copy);
+});
 
 impl Nonce {
     pub(super) fn given(nonce: SecretScalar) -> Self {
@@ -151,6 +163,7 @@ pub fn verify_proof(
 /// `ComputeComposites(T, X, W)`: the pair (M, Z) that stands for the whole batch.
 ///
 /// `None` if the counts differ, the batch is empty or too large, or a composite is the identity.
+#[cfg(feature = "hazmat")]
 pub fn compute_composites(
     tweaked: &Element,
     evaluated: &[Element],

@@ -218,3 +218,18 @@ fn hedged_nonce_differs_when_the_generator_repeats() {
     assert_ne!(first, nonce(&t, &blinded[..1]));
     assert_ne!(first, nonce(&t.invert(), &blinded));
 }
+
+#[test]
+fn answers_print_no_element() {
+    let evaluation = evaluate_with(&mut NoFaults).unwrap();
+    let x = hex::encode(&evaluation.elements[0].as_bytes()[1..]);
+    let printed = format!("{evaluation:?}");
+    assert!(printed.contains("elements: [Element { .. }, "), "{printed}");
+    assert!(!printed.contains(&x), "{printed}");
+    let verified = VerifiedElements::of(evaluation.elements);
+    let element = "Element { .. }";
+    assert_eq!(
+        format!("{verified:?}"),
+        format!("VerifiedElements([{element}, {element}, {element}])")
+    );
+}
