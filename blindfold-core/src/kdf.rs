@@ -4,8 +4,9 @@
 //! `labels`, except where RFC 9497's nonce hedging asks for a bare Expand.
 
 use hkdf::Hkdf;
+use sha2::digest::Output;
 use sha2::{Digest, Sha384};
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::codec::len8;
 use crate::labels::{ExpandLabel, HashLabel};
@@ -28,6 +29,17 @@ pub(crate) fn sha384(parts: &[&[u8]]) -> [u8; HASH_BYTES] {
     hash.finalize().into()
 }
 
+/// `SHA-384(part_0 ‖ part_1 ‖ …)` of what is secret: a digest of a guessable text tells the text.
+pub(crate) fn sha384_secret(parts: &[&[u8]]) -> Zeroizing<[u8; HASH_BYTES]> {
+    let mut hash = Sha384::new();
+    for part in parts {
+        hash.update(part);
+    }
+    let mut digest = Zeroizing::new([0; HASH_BYTES]);
+    hash.finalize_into(<&mut Output<Sha384>>::from(&mut *digest));
+    digest
+}
+
 /// `H(label, data) = SHA-384(LV8(DS(label)) ‖ data)`, the data given in parts.
 pub(crate) fn hash(label: HashLabel, parts: &[&[u8]]) -> [u8; HASH_BYTES] {
     let mut hash = Sha384::new();
@@ -37,6 +49,15 @@ pub(crate) fn hash(label: HashLabel, parts: &[&[u8]]) -> [u8; HASH_BYTES] {
         hash.update(part);
     }
     hash.finalize().into()
+}
+
+/// `H(label, data)` of what is secret.
+pub(crate) fn hash_secret(label: HashLabel, parts: &[&[u8]]) -> Zeroizing<[u8; HASH_BYTES]> {
+    let len = len8(label.0);
+    let mut framed: Vec<&[u8]> = Vec::with_capacity(2 + parts.len());
+    framed.extend([&len[..], label.0]);
+    framed.extend(parts);
+    sha384_secret(&framed)
 }
 
 /// `Extract(salt, ikm)`, the input key material given in parts.
@@ -90,6 +111,8 @@ mod tests {
         let mut framed = vec![16];
         framed.extend_from_slice(b"PBSEAL-V1-key-iddata");
         assert_eq!(hash(labels::KEY_ID, &[b"da", b"ta"]), sha384(&[&framed]));
+        let secret: Zeroizing<[u8; HASH_BYTES]> = hash_secret(labels::KEY_ID, &[b"da", b"ta"]);
+        assert_eq!(*secret, sha384(&[&framed]));
     }
 
     #[test]

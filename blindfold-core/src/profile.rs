@@ -6,6 +6,7 @@
 //!
 //! Specification: PBSEAL v1, section 11.4.
 
+use core::fmt;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::dem::Dem;
@@ -235,12 +236,22 @@ impl AcceptanceProfile {
 }
 
 /// What the opener knows about one object beforehand.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Default, Eq, PartialEq)]
 pub struct Expectation {
     /// The label that the object must have; `None` accepts any.
     pub label: Option<String>,
     /// The external AAD given at sealing; `None` if there was none.
     pub ext_aad: Option<Vec<u8>>,
+}
+
+/// Whether there is an external AAD is shown, not what it says: it may be meant for those who know it.
+impl fmt::Debug for Expectation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Expectation")
+            .field("label", &self.label)
+            .field("has_ext_aad", &self.ext_aad.is_some())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Expectation {
@@ -278,5 +289,19 @@ impl Expectation {
             });
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn external_aad_is_not_printed() {
+        let expected = Expectation::new().label("db").ext_aad("env=prod");
+        assert_eq!(
+            format!("{expected:?}"),
+            r#"Expectation { label: Some("db"), has_ext_aad: true, .. }"#
+        );
     }
 }

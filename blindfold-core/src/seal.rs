@@ -14,6 +14,7 @@
 //!
 //! Specification: PBSEAL v1, sections 9.4, 9.5 and 9.7, Seal.
 
+use core::fmt;
 use std::io::{Read, Write};
 
 use rand_core::CryptoRng;
@@ -23,7 +24,7 @@ use crate::codec::{len32, put_lv8, put_lv16};
 use crate::dem::Dem;
 use crate::group::{Element, SecretScalar};
 use crate::info::Info;
-use crate::kdf::{HASH_BYTES, Prk, extract, hash, sha384};
+use crate::kdf::{HASH_BYTES, Prk, extract, hash_secret, sha384_secret};
 use crate::kem::{self, SharedSecret};
 use crate::key::{AuthorityKey, Purpose};
 use crate::labels;
@@ -34,6 +35,7 @@ use crate::object::{FLAG_EXT_AAD, FLAG_PADDED, MAGIC, Role, SALT_BYTES};
 use crate::open::are_distinct;
 use crate::policy::PolicyRef;
 use crate::schedule::{FileKey, LockContext, Payload, ext_aad_digest};
+use crate::secret::{wiped, wiped_on_drop};
 use crate::shamir::{self, Share};
 use crate::stream::{self, Sealing};
 
@@ -42,14 +44,14 @@ mod spec;
 pub use self::spec::{LockSpec, SealError, SealOptions};
 
 /// A lock whose key, policy and role agree, with all that does not change from object to object.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct PreparedLock {
     role: Role,
     prefix: Vec<u8>,
     kem: Kem,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 enum Kem {
     Policy { info: Info, tweaked: Element },
     Static(AuthorityKey),
@@ -70,7 +72,7 @@ enum Kem {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Sealer {
     fixed: [u8; 12],
     dem: Dem,
@@ -140,12 +142,12 @@ impl Sealer {
             .ok_or(SealError::TooLong)?;
         let sealed_len = stream::sealed_len(padded_len).ok_or(SealError::TooLong)?;
         let first = match plaintext.get(..CHUNK_BYTES) {
-            Some(first) => sha384(&[first]),
+            Some(first) => sha384_secret(&[first]),
             // Short of one chunk, the padding is in the first chunk too.
             None => {
                 let mut tail = Vec::with_capacity(padding);
                 stream::put_padding(&mut tail, padding);
-                sha384(&[plaintext, &tail])
+                sha384_secret(&[plaintext, &tail])
             }
         };
         let (header, payload) = self.lock(&first, rng)?;
@@ -171,7 +173,7 @@ impl Sealer {
         rng: &mut impl CryptoRng,
     ) -> Result<u64, SealError> {
         let mut sealing = Sealing::start(reader, self.padded)?;
-        let first = sha384(&[sealing.first_chunk()]);
+        let first = sha384_secret(&[sealing.first_chunk()]);
         let (header, payload) = self.lock(&first, rng)?;
         writer
             .write_all(&header)
@@ -247,25 +249,40 @@ impl Sealer {
     fn draws(&self, first: &[u8; HASH_BYTES], rng: &mut impl CryptoRng) -> Draws {
         let mut rnd = Zeroizing::new([0; 64]);
         rng.fill_bytes(rnd.as_mut_slice());
-        Draws(extract(rnd.as_slice(), &[&self.hedge(first)]))
+        Draws(extract(rnd.as_slice(), &[self.hedge(first).as_slice()]))
     }
 
-    fn hedge(&self, first: &[u8; HASH_BYTES]) -> [u8; HASH_BYTES] {
+    fn hedge(&self, first: &[u8; HASH_BYTES]) -> Zeroizing<[u8; HASH_BYTES]> {
         // "hedge = H("hedge", LV32(fixed ‖ LV16(label) ‖ LV16(prefix_0) ‖ … ) ‖ SHA-384(first …) ‖ SHA-384(ext_aad))"
         let mut described = self.fixed.to_vec();
         put_lv16(&mut described, self.label.as_bytes());
         for lock in &self.locks {
             put_lv16(&mut described, &lock.prefix);
         }
-        hash(
+        hash_secret(
             labels::HEDGE,
             &[&len32(&described), &described, first, &self.ext_aad_digest],
         )
     }
 }
 
+/// The digest of the external AAD is left out: it tells a guessable one.
+impl fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sealer")
+            .field("dem", &self.dem)
+            .field("padded", &self.padded)
+            .field("threshold", &self.threshold)
+            .field("label", &self.label)
+            .field("locks", &self.locks.len())
+            .finish_non_exhaustive()
+    }
+}
+
 /// The hedged randomness of one object.
 struct Draws(Prk);
+
+wiped_on_drop!(Draws, |draws| wiped(&draws.0));
 
 impl Draws {
     /// `draw(l,i,L) = X(prk0, "draw", LV8(l) ‖ u16 i, L)`

@@ -1,5 +1,6 @@
 //! What to seal to and how: locks, options, and why it could not be done.
 
+use core::fmt;
 use std::io;
 
 use crate::dem::Dem;
@@ -148,13 +149,26 @@ impl LockSpec {
 }
 
 /// How to seal. The default: a threshold of one, AES-256-GCM-SIV, padding, no label, no external AAD.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SealOptions {
     pub(super) threshold: u8,
     pub(super) dem: Dem,
     pub(super) padded: bool,
     pub(super) label: String,
     pub(super) ext_aad: Option<Vec<u8>>,
+}
+
+/// Whether there is an external AAD is shown, not what it says: openers may have to know it.
+impl fmt::Debug for SealOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SealOptions")
+            .field("threshold", &self.threshold)
+            .field("dem", &self.dem)
+            .field("padded", &self.padded)
+            .field("label", &self.label)
+            .field("has_ext_aad", &self.ext_aad.is_some())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for SealOptions {
