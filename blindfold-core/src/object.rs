@@ -24,6 +24,7 @@
 //! Specification: PBSEAL v1, section 9.6.
 
 use core::fmt;
+use core::ops::Range;
 use std::io::Read;
 use std::sync::Arc;
 
@@ -92,8 +93,16 @@ impl Role {
 }
 
 /// One lock of an object, as the object describes it.
-#[derive(Clone, Eq, PartialEq)]
+///
+/// Cloning is cheap: the bytes are the header's.
+#[derive(Clone)]
 pub struct Lock {
+    // INVARIANT (inside): the ranges lie within `raw`, `policy`, `enc` and `bound` within `whole`.
+    raw: Arc<Vec<u8>>,
+    whole: Range<usize>,
+    policy: Range<usize>,
+    enc: Range<usize>,
+    bound: Range<usize>,
     pub(crate) position: u8,
     pub(crate) role: Role,
     pub(crate) suite: u16,
@@ -101,11 +110,7 @@ pub struct Lock {
     pub(crate) tenant: String,
     pub(crate) key_version: u32,
     pub(crate) mode: u8,
-    pub(crate) policy: Vec<u8>,
     pub(crate) window: Window,
-    pub(crate) enc: Vec<u8>,
-    /// `prefix ‖ LV16(enc)`, which goes into the lock's key.
-    pub(crate) bound: Vec<u8>,
     pub(crate) wrapped: [u8; WRAPPED_BYTES],
 }
 
@@ -155,7 +160,7 @@ impl Lock {
     /// The policy's document, name or digest, as the mode says; empty without a policy.
     #[must_use]
     pub fn policy_bytes(&self) -> &[u8] {
-        &self.policy
+        self.bytes(&self.policy)
     }
 
     /// The policy, or `None` for a lock without one.
@@ -166,7 +171,7 @@ impl Lock {
     pub fn policy(&self) -> Result<Option<PolicyRef>, OpenError> {
         match self.mode {
             0 => Ok(None),
-            mode => PolicyRef::parse(mode, &self.policy)
+            mode => PolicyRef::parse(mode, self.policy_bytes())
                 .map(Some)
                 .map_err(|_| OpenError::BadField("a policy document that is not canonical")),
         }
@@ -181,14 +186,32 @@ impl Lock {
     /// The KEM's ciphertext.
     #[must_use]
     pub fn enc(&self) -> &[u8] {
-        &self.enc
+        self.bytes(&self.enc)
+    }
+
+    /// `prefix ‖ LV16(enc)`, which goes into the lock's key.
+    pub(crate) fn bound(&self) -> &[u8] {
+        self.bytes(&self.bound)
+    }
+
+    fn bytes(&self, range: &Range<usize>) -> &[u8] {
+        self.raw.get(range.clone()).unwrap_or_default()
     }
 }
+
+impl PartialEq for Lock {
+    fn eq(&self, other: &Self) -> bool {
+        // All other fields are read from these bytes.
+        self.position == other.position && self.bytes(&self.whole) == other.bytes(&other.whole)
+    }
+}
+
+impl Eq for Lock {}
 
 /// Everything before the commitment; public, and bound into every key of the object.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Header {
-    pub(crate) raw: Vec<u8>,
+    pub(crate) raw: Arc<Vec<u8>>,
     pub(crate) fixed: [u8; 12],
     pub(crate) dem: Dem,
     pub(crate) padded: bool,
@@ -214,8 +237,8 @@ impl Header {
 
     /// Reads a header from `reader`, and not one byte more.
     ///
-    /// Memory stays below 1.6 MiB, whatever comes: a rule that bounds the next field is checked before the field
-    /// is read.
+    /// Memory stays below 3.2 MiB, whatever comes: a rule that bounds the next field is checked before the field
+    /// is read. The header is kept once, in at most 1.6 MiB, and while it grows there can be a second copy.
     ///
     /// # Errors
     ///
@@ -442,5 +465,85 @@ impl fmt::Debug for Sealed {
             .field("header", &self.header)
             .field("len", &self.bytes.len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::put_lv16;
+    use crate::limits::{MAX_LABEL_BYTES, MAX_RECOVERY_LOCKS, MAX_REQUIRED_LOCKS, MAX_SHARE_LOCKS};
+
+    /// The longest header that the format allows: every lock has 65,535 bytes, of a suite that nobody knows.
+    fn longest() -> Vec<u8> {
+        let roles = [
+            (Role::Share, MAX_SHARE_LOCKS),
+            (Role::Required, MAX_REQUIRED_LOCKS),
+            (Role::Recovery, MAX_RECOVERY_LOCKS),
+        ];
+        let mut header = [&MAGIC[..], &[1, 0, 1, 24], &[7; SALT_BYTES]].concat();
+        put_lv16(&mut header, &[b'l'; MAX_LABEL_BYTES]);
+        for role in roles.iter().flat_map(|(role, count)| vec![role; *count]) {
+            let mut lock = vec![role.id(), 0x77, 0x77];
+            lock.extend_from_slice(&[1; 32]);
+            lock.extend_from_slice(b"\x04acme\x00\x00\x00\x01\x02\x00\x06policy");
+            lock.extend_from_slice(&[0; 8]);
+            let enc = usize::from(u16::MAX) - lock.len() - 2 - WRAPPED_BYTES;
+            put_lv16(&mut lock, &vec![9; enc]);
+            lock.extend_from_slice(&[3; WRAPPED_BYTES]);
+            put_lv16(&mut header, &lock);
+        }
+        header
+    }
+
+    #[test]
+    fn longest_header_is_kept_once() {
+        let bytes = longest();
+        assert_eq!(bytes.len(), 1_573_958);
+        let header = Header::read_from(&mut &bytes[..]).unwrap();
+        assert_eq!(header.as_bytes(), bytes);
+        let locks = header.locks.iter();
+        assert!(
+            locks
+                .clone()
+                .all(|lock| Arc::ptr_eq(&lock.raw, &header.raw))
+        );
+        let kept = header.raw.capacity()
+            + header.label.capacity()
+            + header.locks.capacity() * size_of::<Lock>()
+            + locks.map(|lock| lock.tenant.capacity()).sum::<usize>();
+        assert!(kept < 16 * 1024 * 1024 / 10, "{kept} bytes");
+    }
+
+    #[test]
+    fn fields_of_a_lock_are_where_they_stand() {
+        let bytes = longest();
+        let header = Header::read_from(&mut &bytes[..]).unwrap();
+        for (index, lock) in header.locks.iter().enumerate() {
+            let start = 12 + SALT_BYTES + 2 + MAX_LABEL_BYTES + index * 65_537 + 2;
+            let whole = &bytes[start..start + 65_535];
+            assert_eq!(lock.policy_bytes(), b"policy");
+            assert_eq!(
+                lock.enc(),
+                &whole[whole.len() - WRAPPED_BYTES - lock.enc().len()..][..lock.enc().len()]
+            );
+            assert!(lock.enc().len() > 65_000 && lock.enc().iter().all(|byte| *byte == 9));
+            assert_eq!(lock.bound(), &whole[..65_535 - WRAPPED_BYTES]);
+        }
+    }
+
+    #[test]
+    fn locks_are_equal_by_place_and_bytes() {
+        let bytes = longest();
+        let header = Header::read_from(&mut &bytes[..]).unwrap();
+        let again = Header::read_from(&mut &bytes[..]).unwrap();
+        assert_eq!(header.locks, again.locks);
+        assert_ne!(header.locks[0], header.locks[1]);
+        let mut bent = bytes;
+        let last = bent.len() - 1;
+        bent[last] ^= 1;
+        let bent = Header::read_from(&mut &bent[..]).unwrap();
+        assert_eq!(header.locks[22], bent.locks[22]);
+        assert_ne!(header.locks[23], bent.locks[23]);
     }
 }

@@ -21,6 +21,7 @@
 //!
 //! Specification: PBSEAL v1, section 9.7, Open.
 
+use core::fmt;
 use std::io::{Read, Write};
 use std::sync::Arc;
 
@@ -46,7 +47,7 @@ pub use self::secrets::{LockSecrets, Opened};
 pub use crate::stream::OpenReader;
 
 /// A lock whose record is pinned and agrees with it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct UsableLock {
     position: u8,
     key: AuthorityKey,
@@ -55,7 +56,7 @@ struct UsableLock {
 }
 
 /// A header that the opener accepts; made by [`Header::accept`], for opening a stream.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct AcceptedHeader {
     header: Arc<Header>,
     /// What ties the secrets of locks to this object: a digest of the header.
@@ -94,6 +95,17 @@ struct Unlocked {
     required: Vec<Share>,
     recovery: Option<Share>,
     missing: Missing,
+}
+
+/// The digest of the external AAD is left out: it tells a guessable one.
+impl fmt::Debug for AcceptedHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AcceptedHeader")
+            .field("header", &self.header)
+            .field("usable_locks", &self.locks.len())
+            .field("faults", &self.faults)
+            .finish_non_exhaustive()
+    }
 }
 
 impl AcceptedHeader {
@@ -144,7 +156,7 @@ impl AcceptedHeader {
                 let bad_enc = OpenError::BadField("a static lock's ciphertext");
                 secrets.push(
                     self.place(usable),
-                    key.decap(&lock.enc).map_err(|_| bad_enc)?,
+                    key.decap(lock.enc()).map_err(|_| bad_enc)?,
                 );
             }
         }
@@ -163,7 +175,7 @@ impl AcceptedHeader {
         for usable in self.locks_of(key.record()) {
             if let (Some((policy, _)), Some(lock)) = (&usable.ask, self.lock(usable)) {
                 let secret =
-                    key.decap(policy, lock.window, &lock.enc)
+                    key.decap(policy, lock.window, lock.enc())
                         .map_err(|error| match error {
                             KemError::BadPolicyPoint(_) => OpenError::BadPolicyPoint {
                                 key_id: lock.key_id,
@@ -251,7 +263,7 @@ impl AcceptedHeader {
             };
             let share = context.unwrap(
                 lock.position,
-                &lock.bound,
+                lock.bound(),
                 shared_secret.expose(),
                 &lock.wrapped,
             );

@@ -1,6 +1,8 @@
 //! The strict parser, over a slice or a reader, and the writer of its parts.
 
+use core::ops::Range;
 use std::io::Read;
+use std::sync::Arc;
 
 use super::{COMMIT_BYTES, FLAG_EXT_AAD, FLAG_PADDED, Header, Lock, MAGIC, Role, SALT_BYTES};
 use crate::codec::{Reader, Trailing, Truncated};
@@ -55,7 +57,7 @@ impl<R: Read> Source for Stream<'_, R> {
     type Error = StreamError;
 
     fn append(&mut self, count: usize, out: &mut Vec<u8>) -> Result<(), StreamError> {
-        // `take` bounds what is read, and the vector grows with what really comes.
+        // `take` bounds what is read.
         self.0
             .take(count as u64)
             .read_to_end(out)
@@ -71,6 +73,8 @@ fn take<'a, S: Source>(
     raw: &'a mut Vec<u8>,
 ) -> Result<&'a [u8], S::Error> {
     let start = raw.len();
+    // Exactly: a vector that doubles would keep up to twice what is needed.
+    raw.reserve_exact(count);
     source.append(count, raw)?;
     match raw.get(start..) {
         Some(taken) if taken.len() == count => Ok(taken),
@@ -123,16 +127,21 @@ pub(super) fn header<S: Source>(source: &mut S) -> Result<Header, S::Error> {
     let mut locks: Vec<Lock> = Vec::new();
     for position in 0..lock_count {
         let len = take_u16(source, &mut raw)?;
-        let lock = parse_lock(position, take(source, len, &mut raw)?)?;
+        let start = raw.len();
+        let lock = parse_lock(position, start, take(source, len, &mut raw)?)?;
         rules.admit(&lock)?;
         locks.push(lock);
     }
     rules.finish()?;
 
+    let raw = Arc::new(raw);
+    for lock in &mut locks {
+        lock.raw = Arc::clone(&raw);
+    }
     let mut fixed = [0; 12];
     fixed
         .iter_mut()
-        .zip(&raw)
+        .zip(raw.iter())
         .for_each(|(to, from)| *to = *from);
     Ok(Header {
         fixed,
@@ -224,8 +233,14 @@ const fn suite_class(id: u16) -> SuiteClass {
     }
 }
 
-fn parse_lock(position: u8, bytes: &[u8]) -> Result<Lock, OpenError> {
+/// Parses the lock in `bytes`, which stand in the header from `start` on; the caller puts the header into it.
+fn parse_lock(position: u8, start: usize, bytes: &[u8]) -> Result<Lock, OpenError> {
     let mut reader = Reader::new(bytes);
+    // The place in the header of what was read last.
+    let last = |reader: &Reader<'_>, len: usize| -> Range<usize> {
+        let end = start + bytes.len() - reader.rest().len();
+        end.saturating_sub(len)..end
+    };
     let role =
         Role::from_id(reader.u8()?).ok_or(OpenError::Unsupported("an unknown role of a lock"))?;
     let suite = reader.u16()?;
@@ -234,10 +249,11 @@ fn parse_lock(position: u8, bytes: &[u8]) -> Result<Lock, OpenError> {
     let key_version = reader.u32()?;
     let mode = reader.u8()?;
     let policy = reader.lv16()?;
+    let policy_place = last(&reader, policy.len());
     let not_before_day = reader.u32()?;
     let not_after_day = reader.u32()?;
     let enc = reader.lv16()?;
-    let bound = bytes.len() - reader.rest().len();
+    let enc_place = last(&reader, enc.len());
     let wrapped = reader.array()?;
     reader.finish()?;
 
@@ -263,6 +279,11 @@ fn parse_lock(position: u8, bytes: &[u8]) -> Result<Lock, OpenError> {
         }
     }
     Ok(Lock {
+        raw: Arc::default(),
+        whole: start..start + bytes.len(),
+        policy: policy_place,
+        bound: start..enc_place.end,
+        enc: enc_place,
         position,
         role,
         suite,
@@ -270,10 +291,7 @@ fn parse_lock(position: u8, bytes: &[u8]) -> Result<Lock, OpenError> {
         tenant,
         key_version,
         mode,
-        policy: policy.to_vec(),
         window,
-        enc: enc.to_vec(),
-        bound: bytes.get(..bound).unwrap_or_default().to_vec(),
         wrapped,
     })
 }

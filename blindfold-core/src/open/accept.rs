@@ -99,10 +99,10 @@ fn usable(
     }
     let ask = match lock.policy()? {
         Some(policy) => {
-            let element = Element::decode(&lock.enc).map_err(|_| OpenError::BadElement)?;
+            let element = Element::decode(lock.enc()).map_err(|_| OpenError::BadElement)?;
             Some((policy, element))
         }
-        None if lock.enc.len() == MLKEM768_CIPHERTEXT_BYTES => None,
+        None if lock.enc().len() == MLKEM768_CIPHERTEXT_BYTES => None,
         None => {
             return Err(OpenError::BadField(
                 "the length of a static lock's ciphertext",

@@ -9,11 +9,12 @@ use serde_json::Value;
 
 use super::*;
 use crate::group::SecretElement;
-use crate::hazmat::hash_to_scalar;
 use crate::key::{SecretKey, UnsealingKey};
-use crate::object::Sealed;
+use crate::object::{Header, Lock, Sealed};
 use crate::open::OpenError;
+use crate::kdf::sha384;
 use crate::policy::{CanonicalPolicy, Window};
+use crate::poprf::hash_to_scalar;
 use crate::profile::{AcceptanceProfile, Expectation, PinnedKeys};
 
 fn draft() -> Value {
@@ -142,7 +143,7 @@ fn inner_values_of_the_two_of_three_object_are_reproduced() {
         .iter()
         .zip(object["locks"].as_array().unwrap())
         .map(|(lock, vector)| {
-            let share = context.unwrap(lock.position, &lock.bound, &hex(&vector["ss"]), &lock.wrapped).unwrap();
+            let share = context.unwrap(lock.position, lock.bound(), &hex(&vector["ss"]), &lock.wrapped).unwrap();
             assert_eq!(share.expose()[..], hex(&vector["secret"]));
             share
         })
@@ -313,4 +314,130 @@ fn subsets_that_disagree_are_a_commitment_mismatch() {
     assert_eq!(open([0, 1]), Ok(b"text".to_vec()));
     assert_eq!(open([0, 2]), Err(OpenError::CommitMismatch));
     assert_eq!(open([1, 2]), Err(OpenError::CommitMismatch));
+}
+
+/// A sealer of `count` SHARE locks and the keys of their authorities.
+fn sealer_of(threshold: u8, count: u8) -> (Vec<UnsealingKey>, Sealer) {
+    let keys: Vec<_> = (1..=count)
+        .map(|number| UnsealingKey::derive(&[number; 32], &format!("a{number}.example"), "acme", 1).unwrap())
+        .collect();
+    let lock = |key: &UnsealingKey| LockSpec::share(key.record(), policy(br#"{"v":1}"#), Window::unbounded());
+    let sealer = Sealer::new(keys.iter().map(lock).collect(), SealOptions::new().threshold(threshold)).unwrap();
+    (keys, sealer)
+}
+
+/// The shares that the locks of `header` hold, each with its x, unwrapped with the authorities' keys.
+fn unwrapped(header: &[u8], keys: &[UnsealingKey]) -> Vec<(u8, Share)> {
+    let (header, _) = Header::parse_prefix(header).unwrap();
+    let context =
+        LockContext { dem: header.dem, fixed: &header.fixed, salt: &header.salt, label: header.label.as_bytes() };
+    let unwrap = |(lock, key): (&Lock, &UnsealingKey)| {
+        let secret = key.decap(&policy(br#"{"v":1}"#), Window::unbounded(), lock.enc()).unwrap();
+        let share = context.unwrap(lock.position, lock.bound(), secret.expose(), &lock.wrapped).unwrap();
+        (lock.position + 1, share)
+    };
+    header.locks.iter().zip(keys).map(unwrap).collect()
+}
+
+/// `count` of the shares: `from`, and every `step`-th after it, around the circle.
+fn subset(shares: &[(u8, Share)], from: usize, step: usize, count: usize) -> Vec<(u8, &Share)> {
+    let chosen = (0..count).map(|index| &shares[(from + index * step) % shares.len()]);
+    chosen.map(|(x, share)| (*x, share)).collect()
+}
+
+#[test]
+fn fewer_shares_than_the_threshold_do_not_give_the_group_secret() {
+    for (threshold, count) in [(2, 3), (3, 5), (5, 7), (16, 16)] {
+        let (keys, sealer) = sealer_of(threshold, count);
+        let first = sha384(&[b"text"]);
+        let (header, _) = sealer.lock(&first, &mut replay(&[9; 64])).unwrap();
+        let group = sealer.draws(&first, &mut replay(&[9; 64])).share(labels::DRAW_GROUP_SECRET, 0);
+        let shares = unwrapped(&header, &keys);
+        assert_eq!(shares.len(), usize::from(count));
+        let combined = |from, step, count: u8| {
+            *shamir::combine(&subset(&shares, from, step, count.into())).unwrap().expose()
+        };
+        for from in 0..usize::from(count) {
+            // Every step that does not divide the number of shares, so that no share comes twice.
+            for step in [1, 3].into_iter().filter(|step| *step == 1 || !usize::from(count).is_multiple_of(*step)) {
+                assert_eq!(&combined(from, step, threshold), group.expose(), "{threshold} of {count}");
+                for fewer in 1..threshold {
+                    let found = combined(from, step, fewer);
+                    assert_ne!(&found, group.expose(), "{fewer} shares of a threshold of {threshold}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn shares_are_of_the_polynomial_of_the_drawn_coefficients() {
+    let mul = |a: u8, b: u8| {
+        let product = (0..8).filter(|bit| b >> bit & 1 == 1).fold(0_u16, |sum, bit| sum ^ (u16::from(a) << bit));
+        let reduced = (8..16).rev().fold(product, |sum, bit| sum ^ (sum >> bit & 1) * (0x11b << (bit - 8)));
+        u8::try_from(reduced).unwrap()
+    };
+    for (threshold, count) in [(3, 4), (5, 5), (16, 16)] {
+        let (keys, sealer) = sealer_of(threshold, count);
+        let first = sha384(&[b"text"]);
+        let (header, _) = sealer.lock(&first, &mut replay(&[9; 64])).unwrap();
+        let draws = sealer.draws(&first, &mut replay(&[9; 64]));
+        let group = draws.share(labels::DRAW_GROUP_SECRET, 0);
+        let coefficients: Vec<_> = (1..threshold).map(|c| *draws.share(labels::DRAW_COEFFICIENT, c.into()).expose()).collect();
+        for (index, one) in coefficients.iter().enumerate() {
+            assert_ne!(one, &[0; 32]);
+            assert!(coefficients[index + 1..].iter().all(|other| other != one));
+        }
+        for (x, share) in unwrapped(&header, &keys) {
+            let mut expected = *group.expose();
+            let mut power = 1;
+            for coefficient in &coefficients {
+                power = mul(power, x);
+                expected.iter_mut().zip(coefficient).for_each(|(sum, byte)| *sum ^= mul(*byte, power));
+            }
+            assert_eq!(share.expose(), &expected, "x = {x}");
+        }
+    }
+}
+
+#[test]
+fn s3_key_and_policy_that_cancel_out_are_refused() {
+    let key = UnsealingKey::derive(&[1; 32], "a1.example", "acme", 1).unwrap();
+    let policy = policy(br#"{"v":1}"#);
+    let window = Window::new(20_000, 20_001).unwrap();
+    let cancelled = key.record().cancelled_by(&policy, window);
+    let locks = [LockSpec::share, LockSpec::required_policy, LockSpec::recovery_policy];
+    for lock in locks {
+        let share = LockSpec::share(key.record(), policy.clone(), window);
+        let error = Sealer::new(vec![share, lock(&cancelled, policy.clone(), window)], SealOptions::new()).unwrap_err();
+        assert!(matches!(error, SealError::BadPolicyPoint { key_id } if key_id == cancelled.key_id()), "{error:?}");
+        assert_eq!(error.name(), Some("BAD_POLICY_POINT"));
+        // Any other window is another T.
+        assert!(Sealer::new(vec![LockSpec::share(&cancelled, policy.clone(), Window::unbounded())], SealOptions::new()).is_ok());
+    }
+}
+
+#[test]
+fn external_aad_is_not_printed() {
+    let (keys, _) = sealer_of(1, 1);
+    let options = SealOptions::new().label("db").ext_aad("env=prod");
+    assert_eq!(
+        format!("{options:?}"),
+        r#"SealOptions { threshold: 1, dem: Aes256GcmSiv, padded: true, label: "db", has_ext_aad: true, .. }"#
+    );
+    // Nor its digest, which tells a guessable one.
+    let lock = LockSpec::share(keys[0].record(), policy(br#"{"v":1}"#), Window::unbounded());
+    let sealer = Sealer::new(vec![lock], options).unwrap();
+    assert_eq!(
+        format!("{sealer:?}"),
+        r#"Sealer { dem: Aes256GcmSiv, padded: true, threshold: 1, label: "db", locks: 1, .. }"#
+    );
+    let object = Sealed::parse(&sealer.seal(b"text", &mut rng()).unwrap()).unwrap();
+    let pinned = [keys[0].record().clone()].into_iter().collect();
+    let expected = Expectation::new().ext_aad("env=prod");
+    let accepted = object.accept(&pinned, &AcceptanceProfile::new(), &expected).unwrap();
+    let printed = format!("{accepted:?}");
+    assert!(printed.contains("usable_locks: 1, faults: [], .. }"), "{printed}");
+    let digest = sealer.ext_aad_digest.map(|byte| byte.to_string()).join(", ");
+    assert!(!printed.contains(&digest) && !printed.contains("env=prod"), "{printed}");
 }
