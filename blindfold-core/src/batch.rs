@@ -22,11 +22,12 @@ use crate::info::Info;
 use crate::kem;
 use crate::key::AuthorityKey;
 use crate::limits::MAX_BATCH;
-use crate::message::{Outcome, Request, Response};
+use crate::message::{Outcome, Refusal, Request, Response, UNREAD_REQUEST_ID};
 use crate::object::Role;
 use crate::open::{LockSecrets, OpenError, Place};
 use crate::policy::{PolicyRef, Window};
 use crate::poprf::{self, Proof};
+use crate::secret::{wiped, wiped_on_drop};
 
 /// A policy lock of an accepted object, ready to ask its authority for.
 #[derive(Clone, Debug)]
@@ -251,7 +252,8 @@ impl Pending {
     ///
     /// # Errors
     ///
-    /// - [`OpenError::Refused`]: the authority refused; a retry needs [`Batch::blind`] again.
+    /// - [`OpenError::Refused`]: the authority refused; a retry needs [`Batch::blind`] again. A refusal for bad framing
+    ///   may carry the id zero, as the authority could not read ours.
     /// - [`OpenError::ResponseMismatch`]: another request's id, or another number of elements.
     /// - [`OpenError::BadElement`]: an element is malformed.
     /// - [`OpenError::ProofInvalid`]: the authority did not use the pinned key and this policy.
@@ -271,7 +273,16 @@ impl Pending {
             blinded,
         } = self;
         // "count and request_id match; DeserializeElement(X_i); VerifyProof(G,T,X,W,proof) … else PROOF_INVALID"
-        if response.request_id() != request_id {
+        // An authority that could not read the request does not know its id; nothing of such an answer is used.
+        let unread = response.request_id() == UNREAD_REQUEST_ID
+            && matches!(
+                response.outcome(),
+                Outcome::Refused {
+                    refusal: Refusal::BadRequest,
+                    ..
+                }
+            );
+        if response.request_id() != request_id && !unread {
             return Err(OpenError::ResponseMismatch);
         }
         let proof_invalid = || OpenError::ProofInvalid {
@@ -310,6 +321,8 @@ impl Pending {
     }
 }
 
+wiped_on_drop!(Pending, |pending| wiped(&pending.blinds));
+
 impl fmt::Debug for Pending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pending")
@@ -317,5 +330,61 @@ impl fmt::Debug for Pending {
             .field("key_id", &self.key.key_id())
             .field("count", &self.blinded.len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use getrandom::SysRng;
+    use getrandom::rand_core::UnwrapErr;
+
+    use super::*;
+    use crate::key::UnsealingKey;
+
+    fn lock(key: &AuthorityKey, policy: &PolicyRef, window: Window) -> PolicyLock {
+        PolicyLock {
+            key: key.clone(),
+            policy: policy.clone(),
+            window,
+            role: Role::Share,
+            element: Element::generator(),
+            place: Place {
+                binding: [0; 48],
+                position: 0,
+            },
+        }
+    }
+
+    #[test]
+    fn c4_key_and_policy_that_cancel_out_are_not_asked_for() {
+        let rng = &mut UnwrapErr(SysRng);
+        let key = UnsealingKey::generate("a.example", "acme", 1, rng).unwrap();
+        let policy = PolicyRef::parse(2, b"p").unwrap();
+        let window = Window::new(20_000, 0).unwrap();
+        let key = key.record().cancelled_by(&policy, window);
+        let [batch] = &Batch::group(vec![lock(&key, &policy, window)])[..] else {
+            panic!("one lock makes one batch");
+        };
+        let error = batch.blind(rng).unwrap_err();
+        let key_id = key.key_id();
+        assert_eq!(error, OpenError::BadPolicyPoint { key_id });
+        assert_eq!(error.name(), "BAD_POLICY_POINT");
+        // Any other window is another T.
+        let other = Batch::group(vec![lock(&key, &policy, Window::unbounded())]);
+        assert!(other[0].blind(rng).is_ok());
+    }
+
+    #[test]
+    fn locks_and_batches_print_no_element() {
+        let rng = &mut UnwrapErr(SysRng);
+        let key = UnsealingKey::generate("a.example", "acme", 1, rng).unwrap();
+        let policy = PolicyRef::parse(2, b"p").unwrap();
+        let lock = lock(key.record(), &policy, Window::unbounded());
+        let encoded = hex::encode(&lock.element.as_bytes()[1..]);
+        let batch = Batch::group(vec![lock.clone()]);
+        for printed in [format!("{lock:?}"), format!("{batch:?}")] {
+            assert!(printed.contains("Element { .. }"), "{printed}");
+            assert!(!printed.contains(&encoded), "{printed}");
+        }
     }
 }

@@ -9,6 +9,7 @@
 mod request;
 mod response;
 
+pub(crate) use self::request::UNREAD_REQUEST_ID;
 pub use self::request::{CheckedRequest, Request, request_id_or_zero};
 pub use self::response::{Outcome, Refusal, Response};
 

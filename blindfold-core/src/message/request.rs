@@ -40,6 +40,9 @@ pub struct Request {
     elements: Vec<[u8; ELEMENT_BYTES]>,
 }
 
+/// Stands in an answer for the id of a request that could not be read.
+pub(crate) const UNREAD_REQUEST_ID: [u8; 16] = [0; 16];
+
 /// The request id of any bytes, for the answer to a request that can't be parsed; zero where there is none.
 pub fn request_id_or_zero(bytes: &[u8]) -> [u8; 16] {
     let mut reader = Reader::new(bytes);
@@ -47,7 +50,7 @@ pub fn request_id_or_zero(bytes: &[u8]) -> [u8; 16] {
     if framed {
         reader.array().unwrap_or_default()
     } else {
-        [0; 16]
+        UNREAD_REQUEST_ID
     }
 }
 

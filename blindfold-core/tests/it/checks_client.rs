@@ -573,6 +573,47 @@ fn c6_refusals_of_the_authority_keep_their_name() {
 }
 
 #[test]
+fn c6_refusal_of_what_the_authority_could_not_read_keeps_its_name() {
+    use blindfold_core::{Refusal, request_id_or_zero};
+    let ring = ring();
+    // What never was a request has no id, so the answer carries zero.
+    let zero = request_id_or_zero(b"garbled on the way");
+    assert_eq!(zero, [0; 16]);
+    let (_, pending) = asked(&ring);
+    let error = pending
+        .finalize(Response::refused(zero, Refusal::BadRequest, 0))
+        .unwrap_err();
+    assert_eq!(
+        error,
+        OpenError::Refused {
+            refusal: Refusal::BadRequest,
+            retry_after_seconds: 0
+        }
+    );
+    assert_eq!(error.name(), "BAD_REQUEST");
+    // Every other answer has read the request, and is another one's under another id, zero or not.
+    for (id, refusal) in Refusal::ALL
+        .into_iter()
+        .filter(|refusal| *refusal != Refusal::BadRequest)
+        .map(|refusal| (zero, refusal))
+        .chain([([1; 16], Refusal::BadRequest)])
+    {
+        let (_, pending) = asked(&ring);
+        let error = pending
+            .finalize(Response::refused(id, refusal, 0))
+            .unwrap_err();
+        assert_eq!(error, OpenError::ResponseMismatch, "{refusal}");
+    }
+    let (request, pending) = asked(&ring);
+    let mut evaluated = answer(&request, &ring.unsealing[0]).to_bytes();
+    evaluated[5..21].copy_from_slice(&zero);
+    let error = pending
+        .finalize(Response::parse(&evaluated).unwrap())
+        .unwrap_err();
+    assert_eq!(error, OpenError::ResponseMismatch);
+}
+
+#[test]
 fn c7_commitment_is_compared_before_the_payload_is_touched() {
     let ring = Ring::of(vec![authority(1)], vec![]);
     let sealer = Sealer::new(vec![share(&ring.unsealing[0])], SealOptions::new()).unwrap();
@@ -872,6 +913,24 @@ fn c10_what_is_secret_does_not_print() {
         .open_reader(&ring.unlock(&accepted).unwrap(), reader)
         .unwrap();
     assert_eq!(format!("{reader:?}"), "OpenReader { .. }");
+}
+
+/// Does not compile unless each of these types wipes what it holds.
+#[test]
+fn c10_what_is_secret_is_wiped_on_drop() {
+    use blindfold_core::hazmat::{SecretElement, SecretScalar, SharedSecret};
+    use blindfold_core::{OpenReader, Opened, Pending, SecretKey, StaticKey};
+    fn wiped<T: zeroize::ZeroizeOnDrop>() {}
+    wiped::<UnsealingKey>();
+    wiped::<StaticKey>();
+    wiped::<SecretKey>();
+    wiped::<Pending>();
+    wiped::<LockSecrets>();
+    wiped::<Opened>();
+    wiped::<OpenReader<std::fs::File>>();
+    wiped::<SecretScalar>();
+    wiped::<SecretElement>();
+    wiped::<SharedSecret>();
 }
 
 #[test]
