@@ -140,6 +140,46 @@ mod tests {
     }
 
     #[test]
+    fn share_is_the_polynomial_at_its_place() {
+        // secret[i] = 7i + 1, coefficients[k - 1][i] = 31ki + 17k + 83, modulo 256. The expected bytes were computed
+        // by another program, power by power.
+        let byte = |value: usize| u8::try_from(value % 256).unwrap();
+        let shared = secret(core::array::from_fn(|i| byte(7 * i + 1)));
+        let coefficients =
+            [1, 2, 3].map(|k| secret(core::array::from_fn(|i| byte(31 * k * i + 17 * k + 83))));
+        let expected = [
+            (
+                1,
+                "96db1c656a2768396e53146d320f30b1262b2c55dad7d8699ec304bd825f00c1",
+            ),
+            (
+                2,
+                "5ab68fb7f8d5495c530e9a1fc0108ad5100ba9861368c2add5e810b85d964073",
+            ),
+            (
+                3,
+                "f41907a7a53f9f317b91390fddc1bc2ea8df9a20cef9b41666ec855e9b27e0e8",
+            ),
+            (
+                16,
+                "01fbeae0c29b5536099254eeb075e83eea62c73bd0fc51b7f2090906d1e4d38f",
+            ),
+        ];
+        let shares = expected.map(|(x, expected)| {
+            let share = share(&shared, &coefficients, x);
+            assert_eq!(hex::encode(share.expose()), expected, "x = {x}");
+            (x, share)
+        });
+        let shares: Vec<_> = shares.iter().map(|(x, share)| (*x, share)).collect();
+        assert_eq!(combine(&shares).unwrap().expose(), shared.expose());
+        for left_out in 0..4 {
+            let mut too_few = shares.clone();
+            too_few.remove(left_out);
+            assert_ne!(combine(&too_few).unwrap().expose(), shared.expose());
+        }
+    }
+
+    #[test]
     fn threshold_one_gives_the_secret_to_each() {
         let shared = secret([9; 32]);
         for x in 1..=16 {

@@ -19,10 +19,10 @@ use sha2::{Digest, Sha384};
 use crate::common::hex;
 use crate::ring::{Ring, Scripted, static_key_of, unsealing_key};
 
-static OWN: LazyLock<Value> =
+pub(crate) static OWN: LazyLock<Value> =
     LazyLock::new(|| serde_json::from_str(include_str!("../vectors/pbseal-v1-own.json")).unwrap());
 
-fn ring() -> Ring {
+pub(crate) fn ring() -> Ring {
     let keys = OWN["keys"].as_array().unwrap();
     let of = |suite: u64| {
         keys.iter()
@@ -165,18 +165,7 @@ fn own_objects_open_by_each_recovery_lock_alone() {
             .filter(|lock| lock["role"] == "RECOVERY")
         {
             let name = described["authority"].as_str().unwrap();
-            let mut only = Ring::default();
-            let Ring { unsealing, statics } = self::ring();
-            only.unsealing.extend(
-                unsealing
-                    .into_iter()
-                    .filter(|key| key.record().authority() == name),
-            );
-            only.statics.extend(
-                statics
-                    .into_iter()
-                    .filter(|key| key.record().authority() == name),
-            );
+            let only = self::ring().only(name);
             let sealed = Sealed::parse(&seal(&ring, object)).unwrap();
             let accepted = sealed
                 .accept(&only.pinned(), &profile, &expectation(object))

@@ -1,6 +1,7 @@
 //! A change at every byte position of an object is refused, by the whole form and by the stream form alike.
 
 #![expect(
+    clippy::unwrap_used,
     clippy::indexing_slicing,
     reason = "helpers of tests: whatever does not fit is a failed test"
 )]
@@ -10,10 +11,16 @@ use blindfold_core::{
 };
 
 use crate::common::{DRAFT, hex, rng};
+use crate::golden::{self, OWN};
 use crate::ring::{POLICY, Ring, authority, draft_ring, inline, seal, share, static_key};
 
 /// Opens `object`; the name of the error, or `None` if it opened.
-fn refusal(ring: &Ring, object: &[u8], ext_aad: Option<&[u8]>) -> Option<&'static str> {
+fn refusal(
+    ring: &Ring,
+    profile: &AcceptanceProfile,
+    object: &[u8],
+    ext_aad: Option<&[u8]>,
+) -> Option<&'static str> {
     let expectation = Expectation {
         label: None,
         ext_aad: ext_aad.map(<[u8]>::to_vec),
@@ -21,12 +28,12 @@ fn refusal(ring: &Ring, object: &[u8], ext_aad: Option<&[u8]>) -> Option<&'stati
     let pinned = ring.pinned();
     let mut got = LockSecrets::new();
     let whole = Sealed::parse(object)
-        .and_then(|sealed| sealed.accept(&pinned, &AcceptanceProfile::new(), &expectation))
+        .and_then(|sealed| sealed.accept(&pinned, profile, &expectation))
         .and_then(|accepted| {
             got = ring.unlock(&accepted)?;
             accepted.open(&got)
         });
-    let (written, streamed) = ring.open_streamed(object, &got, ext_aad);
+    let (written, streamed) = ring.open_streamed_with(object, &got, profile, ext_aad);
     let names = (
         whole.as_ref().err().map(|error| error.name()),
         streamed.as_ref().err().and_then(|error| error.name()),
@@ -50,12 +57,29 @@ fn assert_every_change_refused(
     positions: impl Iterator<Item = usize>,
     masks: &[u8],
 ) {
-    assert_eq!(refusal(ring, object, ext_aad), None, "{name} unchanged");
+    let profile = AcceptanceProfile::new();
+    assert_every_change_refused_under(&profile, name, ring, object, ext_aad, positions, masks);
+}
+
+fn assert_every_change_refused_under(
+    profile: &AcceptanceProfile,
+    name: &str,
+    ring: &Ring,
+    object: &[u8],
+    ext_aad: Option<&[u8]>,
+    positions: impl Iterator<Item = usize>,
+    masks: &[u8],
+) {
+    assert_eq!(
+        refusal(ring, profile, object, ext_aad),
+        None,
+        "{name} unchanged"
+    );
     let mut bent = object.to_vec();
     for position in positions {
         for mask in masks {
             bent[position] ^= mask;
-            let refused = refusal(ring, &bent, ext_aad);
+            let refused = refusal(ring, profile, &bent, ext_aad);
             assert!(
                 refused.is_some(),
                 "{name} opened with byte {position} changed by {mask:#04x}"
@@ -125,6 +149,71 @@ fn every_byte_of_an_object_with_all_kinds_of_locks() {
     );
     assert!(object.len() < 8192);
     assert_every_change_refused("all kinds", &ring, &object, None, 0..object.len(), &[0x40]);
+    let recovery = ring.statics[0].record().authority().to_owned();
+    assert_every_change_refused_under(
+        &AcceptanceProfile::new().allow_recovery(true),
+        "all kinds, by the recovery lock",
+        &ring.only(&recovery),
+        &object,
+        None,
+        0..object.len(),
+        &[0x40],
+    );
+}
+
+/// Own object `index`, and the name of who holds its RECOVERY key.
+fn own(index: usize) -> (Vec<u8>, Option<Vec<u8>>, &'static str) {
+    let object = &OWN["objects"][index];
+    let bound = object["flags"].as_u64().unwrap() & 2 != 0;
+    let mut locks = object["locks"].as_array().unwrap().iter();
+    let recovery = locks.find(|lock| lock["role"] == "RECOVERY").unwrap();
+    (
+        hex(&object["object"]),
+        bound.then(|| hex(&object["ext_aad"])),
+        recovery["authority"].as_str().unwrap(),
+    )
+}
+
+fn every_byte_of_own(index: usize) {
+    let (object, ext_aad, _) = own(index);
+    let ring = golden::ring();
+    let name = format!("own object {index}");
+    let positions = 0..object.len();
+    assert_every_change_refused(&name, &ring, &object, ext_aad.as_deref(), positions, &[1]);
+}
+
+/// A RECOVERY lock opens alone, so nothing but the commitment stands between it and a changed header.
+fn every_byte_of_own_by_its_recovery_lock(index: usize) {
+    let (object, ext_aad, recovery) = own(index);
+    assert_every_change_refused_under(
+        &AcceptanceProfile::new().allow_recovery(true),
+        &format!("own object {index}, by {recovery}"),
+        &golden::ring().only(recovery),
+        &object,
+        ext_aad.as_deref(),
+        0..object.len(),
+        &[0x01, 0x80],
+    );
+}
+
+#[test]
+fn every_byte_of_the_first_own_object() {
+    every_byte_of_own(0);
+}
+
+#[test]
+fn every_byte_of_the_second_own_object() {
+    every_byte_of_own(1);
+}
+
+#[test]
+fn every_byte_of_the_first_own_object_by_its_static_recovery_lock() {
+    every_byte_of_own_by_its_recovery_lock(0);
+}
+
+#[test]
+fn every_byte_of_the_second_own_object_by_its_recovery_policy_lock() {
+    every_byte_of_own_by_its_recovery_lock(1);
 }
 
 #[test]

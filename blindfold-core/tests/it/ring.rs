@@ -175,6 +175,18 @@ impl Ring {
             .collect()
     }
 
+    /// The ring of one key of this one, by its authority's name.
+    pub(crate) fn only(self, name: &str) -> Self {
+        let Self {
+            mut unsealing,
+            mut statics,
+        } = self;
+        unsealing.retain(|key| key.record().authority() == name);
+        statics.retain(|key| key.record().authority() == name);
+        assert_eq!(unsealing.len() + statics.len(), 1, "{name}");
+        Self { unsealing, statics }
+    }
+
     fn authority(&self, key: &AuthorityKey) -> Option<&UnsealingKey> {
         self.unsealing.iter().find(|secret| secret.record() == key)
     }
@@ -255,14 +267,22 @@ impl Ring {
         secrets: &LockSecrets,
         ext_aad: Option<&[u8]>,
     ) -> (Vec<u8>, Result<u64, StreamError>) {
+        self.open_streamed_with(object, secrets, &AcceptanceProfile::new(), ext_aad)
+    }
+
+    pub(crate) fn open_streamed_with(
+        &self,
+        object: &[u8],
+        secrets: &LockSecrets,
+        profile: &AcceptanceProfile,
+        ext_aad: Option<&[u8]>,
+    ) -> (Vec<u8>, Result<u64, StreamError>) {
         let mut expectation = Expectation::new();
         expectation.ext_aad = ext_aad.map(<[u8]>::to_vec);
         let mut written = Vec::new();
         let mut reader = object;
         let result = Header::read_from(&mut reader)
-            .and_then(|header| {
-                Ok(header.accept(&self.pinned(), &AcceptanceProfile::new(), &expectation)?)
-            })
+            .and_then(|header| Ok(header.accept(&self.pinned(), profile, &expectation)?))
             .and_then(|header| header.open_stream(secrets, reader, &mut written));
         (written, result)
     }
