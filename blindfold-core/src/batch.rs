@@ -164,7 +164,7 @@ impl Batch {
         rng.fill_bytes(&mut request_id);
         let (blinds, blinded) =
             poprf::blind(&self.elements, rng).map_err(|_| OpenError::BadElement)?;
-        let request = Request::new(
+        let request = Request::of(
             request_id,
             self.key.key_id(),
             &self.policy,

@@ -63,6 +63,7 @@ impl Element {
     }
 
     /// The generator G.
+    #[cfg(feature = "hazmat")]
     pub fn generator() -> Self {
         Self {
             point: AffinePoint::GENERATOR,

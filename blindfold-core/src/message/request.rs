@@ -55,14 +55,27 @@ pub fn request_id_or_zero(bytes: &[u8]) -> [u8; 16] {
 }
 
 impl Request {
-    /// The request for `blinded` elements under one key, policy and window.
+    /// The request for `blinded` elements under one key, policy and window; only with the feature `hazmat`, as
+    /// [`Batch::blind`](crate::Batch::blind) is what makes requests.
     ///
     /// `request_id` is random for every attempt.
     ///
     /// # Errors
     ///
     /// [`BadBatch`]: no element, or more than 256.
+    #[cfg(feature = "hazmat")]
     pub fn new(
+        request_id: [u8; 16],
+        key_id: KeyId,
+        policy: &PolicyRef,
+        window: Window,
+        blinded: &[Element],
+    ) -> Result<Self, BadBatch> {
+        Self::of(request_id, key_id, policy, window, blinded)
+    }
+
+    /// The request for `blinded` elements under one key, policy and window.
+    pub(crate) fn of(
         request_id: [u8; 16],
         key_id: KeyId,
         policy: &PolicyRef,
