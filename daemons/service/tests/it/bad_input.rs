@@ -495,8 +495,18 @@ async fn bodies_are_bounded_all_together() {
     );
 }
 
-#[tokio::test]
-async fn is_logged_without_what_it_held() {
+#[test]
+fn is_logged_without_what_it_held() {
+    alone("bad_input::is_logged_without_what_it_held", || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(logged_bad_input());
+    });
+}
+
+async fn logged_bad_input() {
     let log = Log::default();
     // The server's tasks run on this very thread.
     let _logging = tracing::subscriber::set_default(log.subscriber());

@@ -18,7 +18,7 @@ use service::{
 };
 use tokio::net::TcpStream;
 
-use crate::harness::{Log, get};
+use crate::harness::{Log, alone, get};
 
 #[derive(Debug, Deserialize)]
 struct Config {
@@ -103,31 +103,41 @@ fn check_stops_after_the_configuration() {
 }
 
 #[test]
-fn the_outcome_is_the_exit_status() {
-    // One process logs once, so the two runs that get that far are one test's.
-    assert_eq!(
-        run("[log]\nfilter = \"off\"\nformat = \"json\"", false, true),
-        (ExitCode::FAILURE, true)
-    );
+fn a_failed_run_exits_1() {
+    alone("daemon::a_failed_run_exits_1", || {
+        let text = "[log]\nfilter = \"off\"\nformat = \"json\"";
+        assert_eq!(run(text, false, true), (ExitCode::FAILURE, true));
+    });
+}
+
+#[test]
+fn a_clean_run_exits_0() {
+    alone("daemon::a_clean_run_exits_0", || {
+        assert_eq!(run("", false, false), (ExitCode::SUCCESS, true))
+    });
 }
 
 #[test]
 fn panics_are_logged_with_their_place_and_without_what_they_held() {
-    let log = Log::default();
-    daemon::log_panics();
-    tracing::subscriber::with_default(log.subscriber(), || {
-        let held = std::hint::black_box(String::from("held-secret"));
-        assert!(std::panic::catch_unwind(|| panic!("could not use {held}")).is_err());
-        assert!(std::panic::catch_unwind(|| panic!("written in the program")).is_err());
-    });
-    let _ = std::panic::take_hook();
-    let text = log.text();
-    assert!(!text.contains("held-secret"), "{text}");
-    assert!(
-        text.contains("written in the program") && text.contains("message withheld"),
-        "{text}"
+    alone(
+        "daemon::panics_are_logged_with_their_place_and_without_what_they_held",
+        || {
+            let log = Log::default();
+            daemon::log_panics();
+            tracing::subscriber::with_default(log.subscriber(), || {
+                let held = std::hint::black_box(String::from("held-secret"));
+                assert!(std::panic::catch_unwind(|| panic!("could not use {held}")).is_err());
+                assert!(std::panic::catch_unwind(|| panic!("written in the program")).is_err());
+            });
+            let text = log.text();
+            assert!(!text.contains("held-secret"), "{text}");
+            assert!(
+                text.contains("written in the program") && text.contains("message withheld"),
+                "{text}"
+            );
+            assert_eq!(text.matches("tests/it/daemon.rs:").count(), 2, "{text}");
+        },
     );
-    assert_eq!(text.matches("tests/it/daemon.rs:").count(), 2, "{text}");
 }
 
 #[tokio::test]

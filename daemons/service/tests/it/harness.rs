@@ -558,3 +558,23 @@ impl io::Write for Log {
         Ok(())
     }
 }
+
+/// Runs `test`, which has the given path, in a process of its own: for what a process has once, such as
+/// its log and its panic hook.
+pub(crate) fn alone(path: &str, test: impl FnOnce()) {
+    const ALONE: &str = "SERVICE_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some_and(|name| name == path) {
+        return test();
+    }
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([path, "--exact", "--nocapture"])
+        .env(ALONE, path)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
