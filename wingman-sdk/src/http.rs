@@ -15,7 +15,7 @@
 //! let client = HttpClient::new(
 //!     wingman.identity()?.obtain()?,
 //!     "https://127.0.0.1:7443",
-//!     &"spiffe://dev.example/control/identity-authority".parse()?,
+//!     &"spiffe://dev.example/identity-authority".parse()?,
 //! )?;
 //! let sites: serde_json::Value = client.get_json("/v1/admin/sites")?;
 //! # let _ = sites;

@@ -4,14 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use ::identity::{
     DocumentKey, IdentityDocument, TrustBundle,
-    join::{JoinSecret, JoinToken},
+    join::JoinToken,
     tls::{Alpn, ServerExpectation, TlsIdentity, bootstrap},
     verify::{Usage, VerifyError, verify_peer},
     wire,
 };
-use base64ct::{Base64UrlUnpadded, Encoding};
 use tracing::debug;
-use zeroize::Zeroizing;
 
 use super::{AuthorityContact, IdentityError, shared::Obtained, time};
 use crate::{
@@ -53,7 +51,7 @@ fn try_join(token: &JoinToken, key: &DocumentKey) -> Result<Obtained, IdentityEr
         bootstrap::anonymous_client_config(Arc::new(pinned.clone()), server, &[Alpn::Http11])
             .map_err(|error| wrong(error.to_string()))?;
     let client = HttpClient::first_contact(url, config).map_err(IdentityError::Authority)?;
-    let request = join_body(token, csr(key)?)?;
+    let request = wire::JoinRequest::new(token, csr(key)?).expose_json();
     let answer = client
         .json(
             wire::JOIN_PATH,
@@ -78,15 +76,6 @@ fn try_join(token: &JoinToken, key: &DocumentKey) -> Result<Obtained, IdentityEr
         spiffe_id: token.authority_id().clone(),
     };
     accept(&answer, key, &pinned, Some(contact))
-}
-
-fn join_body(token: &JoinToken, csr: wire::CsrDer) -> Result<Zeroizing<Vec<u8>>, IdentityError> {
-    let secret = Zeroizing::new(Base64UrlUnpadded::encode_string(
-        token.secret().expose_bytes(),
-    ));
-    let token_secret =
-        JoinSecret::from_base64(&secret).map_err(|error| answer_error(error.to_string()))?;
-    Ok(wire::JoinRequest { token_secret, csr }.expose_json())
 }
 
 fn pinned_bundle(token: &JoinToken) -> Result<TrustBundle, IdentityError> {

@@ -64,7 +64,7 @@ impl Visitor<'_> for ObjectVisitor {
     fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<SealedObject, E> {
         SealedObject::parse(bytes).map_err(|error| {
             E::custom(format_args!(
-                "not a sealed value ({error}): make one with `blindfold seal --binary`"
+                "not a sealed value ({error}): make one with `blindfold seal --format binary`"
             ))
         })
     }

@@ -336,3 +336,13 @@ fn binary_formats_carry_the_binary_form() {
     assert_eq!(read.expose().unwrap().expose_secret(), "secret");
     assert!(postcard::from_bytes::<Sealed<SecretString>>(b"\x07hunter2").is_err());
 }
+
+#[test]
+fn bytes_that_are_no_object_name_the_flag_that_makes_them() {
+    use serde::de::value;
+    let bytes = value::BytesDeserializer::<value::Error>::new(b"hunter2");
+    let error = Sealed::<SecretString>::deserialize(bytes).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("`blindfold seal --format binary`"), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+}

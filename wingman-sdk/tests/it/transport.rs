@@ -261,6 +261,45 @@ fn http_client_gets_and_posts_json_and_shows_the_servers_error() {
 }
 
 #[test]
+fn http_client_posts_bytes_under_their_own_content_type() {
+    const POLICY: &str = "application/vnd.blindfold.policy";
+    let world = World::new();
+    let server = TestServer::start(
+        world.tls("control/admin"),
+        ClientAuth::Required,
+        |received| match received.path.as_str() {
+            "/v1/length" => Reply::json(200, received.body.len().to_string()),
+            "/v1/none" => Reply::status(204),
+            "/v1/same" => Reply::ok(POLICY, received.body.clone()),
+            _ => Reply::json(415, r#"{"error":"unsupported","message":"send JSON"}"#),
+        },
+    );
+    let identity = world.workload("paris/admin").obtain().unwrap();
+    let client = HttpClient::new(identity, &server.url(), &id("control/admin")).unwrap();
+    let body = b"\x00permit\xff\r\n";
+    let length: usize = client.post_bytes("/v1/length", POLICY, body).unwrap();
+    assert_eq!(length, body.len());
+    client
+        .post_bytes::<()>("/v1/none", "application/octet-stream", b"")
+        .unwrap();
+    let same = client.post_bytes::<()>("/v1/same", POLICY, body);
+    assert!(
+        matches!(same, Err(HttpError::ContentType { .. })),
+        "answers are JSON, whatever was posted"
+    );
+    let refused = client
+        .post_bytes::<()>("/v1/other", POLICY, body)
+        .unwrap_err();
+    assert_eq!(refused.code(), Some("unsupported"));
+    let received = server.received();
+    assert!(received.iter().all(|request| request.method == "POST"));
+    assert_eq!(received[0].content_type, POLICY);
+    assert_eq!(received[0].body, body);
+    assert_eq!(received[1].content_type, "application/octet-stream");
+    assert_eq!(received[1].body, b"");
+}
+
+#[test]
 fn server_that_never_finishes_the_handshake_is_given_up() {
     let world = World::new();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
