@@ -390,3 +390,6 @@ fn check(locks: &[LockSpec], options: &SealOptions) -> Result<(), SealError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,13 +9,15 @@ use serde_json::Value;
 
 use super::*;
 use crate::group::SecretElement;
+use crate::kdf::{hash, sha384};
 use crate::key::{SecretKey, UnsealingKey};
-use crate::object::{Header, Lock, Sealed};
+use crate::object::Sealed;
 use crate::open::OpenError;
-use crate::kdf::sha384;
 use crate::policy::{CanonicalPolicy, Window};
 use crate::poprf::hash_to_scalar;
 use crate::profile::{AcceptanceProfile, Expectation, PinnedKeys};
+
+mod thresholds;
 
 fn draft() -> Value {
     serde_json::from_str(include_str!("../../tests/vectors/pbseal-v1-draft.json")).unwrap()
@@ -69,26 +71,47 @@ fn draft_sealer(draft: &Value, index: usize) -> Sealer {
     if flags & 2 != 0 {
         options = options.ext_aad(hex(&object["ext_aad"]));
     }
-    Sealer::new(vec![LockSpec::share(&key, policy, Window::unbounded())], options).unwrap()
+    Sealer::new(
+        vec![LockSpec::share(&key, policy, Window::unbounded())],
+        options,
+    )
+    .unwrap()
 }
 
 #[test]
 fn inner_values_of_the_draft_objects_are_reproduced() {
     let draft = draft();
-    for (index, object) in draft["objects"].as_array().unwrap().iter().enumerate().take(4) {
+    for (index, object) in draft["objects"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .enumerate()
+        .take(4)
+    {
         let (secrets, vector) = (&object["secrets"], &object["locks"][0]);
         let sealer = draft_sealer(&draft, index);
         let first = match object["plaintext"].as_str() {
             Some(plaintext) => {
                 let mut first = hex::decode(plaintext).unwrap();
                 let len = first.len() as u64;
-                stream::put_padding(&mut first, if sealer.padded { stream::padding_len(len) } else { 0 });
+                stream::put_padding(
+                    &mut first,
+                    if sealer.padded {
+                        stream::padding_len(len)
+                    } else {
+                        0
+                    },
+                );
                 first
             }
             None => (0..65_536_u64).map(|i| (i % 251) as u8).collect(),
         };
         let first = sha384(&[&first]);
-        assert_eq!(sealer.hedge(&first)[..], hex(&secrets["hedge"]), "hedge of {index}");
+        assert_eq!(
+            sealer.hedge(&first)[..],
+            hex(&secrets["hedge"]),
+            "hedge of {index}"
+        );
 
         let draws = sealer.draws(&first, &mut replay(&hex(&object["rnd"])));
         let mut salt = [0; SALT_BYTES];
@@ -100,11 +123,21 @@ fn inner_values_of_the_draft_objects_are_reproduced() {
         let file_key = FileKey::derive(&salt, &group, &[]);
         assert_eq!(file_key.expose()[..], hex(&secrets["fk"]));
 
-        let Kem::Policy { info, .. } = &sealer.locks[0].kem else { panic!("a policy lock") };
+        let Kem::Policy { info, .. } = &sealer.locks[0].kem else {
+            panic!("a policy lock")
+        };
         assert_eq!(info.as_bytes(), hex(&vector["Info"]));
         let (enc, shared_secret) = draws.encap(&sealer.locks[0].kem, 0, &mut rng()).unwrap();
-        assert_eq!((&enc[..], &shared_secret.expose()[..]), (&hex(&vector["enc"])[..], &hex(&vector["ss"])[..]));
-        let context = LockContext { dem: sealer.dem, fixed: &sealer.fixed, salt: &salt, label: sealer.label.as_bytes() };
+        assert_eq!(
+            (&enc[..], &shared_secret.expose()[..]),
+            (&hex(&vector["enc"])[..], &hex(&vector["ss"])[..])
+        );
+        let context = LockContext {
+            dem: sealer.dem,
+            fixed: &sealer.fixed,
+            salt: &salt,
+            label: sealer.label.as_bytes(),
+        };
         let mut bound = sealer.locks[0].prefix.clone();
         put_lv16(&mut bound, &enc);
         let wrapped = context.wrap(0, &bound, shared_secret.expose(), group.expose());
@@ -114,18 +147,37 @@ fn inner_values_of_the_draft_objects_are_reproduced() {
         let mut body = hex(&vector["secret"]);
         let tag = sealer.dem.cipher(&kek).seal_detached(&[0; 12], &mut body);
         assert_eq!([&body[..], &tag].concat(), wrapped);
-        assert!(context.unwrap(0, &bound, shared_secret.expose(), &wrapped).is_some());
-        assert!(context.unwrap(1, &bound, shared_secret.expose(), &wrapped).is_none(), "the position is bound");
+        assert!(
+            context
+                .unwrap(0, &bound, shared_secret.expose(), &wrapped)
+                .is_some()
+        );
+        assert!(
+            context
+                .unwrap(1, &bound, shared_secret.expose(), &wrapped)
+                .is_none(),
+            "the position is bound"
+        );
 
-        let (header, payload) = sealer.lock(&first, &mut replay(&hex(&object["rnd"]))).unwrap();
+        let (header, payload) = sealer
+            .lock(&first, &mut replay(&hex(&object["rnd"])))
+            .unwrap();
         assert_eq!(payload.commit[..], hex(&secrets["commit"]));
         let payload_key: [u8; 32] = hex(&secrets["payload_key"]).try_into().unwrap();
         let mut mine = *b"one block";
         let mut theirs = mine;
-        let tags = [payload.cipher.seal_detached(&[3; 12], &mut mine),
-            sealer.dem.cipher(&payload_key).seal_detached(&[3; 12], &mut theirs)];
+        let tags = [
+            payload.cipher.seal_detached(&[3; 12], &mut mine),
+            sealer
+                .dem
+                .cipher(&payload_key)
+                .seal_detached(&[3; 12], &mut theirs),
+        ];
         assert_eq!((mine, tags[0]), (theirs, tags[1]), "payload key");
-        let hh = hash(labels::HEADER, &[&len32(&header), &header, &sealer.ext_aad_digest]);
+        let hh = hash(
+            labels::HEADER,
+            &[&len32(&header), &header, &sealer.ext_aad_digest],
+        );
         assert_eq!(hh[..], hex(&secrets["hh"]));
     }
 }
@@ -136,14 +188,25 @@ fn inner_values_of_the_two_of_three_object_are_reproduced() {
     let object = &draft["objects"][4];
     let sealed = Sealed::parse(&hex(&object["object"])).unwrap();
     let header = sealed.header();
-    let context =
-        LockContext { dem: header.dem, fixed: &header.fixed, salt: &header.salt, label: header.label.as_bytes() };
+    let context = LockContext {
+        dem: header.dem,
+        fixed: &header.fixed,
+        salt: &header.salt,
+        label: header.label.as_bytes(),
+    };
     let opened: Vec<Share> = header
         .locks
         .iter()
         .zip(object["locks"].as_array().unwrap())
         .map(|(lock, vector)| {
-            let share = context.unwrap(lock.position, lock.bound(), &hex(&vector["ss"]), &lock.wrapped).unwrap();
+            let share = context
+                .unwrap(
+                    lock.position,
+                    lock.bound(),
+                    &hex(&vector["ss"]),
+                    &lock.wrapped,
+                )
+                .unwrap();
             assert_eq!(share.expose()[..], hex(&vector["secret"]));
             share
         })
@@ -176,16 +239,24 @@ fn s5_r_of_zero_is_refused() {
 /// Whether the Z found so opens the first and the second lock.
 fn public_relation(key: &UnsealingKey, policies: [&[u8]; 2], encs: [&[u8]; 2]) -> [bool; 2] {
     let unbounded = Window::unbounded();
-    let point = |bytes: &[u8]| p384::PublicKey::from_sec1_bytes(bytes).unwrap().to_projective();
+    let point = |bytes: &[u8]| {
+        p384::PublicKey::from_sec1_bytes(bytes)
+            .unwrap()
+            .to_projective()
+    };
     let tweaks = policies.map(|document| key.record().tweak(&policy(document), unbounded).unwrap());
-    let [m1, m2] = tweaks.each_ref().map(|(info, _)| Scalar::from_repr(hash_to_scalar(info).to_bytes().into()).unwrap());
+    let [m1, m2] = tweaks
+        .each_ref()
+        .map(|(info, _)| Scalar::from_repr(hash_to_scalar(info).to_bytes().into()).unwrap());
     let z = (point(encs[0]) - point(encs[1])) * (m1 - m2).invert().unwrap();
     let z = z.to_affine().to_sec1_point(true);
     [0, 1].map(|index| {
         let (info, tweaked) = &tweaks[index];
         let z = SecretElement::fill(|bytes| bytes.copy_from_slice(z.as_bytes()));
         let guessed = kem::decap(tweaked, info, &Element::decode(encs[index]).unwrap(), &z);
-        let real = key.decap(&policy(policies[index]), unbounded, encs[index]).unwrap();
+        let real = key
+            .decap(&policy(policies[index]), unbounded, encs[index])
+            .unwrap();
         guessed.expose() == real.expose()
     })
 }
@@ -198,28 +269,50 @@ fn repeated_sealing_randomness_under_two_policies_gives_nothing() {
     // The attack works where r really is the same …
     let r = SecretScalar::random(&mut rng());
     let encs = policies.map(|document| {
-        let (info, tweaked) = key.record().tweak(&policy(document), Window::unbounded()).unwrap();
+        let (info, tweaked) = key
+            .record()
+            .tweak(&policy(document), Window::unbounded())
+            .unwrap();
         *kem::encap(&tweaked, &info, &r).unwrap().0.as_bytes()
     });
-    assert_eq!(public_relation(&key, policies, [&encs[0], &encs[1]]), [true, true]);
+    assert_eq!(
+        public_relation(&key, policies, [&encs[0], &encs[1]]),
+        [true, true]
+    );
     // … and not on two objects whose sealer drew the same 64 bytes for the same text …
     let encs = policies.map(|document| {
         let sealer = Sealer::new(vec![lock(document)], SealOptions::new()).unwrap();
         let object = sealer.seal(b"hunter2", &mut replay(&[42; 64])).unwrap();
         Sealed::parse(&object).unwrap().locks()[0].enc().to_vec()
     });
-    assert_eq!(public_relation(&key, policies, [&encs[0], &encs[1]]), [false, false]);
+    assert_eq!(
+        public_relation(&key, policies, [&encs[0], &encs[1]]),
+        [false, false]
+    );
     // … nor on two locks of one object.
     let sealer = Sealer::new(policies.map(lock).into(), SealOptions::new()).unwrap();
     let object = Sealed::parse(&sealer.seal(b"hunter2", &mut rng()).unwrap()).unwrap();
-    assert_eq!(public_relation(&key, policies, [object.locks()[0].enc(), object.locks()[1].enc()]), [false, false]);
+    assert_eq!(
+        public_relation(
+            &key,
+            policies,
+            [object.locks()[0].enc(), object.locks()[1].enc()]
+        ),
+        [false, false]
+    );
 }
 
 #[test]
 fn draws_are_kept_apart_by_label_and_index() {
     let draws = Draws(extract(b"rnd", &[b"hedge"]));
     let mut seen = Vec::new();
-    for label in [labels::DRAW_SALT, labels::DRAW_GROUP_SECRET, labels::DRAW_REQUIRED_SECRET, labels::DRAW_COEFFICIENT, labels::DRAW_R] {
+    for label in [
+        labels::DRAW_SALT,
+        labels::DRAW_GROUP_SECRET,
+        labels::DRAW_REQUIRED_SECRET,
+        labels::DRAW_COEFFICIENT,
+        labels::DRAW_R,
+    ] {
         for index in [0, 1, 2, 256] {
             let share = *draws.share(label, index).expose();
             assert!(!seen.contains(&share));
@@ -233,20 +326,37 @@ fn draws_are_kept_apart_by_label_and_index() {
 fn secret_key_of_the_vectors_reads() {
     // The unit tests above lean on the vectors' key being the one that they say.
     let draft = draft();
-    let (record, secret) = (hex(&draft["key"]["authority_key_record"]), hex(&draft["key"]["skS"]));
+    let (record, secret) = (
+        hex(&draft["key"]["authority_key_record"]),
+        hex(&draft["key"]["skS"]),
+    );
     let len = |bytes: &[u8]| u16::try_from(bytes.len()).unwrap().to_be_bytes();
-    let file = [b"PBSS\x01", &len(&record)[..], &record, &len(&secret), &secret].concat();
+    let file = [
+        b"PBSS\x01",
+        &len(&record)[..],
+        &record,
+        &len(&secret),
+        &secret,
+    ]
+    .concat();
     let key = SecretKey::from_file_bytes(&file).unwrap();
-    assert_eq!(hex::encode(key.record().key_id().as_bytes()), draft["key"]["key_id"].as_str().unwrap());
+    assert_eq!(
+        hex::encode(key.record().key_id().as_bytes()),
+        draft["key"]["key_id"].as_str().unwrap()
+    );
 }
 
 #[test]
 fn spoilt_share_that_its_sealer_committed_to_is_named_and_the_others_are_used() {
     // Only a sealer can do this: one lock holds garbage, and the commitment covers it.
     let keys: Vec<_> = (1..=3_u8)
-        .map(|number| UnsealingKey::derive(&[number; 32], &format!("a{number}.example"), "acme", 1).unwrap())
+        .map(|number| {
+            UnsealingKey::derive(&[number; 32], &format!("a{number}.example"), "acme", 1).unwrap()
+        })
         .collect();
-    let lock = |key: &UnsealingKey| LockSpec::share(key.record(), policy(br#"{"v":1}"#), Window::unbounded());
+    let lock = |key: &UnsealingKey| {
+        LockSpec::share(key.record(), policy(br#"{"v":1}"#), Window::unbounded())
+    };
     let options = SealOptions::new().threshold(2).pad(false);
     let sealer = Sealer::new(keys.iter().map(lock).collect(), options).unwrap();
     let first = sha384(&[b"text"]);
@@ -263,33 +373,64 @@ fn spoilt_share_that_its_sealer_committed_to_is_named_and_the_others_are_used() 
 
     let pinned: PinnedKeys = keys.iter().map(|key| key.record().clone()).collect();
     let sealed = Sealed::parse(&object).unwrap();
-    let accepted = sealed.accept(&pinned, &AcceptanceProfile::new(), &Expectation::new()).unwrap();
+    let accepted = sealed
+        .accept(&pinned, &AcceptanceProfile::new(), &Expectation::new())
+        .unwrap();
     let mut secrets = accepted.recovery_secret(&keys[2]).unwrap();
-    assert_eq!(accepted.missing(&secrets).shares, 2, "the spoilt share does not count");
+    assert_eq!(
+        accepted.missing(&secrets).shares,
+        2,
+        "the spoilt share does not count"
+    );
     secrets.merge(accepted.recovery_secret(&keys[0]).unwrap());
-    assert_eq!(accepted.open(&secrets).unwrap_err(), OpenError::LockAuth { position: 2 });
+    assert_eq!(
+        accepted.open(&secrets).unwrap_err(),
+        OpenError::LockAuth { position: 2 }
+    );
     secrets.merge(accepted.recovery_secret(&keys[1]).unwrap());
     let opened = accepted.open(&secrets).unwrap();
     assert_eq!(opened.expose(), b"text");
-    let [fault] = opened.faults() else { panic!("{:?}", opened.faults()) };
-    assert_eq!((fault.position, fault.authority.as_deref(), fault.error.name()), (2, Some("a3.example"), "LOCK_AUTH"));
+    let [fault] = opened.faults() else {
+        panic!("{:?}", opened.faults())
+    };
+    assert_eq!(
+        (
+            fault.position,
+            fault.authority.as_deref(),
+            fault.error.name()
+        ),
+        (2, Some("a3.example"), "LOCK_AUTH")
+    );
 }
 
 #[test]
 fn subsets_that_disagree_are_a_commitment_mismatch() {
     // The equivocation of rationale 7: shares of one polynomial for some readers, of another for the rest.
     let keys: Vec<_> = (1..=3_u8)
-        .map(|number| UnsealingKey::derive(&[number; 32], &format!("a{number}.example"), "acme", 1).unwrap())
+        .map(|number| {
+            UnsealingKey::derive(&[number; 32], &format!("a{number}.example"), "acme", 1).unwrap()
+        })
         .collect();
-    let lock = |key: &UnsealingKey| LockSpec::share(key.record(), policy(br#"{"v":1}"#), Window::unbounded());
-    let sealer = Sealer::new(keys.iter().map(lock).collect(), SealOptions::new().threshold(2)).unwrap();
+    let lock = |key: &UnsealingKey| {
+        LockSpec::share(key.record(), policy(br#"{"v":1}"#), Window::unbounded())
+    };
+    let sealer = Sealer::new(
+        keys.iter().map(lock).collect(),
+        SealOptions::new().threshold(2),
+    )
+    .unwrap();
     let first = sha384(&[b"text"]);
     let draws = sealer.draws(&first, &mut replay(&[1; 64]));
     let mut salt = [0; SALT_BYTES];
     draws.draw(labels::DRAW_SALT, 0, &mut salt);
     let group = draws.share(labels::DRAW_GROUP_SECRET, 0);
     let slopes = [1, 1, 2].map(|index| [draws.share(labels::DRAW_COEFFICIENT, index)]);
-    let context = LockContext { dem: sealer.dem, fixed: &sealer.fixed, salt: &salt, label: b"" };
+    let context = LockContext {
+        dem: sealer.dem,
+        fixed: &sealer.fixed,
+        salt: &salt,
+        label: b"",
+    };
     let mut header = [&sealer.fixed[..], &salt, &[0, 0]].concat();
     for (position, (lock, slope)) in (0_u8..).zip(sealer.locks.iter().zip(&slopes)) {
         let (enc, secret) = draws.encap(&lock.kem, position, &mut rng()).unwrap();
@@ -300,16 +441,22 @@ fn subsets_that_disagree_are_a_commitment_mismatch() {
         bytes.extend_from_slice(&wrapped);
         put_lv16(&mut header, &bytes);
     }
-    let payload = FileKey::derive(&salt, &group, &[]).payload(sealer.dem, &header, &sealer.ext_aad_digest);
+    let payload =
+        FileKey::derive(&salt, &group, &[]).payload(sealer.dem, &header, &sealer.ext_aad_digest);
     let mut object = [&header[..], &payload.commit].concat();
     stream::seal_chunks(&payload.cipher, b"text", 252, &mut object);
 
     let pinned: PinnedKeys = keys.iter().map(|key| key.record().clone()).collect();
-    let accepted = Sealed::parse(&object).unwrap().accept(&pinned, &AcceptanceProfile::new(), &Expectation::new()).unwrap();
+    let accepted = Sealed::parse(&object)
+        .unwrap()
+        .accept(&pinned, &AcceptanceProfile::new(), &Expectation::new())
+        .unwrap();
     let open = |pair: [usize; 2]| {
         let mut secrets = accepted.recovery_secret(&keys[pair[0]]).unwrap();
         secrets.merge(accepted.recovery_secret(&keys[pair[1]]).unwrap());
-        accepted.open(&secrets).map(|opened| opened.expose().to_vec())
+        accepted
+            .open(&secrets)
+            .map(|opened| opened.expose().to_vec())
     };
     assert_eq!(open([0, 1]), Ok(b"text".to_vec()));
     assert_eq!(open([0, 2]), Err(OpenError::CommitMismatch));
@@ -319,85 +466,19 @@ fn subsets_that_disagree_are_a_commitment_mismatch() {
 /// A sealer of `count` SHARE locks and the keys of their authorities.
 fn sealer_of(threshold: u8, count: u8) -> (Vec<UnsealingKey>, Sealer) {
     let keys: Vec<_> = (1..=count)
-        .map(|number| UnsealingKey::derive(&[number; 32], &format!("a{number}.example"), "acme", 1).unwrap())
+        .map(|number| {
+            UnsealingKey::derive(&[number; 32], &format!("a{number}.example"), "acme", 1).unwrap()
+        })
         .collect();
-    let lock = |key: &UnsealingKey| LockSpec::share(key.record(), policy(br#"{"v":1}"#), Window::unbounded());
-    let sealer = Sealer::new(keys.iter().map(lock).collect(), SealOptions::new().threshold(threshold)).unwrap();
+    let lock = |key: &UnsealingKey| {
+        LockSpec::share(key.record(), policy(br#"{"v":1}"#), Window::unbounded())
+    };
+    let sealer = Sealer::new(
+        keys.iter().map(lock).collect(),
+        SealOptions::new().threshold(threshold),
+    )
+    .unwrap();
     (keys, sealer)
-}
-
-/// The shares that the locks of `header` hold, each with its x, unwrapped with the authorities' keys.
-fn unwrapped(header: &[u8], keys: &[UnsealingKey]) -> Vec<(u8, Share)> {
-    let (header, _) = Header::parse_prefix(header).unwrap();
-    let context =
-        LockContext { dem: header.dem, fixed: &header.fixed, salt: &header.salt, label: header.label.as_bytes() };
-    let unwrap = |(lock, key): (&Lock, &UnsealingKey)| {
-        let secret = key.decap(&policy(br#"{"v":1}"#), Window::unbounded(), lock.enc()).unwrap();
-        let share = context.unwrap(lock.position, lock.bound(), secret.expose(), &lock.wrapped).unwrap();
-        (lock.position + 1, share)
-    };
-    header.locks.iter().zip(keys).map(unwrap).collect()
-}
-
-/// `count` of the shares: `from`, and every `step`-th after it, around the circle.
-fn subset(shares: &[(u8, Share)], from: usize, step: usize, count: usize) -> Vec<(u8, &Share)> {
-    let chosen = (0..count).map(|index| &shares[(from + index * step) % shares.len()]);
-    chosen.map(|(x, share)| (*x, share)).collect()
-}
-
-#[test]
-fn fewer_shares_than_the_threshold_do_not_give_the_group_secret() {
-    for (threshold, count) in [(2, 3), (3, 5), (5, 7), (16, 16)] {
-        let (keys, sealer) = sealer_of(threshold, count);
-        let first = sha384(&[b"text"]);
-        let (header, _) = sealer.lock(&first, &mut replay(&[9; 64])).unwrap();
-        let group = sealer.draws(&first, &mut replay(&[9; 64])).share(labels::DRAW_GROUP_SECRET, 0);
-        let shares = unwrapped(&header, &keys);
-        assert_eq!(shares.len(), usize::from(count));
-        let combined = |from, step, count: u8| {
-            *shamir::combine(&subset(&shares, from, step, count.into())).unwrap().expose()
-        };
-        for from in 0..usize::from(count) {
-            // Every step that does not divide the number of shares, so that no share comes twice.
-            for step in [1, 3].into_iter().filter(|step| *step == 1 || !usize::from(count).is_multiple_of(*step)) {
-                assert_eq!(&combined(from, step, threshold), group.expose(), "{threshold} of {count}");
-                for fewer in 1..threshold {
-                    let found = combined(from, step, fewer);
-                    assert_ne!(&found, group.expose(), "{fewer} shares of a threshold of {threshold}");
-                }
-            }
-        }
-    }
-}
-
-#[test]
-fn shares_are_of_the_polynomial_of_the_drawn_coefficients() {
-    let mul = |a: u8, b: u8| {
-        let product = (0..8).filter(|bit| b >> bit & 1 == 1).fold(0_u16, |sum, bit| sum ^ (u16::from(a) << bit));
-        let reduced = (8..16).rev().fold(product, |sum, bit| sum ^ (sum >> bit & 1) * (0x11b << (bit - 8)));
-        u8::try_from(reduced).unwrap()
-    };
-    for (threshold, count) in [(3, 4), (5, 5), (16, 16)] {
-        let (keys, sealer) = sealer_of(threshold, count);
-        let first = sha384(&[b"text"]);
-        let (header, _) = sealer.lock(&first, &mut replay(&[9; 64])).unwrap();
-        let draws = sealer.draws(&first, &mut replay(&[9; 64]));
-        let group = draws.share(labels::DRAW_GROUP_SECRET, 0);
-        let coefficients: Vec<_> = (1..threshold).map(|c| *draws.share(labels::DRAW_COEFFICIENT, c.into()).expose()).collect();
-        for (index, one) in coefficients.iter().enumerate() {
-            assert_ne!(one, &[0; 32]);
-            assert!(coefficients[index + 1..].iter().all(|other| other != one));
-        }
-        for (x, share) in unwrapped(&header, &keys) {
-            let mut expected = *group.expose();
-            let mut power = 1;
-            for coefficient in &coefficients {
-                power = mul(power, x);
-                expected.iter_mut().zip(coefficient).for_each(|(sum, byte)| *sum ^= mul(*byte, power));
-            }
-            assert_eq!(share.expose(), &expected, "x = {x}");
-        }
-    }
 }
 
 #[test]
@@ -406,14 +487,35 @@ fn s3_key_and_policy_that_cancel_out_are_refused() {
     let policy = policy(br#"{"v":1}"#);
     let window = Window::new(20_000, 20_001).unwrap();
     let cancelled = key.record().cancelled_by(&policy, window);
-    let locks = [LockSpec::share, LockSpec::required_policy, LockSpec::recovery_policy];
+    let locks = [
+        LockSpec::share,
+        LockSpec::required_policy,
+        LockSpec::recovery_policy,
+    ];
     for lock in locks {
         let share = LockSpec::share(key.record(), policy.clone(), window);
-        let error = Sealer::new(vec![share, lock(&cancelled, policy.clone(), window)], SealOptions::new()).unwrap_err();
-        assert!(matches!(error, SealError::BadPolicyPoint { key_id } if key_id == cancelled.key_id()), "{error:?}");
+        let error = Sealer::new(
+            vec![share, lock(&cancelled, policy.clone(), window)],
+            SealOptions::new(),
+        )
+        .unwrap_err();
+        assert!(
+            matches!(error, SealError::BadPolicyPoint { key_id } if key_id == cancelled.key_id()),
+            "{error:?}"
+        );
         assert_eq!(error.name(), Some("BAD_POLICY_POINT"));
         // Any other window is another T.
-        assert!(Sealer::new(vec![LockSpec::share(&cancelled, policy.clone(), Window::unbounded())], SealOptions::new()).is_ok());
+        assert!(
+            Sealer::new(
+                vec![LockSpec::share(
+                    &cancelled,
+                    policy.clone(),
+                    Window::unbounded()
+                )],
+                SealOptions::new()
+            )
+            .is_ok()
+        );
     }
 }
 
@@ -435,9 +537,20 @@ fn external_aad_is_not_printed() {
     let object = Sealed::parse(&sealer.seal(b"text", &mut rng()).unwrap()).unwrap();
     let pinned = [keys[0].record().clone()].into_iter().collect();
     let expected = Expectation::new().ext_aad("env=prod");
-    let accepted = object.accept(&pinned, &AcceptanceProfile::new(), &expected).unwrap();
+    let accepted = object
+        .accept(&pinned, &AcceptanceProfile::new(), &expected)
+        .unwrap();
     let printed = format!("{accepted:?}");
-    assert!(printed.contains("usable_locks: 1, faults: [], .. }"), "{printed}");
-    let digest = sealer.ext_aad_digest.map(|byte| byte.to_string()).join(", ");
-    assert!(!printed.contains(&digest) && !printed.contains("env=prod"), "{printed}");
+    assert!(
+        printed.contains("usable_locks: 1, faults: [], .. }"),
+        "{printed}"
+    );
+    let digest = sealer
+        .ext_aad_digest
+        .map(|byte| byte.to_string())
+        .join(", ");
+    assert!(
+        !printed.contains(&digest) && !printed.contains("env=prod"),
+        "{printed}"
+    );
 }
