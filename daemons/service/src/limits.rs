@@ -91,6 +91,16 @@ pub const H2_PONG: Duration = Duration::from_secs(10);
 /// For requests under way of a peer whose site was disabled: enough to write an answer.
 pub const REVOKED_GRACE: Duration = Duration::from_secs(1);
 
+/// For requests under way of a peer whose document ended; `close_grace` can only be shorter.
+pub const EXPIRED_GRACE: Duration = Duration::from_secs(5);
+
+/// One peer has this part of the memory for request bodies, so that a few can't starve all others.
+pub const BODY_MEMORY_SHARES: usize = 8;
+
+/// Connections that have not shown a certificate have this part of all seats, if nothing else is set:
+/// enough for a burst of handshakes, and three quarters stay for those who are known.
+pub const UNIDENTIFIED_SHARES: usize = 4;
+
 /// How long a peer refused in the handshake is listened to, so that it sees our alert and no reset.
 pub const LINGER: Duration = Duration::from_millis(500);
 

@@ -4,9 +4,13 @@
 //!   handler, writing, idling. Whatever a peer sends or withholds, its connection ends and the others
 //!   go on; see [`Limits`].
 //! - Connections are bounded in total, per address and per peer, requests per connection, and request
-//!   bodies in bytes, each and all together.
-//! - A peer is asked again before every request whether it is still welcome, and its connections are
-//!   closed when its document ends, and cut when its site is disabled or its trust anchor removed.
+//!   bodies in bytes, each and all together. Bodies take memory as they arrive, and one peer has at
+//!   most an eighth of it.
+//! - Connections that have not shown a certificate, handshakes included, have a quarter of the seats
+//!   and few per address; the rest is for peers that are known, so that strangers can't lock them out.
+//! - A peer is asked again before every request, and after its body, whether it is still welcome. Its
+//!   connections are closed when its document ends, within five seconds at most, and cut when its
+//!   site is disabled or its trust anchor removed.
 //! - A request reaches the router whole: its body is read before, so that no handler waits for a peer.
 //! - A panicking handler answers 500; the daemon goes on.
 //! - When told to stop it refuses new connections, lets requests under way finish for `limits.drain`,
@@ -22,8 +26,11 @@
 //! | 413 | `BODY_TOO_LARGE` | the body is larger than `body_bytes` |
 //! | 400 | `BODY_UNREADABLE` | the body broke off or was not framed as announced |
 //! | 500 | `HANDLER_PANICKED` | the handler panicked |
-//! | 503 | `OVERLOADED` | too many request bodies in memory; try again |
+//! | 503 | `OVERLOADED` | too many request bodies in memory, or too many of this peer; try again |
 //! | 504 | `REQUEST_TIMEOUT` | the handler took too long |
+//!
+//! Handshakes that fail and connections without a seat are in the metrics and the daemon's log by kind,
+//! not in the audit log: nobody has proved who they are, so such a record would have no principal.
 //!
 //! A head that is not HTTP is answered by hyper with 400 (HTTP/1.1) or a connection error (HTTP/2).
 
@@ -39,7 +46,7 @@ use identity::{
     tls::{self, ClientAuth, TlsError, TlsIdentity},
     verify::VerifyError,
 };
-use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
+use tokio::{net::TcpListener, task::JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 mod connection;
@@ -47,6 +54,7 @@ mod extract;
 mod handshake;
 mod io;
 mod limits;
+mod memory;
 mod request;
 mod table;
 
@@ -59,6 +67,7 @@ use crate::{
     metrics::{Condition, Metrics},
     shutdown::Shutdown,
 };
+use memory::BodyMemory;
 use table::{Cut, Table};
 
 /// A listener that is ready to run.
@@ -79,7 +88,7 @@ struct Shared {
     metrics: Arc<Metrics>,
     limits: Limits,
     table: Arc<Table>,
-    body_memory: Arc<Semaphore>,
+    body_memory: Arc<BodyMemory>,
     shutdown: Shutdown,
     connections: AtomicU64,
 }
@@ -125,10 +134,7 @@ impl Server {
             router: request::layered(self.router, self.limits.request_timeout),
             metrics: Arc::clone(&metrics),
             table: Table::new(&self.limits),
-            // What one request can ask for; a semaphore holds no more than this anyway.
-            body_memory: Arc::new(Semaphore::new(
-                self.limits.body_memory_bytes.min(u32::MAX as usize),
-            )),
+            body_memory: BodyMemory::new(&self.limits),
             identity: self.identity,
             authorizer: self.authorizer,
             limits: self.limits,

@@ -102,7 +102,7 @@ async fn serve(
         outcome = connection.as_mut() => Some(outcome),
         reason = ask_to_leave.as_mut() => {
             let (name, grace) = match reason {
-                Some(Cut::Expired) => (Cut::Expired.name(), limits.close_grace),
+                Some(Cut::Expired) => (Cut::Expired.name(), bounds::EXPIRED_GRACE.min(limits.close_grace)),
                 Some(Cut::Revoked) => (Cut::Revoked.name(), bounds::REVOKED_GRACE.min(limits.close_grace)),
                 // The whole drain is cut short by the listener.
                 None => ("drain", limits.drain),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::config::duration;
+use crate::{config::duration, limits as bounds};
 
 /// Bounds of a listener.
 #[derive(Clone, Debug, Deserialize)]
@@ -28,7 +28,7 @@ pub struct Limits {
     /// How long a connection may be kept without a request.
     #[serde(deserialize_with = "duration")]
     pub idle_timeout: Duration,
-    /// For requests under way when the peer's document ends.
+    /// For requests under way when the peer's document ends; five seconds at most.
     #[serde(deserialize_with = "duration")]
     pub close_grace: Duration,
     /// For requests under way when the daemon is told to stop.
@@ -36,12 +36,18 @@ pub struct Limits {
     pub drain: Duration,
     /// Greatest request body.
     pub body_bytes: usize,
-    /// Request bodies in memory, all connections together.
+    /// Request bodies in memory, all connections together; one peer has at most an eighth of it, or
+    /// one greatest body.
     pub body_memory_bytes: usize,
     /// Connections in total, those still shaking hands included.
     pub max_connections: usize,
     /// Connections from one IPv4 address, or one IPv6 /64.
     pub max_connections_per_address: usize,
+    /// Connections in total that have not shown a certificate, those still shaking hands included; a
+    /// quarter of `max_connections` if not set. What is left is for peers that are known.
+    pub max_unidentified: Option<usize>,
+    /// Such connections from one IPv4 address, or one IPv6 /64.
+    pub max_unidentified_per_address: usize,
     /// Connections of one principal; for peers without a certificate, from one address.
     pub max_connections_per_peer: usize,
     /// HTTP/2 requests at a time on one connection.
@@ -63,6 +69,8 @@ impl Default for Limits {
             body_memory_bytes: 64 << 20,
             max_connections: 1024,
             max_connections_per_address: 512,
+            max_unidentified: None,
+            max_unidentified_per_address: 64,
             max_connections_per_peer: 128,
             max_streams: 32,
         }
@@ -70,6 +78,12 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Seats for connections that have not shown a certificate.
+    pub(super) fn unidentified(&self) -> usize {
+        self.max_unidentified
+            .unwrap_or((self.max_connections / bounds::UNIDENTIFIED_SHARES).max(1))
+    }
+
     /// Checks that the bounds can work together.
     ///
     /// # Errors
@@ -96,6 +110,11 @@ impl Limits {
                 "max_connections_per_address",
                 self.max_connections_per_address,
             ),
+            ("max_unidentified", self.unidentified()),
+            (
+                "max_unidentified_per_address",
+                self.max_unidentified_per_address,
+            ),
             ("max_connections_per_peer", self.max_connections_per_peer),
             ("max_streams", self.max_streams as usize),
             ("body_bytes", self.body_bytes),
@@ -103,6 +122,12 @@ impl Limits {
             if value == 0 {
                 return Err((key, "must be at least 1".to_owned()));
             }
+        }
+        if self.unidentified() > self.max_connections {
+            return Err((
+                "max_unidentified",
+                "must be at most max_connections".to_owned(),
+            ));
         }
         if self.body_memory_bytes < self.body_bytes {
             return Err((
@@ -136,6 +161,11 @@ mod tests {
         assert_eq!(broken(|l| l.idle_timeout = Duration::MAX), "idle_timeout");
         assert_eq!(broken(|l| l.max_streams = 0), "max_streams");
         assert_eq!(broken(|l| l.max_connections = 0), "max_connections");
+        assert_eq!(broken(|l| l.max_unidentified = Some(0)), "max_unidentified");
+        assert_eq!(
+            broken(|l| l.max_unidentified = Some(l.max_connections + 1)),
+            "max_unidentified"
+        );
         assert_eq!(
             broken(|l| l.body_memory_bytes = l.body_bytes - 1),
             "body_memory_bytes"

@@ -23,10 +23,14 @@ use axum::{
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Bytes, Incoming};
 use identity::Principal;
-use tokio::sync::OwnedSemaphorePermit;
 use tower::Service;
 
-use super::{MaybePeer, PeerAddress, Shared, Unauthenticated, cut_for, io::Activity, table::Cut};
+use super::{
+    MaybePeer, PeerAddress, Shared, Unauthenticated, cut_for,
+    io::Activity,
+    memory::Held,
+    table::{Cut, Peer},
+};
 use crate::{
     audit::AuditContext,
     authorize::{Authorizer, Refused},
@@ -83,35 +87,45 @@ impl hyper::service::Service<hyper::Request<Incoming>> for RequestService {
 
 async fn handle(shared: &Shared, caller: Caller, request: hyper::Request<Incoming>) -> Response {
     let (mut parts, body) = request.into_parts();
-    if let Some(principal) = &caller.principal
-        && let Err(error) = shared.identity.recheck(principal)
-    {
-        let code = match cut_for(&error) {
-            Cut::Expired => "PEER_EXPIRED",
-            Cut::Revoked => "PEER_REVOKED",
-        };
-        refuse(shared, &caller, &parts, code, &error.to_string()).await;
-        let close = [(header::CONNECTION, HeaderValue::from_static("close"))];
-        // HTTP/2 has no such header; there the connection is told to go by the table.
-        return if parts.version < Version::HTTP_2 {
-            (close, Unauthenticated).into_response()
-        } else {
-            Unauthenticated.into_response()
-        };
+    if let Some(answer) = unwelcome(shared, &caller, &parts).await {
+        return answer;
     }
-    let (bytes, _memory) = match read_body(shared, body).await {
+    let peer = Peer::of(caller.principal.as_deref(), caller.address.ip());
+    let (bytes, _memory) = match read_body(shared, peer, body).await {
         Ok(read) => read,
         Err(fault) => {
             refuse(shared, &caller, &parts, fault.code(), fault.why()).await;
             return fault.into_response();
         }
     };
+    // A body may take long; whoever stopped being welcome meanwhile gets no further.
+    if let Some(answer) = unwelcome(shared, &caller, &parts).await {
+        return answer;
+    }
     parts.extensions.insert(MaybePeer(caller.principal));
     parts.extensions.insert(PeerAddress(caller.address));
     parts.extensions.insert(shared.authorizer.clone());
     let request = Request::from_parts(parts, Body::from(bytes));
     let Ok(response) = shared.router.clone().call(request).await;
     response
+}
+
+/// The answer to a peer whose document ended or that was revoked since it connected.
+async fn unwelcome(shared: &Shared, caller: &Caller, parts: &Parts) -> Option<Response> {
+    let principal = caller.principal.as_ref()?;
+    let error = shared.identity.recheck(principal).err()?;
+    let code = match cut_for(&error) {
+        Cut::Expired => "PEER_EXPIRED",
+        Cut::Revoked => "PEER_REVOKED",
+    };
+    refuse(shared, caller, parts, code, &error.to_string()).await;
+    let close = [(header::CONNECTION, HeaderValue::from_static("close"))];
+    // HTTP/2 has no such header; there the connection is told to go by the table.
+    Some(if parts.version < Version::HTTP_2 {
+        (close, Unauthenticated).into_response()
+    } else {
+        Unauthenticated.into_response()
+    })
 }
 
 async fn refuse(shared: &Shared, caller: &Caller, parts: &Parts, code: &'static str, why: &str) {
@@ -195,10 +209,12 @@ impl IntoResponse for BodyFault {
 /// Reads the whole body, within its time, its size, and the memory for all bodies.
 async fn read_body(
     shared: &Shared,
+    peer: Peer,
     body: Incoming,
-) -> Result<(Bytes, Option<OwnedSemaphorePermit>), BodyFault> {
+) -> Result<(Bytes, Held), BodyFault> {
+    let mut memory = shared.body_memory.hold(peer);
     if body.is_end_stream() {
-        return Ok((Bytes::new(), None));
+        return Ok((Bytes::new(), memory));
     }
     let limit = shared.limits.body_bytes;
     tokio::time::timeout(shared.limits.body_timeout, async {
@@ -207,27 +223,15 @@ async fn read_body(
             discard(body, announced.exact()).await;
             return Err(BodyFault::TooLarge);
         }
-        let expected = announced
-            .exact()
-            .and_then(|n| usize::try_from(n).ok())
-            .unwrap_or(limit);
-        let memory = u32::try_from(expected)
-            .ok()
-            .and_then(|n| {
-                Arc::clone(&shared.body_memory)
-                    .try_acquire_many_owned(n)
-                    .ok()
-            })
-            .ok_or(BodyFault::Overloaded)?;
-        let bytes = collect(body, limit, expected).await?;
-        Ok((bytes, Some(memory)))
+        let bytes = collect(body, limit, &mut memory).await?;
+        Ok((bytes, memory))
     })
     .await
     .unwrap_or(Err(BodyFault::TimedOut))
 }
 
-async fn collect(mut body: Incoming, limit: usize, expected: usize) -> Result<Bytes, BodyFault> {
-    let mut bytes = Vec::with_capacity(expected.min(4096));
+async fn collect(mut body: Incoming, limit: usize, memory: &mut Held) -> Result<Bytes, BodyFault> {
+    let mut bytes = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| BodyFault::Unreadable)?;
         // Trailers say nothing that is wanted here.
@@ -237,6 +241,13 @@ async fn collect(mut body: Incoming, limit: usize, expected: usize) -> Result<By
         if data.len() > limit - bytes.len() {
             discard(body, None).await;
             return Err(BodyFault::TooLarge);
+        }
+        if memory.grow(data.len()).is_err() {
+            // What came is given up now, not once the rest was read.
+            drop(std::mem::take(&mut bytes));
+            memory.release();
+            discard(body, None).await;
+            return Err(BodyFault::Overloaded);
         }
         bytes.extend_from_slice(&data);
     }

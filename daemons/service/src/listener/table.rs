@@ -31,9 +31,18 @@ impl Cut {
 
 /// Whose connections are counted together.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-enum Peer {
+pub(super) enum Peer {
     Principal(String),
     Anonymous(IpAddr),
+}
+
+impl Peer {
+    pub(super) fn of(principal: Option<&Principal>, address: IpAddr) -> Self {
+        match principal {
+            Some(principal) => Self::Principal(principal.spiffe_id().to_string()),
+            None => Self::Anonymous(counted(address)),
+        }
+    }
 }
 
 /// All connections of a listener.
@@ -42,6 +51,8 @@ pub(super) struct Table {
     max_total: usize,
     max_per_address: usize,
     max_per_peer: usize,
+    max_unidentified: usize,
+    max_unidentified_per_address: usize,
 }
 
 #[derive(Default)]
@@ -49,6 +60,9 @@ struct Inner {
     next: u64,
     seats: HashMap<u64, Occupied>,
     by_address: HashMap<IpAddr, usize>,
+    /// Without a principal: still shaking hands, or anonymous.
+    unidentified: usize,
+    unidentified_by_address: HashMap<IpAddr, usize>,
     by_peer: HashMap<Peer, usize>,
 }
 
@@ -73,6 +87,8 @@ impl Table {
             max_total: limits.max_connections,
             max_per_address: limits.max_connections_per_address,
             max_per_peer: limits.max_connections_per_peer,
+            max_unidentified: limits.unidentified(),
+            max_unidentified_per_address: limits.max_unidentified_per_address,
         })
     }
 
@@ -94,6 +110,18 @@ impl Table {
         {
             return Err("address");
         }
+        if inner.unidentified >= self.max_unidentified {
+            return Err("unidentified");
+        }
+        if inner
+            .unidentified_by_address
+            .get(&address)
+            .is_some_and(|n| *n >= self.max_unidentified_per_address)
+        {
+            return Err("unidentified_address");
+        }
+        inner.unidentified += 1;
+        *inner.unidentified_by_address.entry(address).or_default() += 1;
         *inner.by_address.entry(address).or_default() += 1;
         let id = inner.next;
         inner.next += 1;
@@ -129,6 +157,14 @@ impl Table {
     }
 }
 
+impl Inner {
+    /// A connection from `address` is no longer unidentified.
+    fn leave_strangers(&mut self, address: &IpAddr) {
+        self.unidentified -= 1;
+        release(&mut self.unidentified_by_address, address);
+    }
+}
+
 impl Seat {
     /// Says who it is, once the handshake told; or that this peer has too many already.
     pub(super) fn identify(&self, principal: Option<&Arc<Principal>>) -> Result<(), &'static str> {
@@ -136,15 +172,21 @@ impl Seat {
         let Some(address) = inner.seats.get(&self.id).map(|seat| seat.address) else {
             return Err("peer");
         };
-        let peer = match principal {
-            Some(principal) => Peer::Principal(principal.spiffe_id().to_string()),
-            None => Peer::Anonymous(address),
-        };
+        // Seats that strangers may need are not taken by those who are known.
+        let identified = inner.seats.len() - inner.unidentified;
+        let max_identified = (self.table.max_total - self.table.max_unidentified).max(1);
+        if principal.is_some() && identified >= max_identified {
+            return Err("identified");
+        }
+        let peer = Peer::of(principal.map(Arc::as_ref), address);
         let count = inner.by_peer.entry(peer.clone()).or_default();
         if *count >= self.table.max_per_peer {
             return Err("peer");
         }
         *count += 1;
+        if principal.is_some() {
+            inner.leave_strangers(&address);
+        }
         if let Some(seat) = inner.seats.get_mut(&self.id) {
             seat.peer = Some(peer);
             seat.principal = principal.cloned();
@@ -165,6 +207,9 @@ impl Drop for Seat {
             return;
         };
         release(&mut inner.by_address, &seat.address);
+        if seat.principal.is_none() {
+            inner.leave_strangers(&seat.address);
+        }
         if let Some(peer) = &seat.peer {
             release(&mut inner.by_peer, peer);
         }
@@ -197,6 +242,7 @@ mod tests {
             max_connections: total,
             max_connections_per_address: address,
             max_connections_per_peer: peer,
+            max_unidentified: Some(total),
             ..Limits::default()
         })
     }
@@ -249,6 +295,29 @@ mod tests {
             .unwrap();
         drop(other);
         let inner = table.lock();
+        assert!(inner.unidentified == 0 && inner.unidentified_by_address.is_empty());
         assert!(inner.seats.is_empty() && inner.by_address.is_empty() && inner.by_peer.is_empty());
+    }
+
+    #[test]
+    fn strangers_have_a_quarter_of_the_seats_and_few_per_address() {
+        let table = Table::new(&Limits {
+            max_unidentified_per_address: 64,
+            ..Limits::default()
+        });
+        let strangers: Vec<_> = (0..4)
+            .flat_map(|last| (0..64).map(move |_| [10, 0, 0, last]))
+            .map(|address| table.admit(address.into()).ok().unwrap())
+            .collect();
+        assert_eq!(table.admit(ip("10.0.0.9")).err(), Some("unidentified"));
+        drop(strangers);
+        let _held: Vec<_> = (0..64)
+            .map(|_| table.admit(ip("10.0.0.1")).ok().unwrap())
+            .collect();
+        assert_eq!(
+            table.admit(ip("10.0.0.1")).err(),
+            Some("unidentified_address")
+        );
+        table.admit(ip("10.0.0.2")).ok().unwrap();
     }
 }

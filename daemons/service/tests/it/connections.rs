@@ -3,6 +3,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use identity::tls::{Alpn, ClientAuth};
+use tokio::io::AsyncWriteExt;
 
 use crate::{
     harness::*,
@@ -133,6 +134,7 @@ async fn an_idle_connection_is_kept_and_then_closed() {
 async fn connections_are_bounded_in_total_and_come_free() {
     let mut limits = limits();
     limits.max_connections = 3;
+    limits.max_unidentified = Some(3);
     let server = Running::start(ClientAuth::Required, limits).await;
     let mut held = vec![server.tcp().await, server.tcp().await, server.tcp().await];
     until("three are connected", || {
@@ -273,4 +275,81 @@ async fn drain_has_a_deadline_and_leaves_abandoned_outcomes() {
     assert_eq!(abandoned, 2);
     let (first, second) = hanging.await.unwrap();
     assert!(first.is_err() && second.is_err());
+}
+
+#[tokio::test]
+async fn strangers_leave_seats_to_those_who_are_known() {
+    let mut limits = limits();
+    limits.max_connections = 8;
+    limits.max_unidentified_per_address = 2;
+    let server = Running::start(ClientAuth::Required, limits).await;
+    // Whoever is known takes no stranger's seat, and the other way round.
+    let mut known = Vec::new();
+    for _ in 0..3 {
+        let mut stream = server.client("/paris/app").await;
+        assert_eq!(get(&mut stream, "/who").await.unwrap().status, 200);
+        known.push(stream);
+    }
+    let mut strangers = vec![server.tcp().await, server.tcp().await];
+    until("both are connected", || {
+        server.counted(r#"connections{service="test"} 5"#)
+    })
+    .await;
+    let mut third = server.tcp().await;
+    ends(&mut third).await;
+    assert!(server.counted(r#"connections_refused_total{service="test",kind="unidentified"} 1"#));
+    for stream in &mut known {
+        assert_eq!(get(stream, "/who").await.unwrap().status, 200);
+    }
+    strangers.clear();
+    until("their seats are free", || {
+        server.counted(r#"connections{service="test"} 3"#)
+    })
+    .await;
+    for _ in 0..3 {
+        let mut stream = server.client("/paris/app").await;
+        assert_eq!(get(&mut stream, "/who").await.unwrap().status, 200);
+        known.push(stream);
+    }
+    let mut seventh = server.client("/paris/app").await;
+    assert!(get(&mut seventh, "/who").await.is_err());
+    until("it is counted", || {
+        server.counted(r#"connections_refused_total{service="test",kind="identified"} 1"#)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_peer_whose_document_ends_while_it_sends_its_body_gets_nothing() {
+    let server = Running::required().await;
+    let mut stream = server.client("/paris/app").await;
+    stream
+        .write_all(b"POST /open HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\na")
+        .await
+        .unwrap();
+    // Its head is there and its document was good.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    server.clock.set(now() + 2 * HOUR);
+    stream.write_all(b"bc").await.unwrap();
+    assert_eq!(answer(&mut stream).await.unwrap().status, 401);
+    let records = server.records();
+    assert_eq!(records.len(), 1, "{records:?}");
+    assert_eq!(records[0]["code"], "PEER_EXPIRED");
+}
+
+#[tokio::test]
+async fn what_an_expired_peer_has_under_way_ends_within_five_seconds() {
+    let mut limits = limits();
+    limits.close_grace = Duration::from_secs(600);
+    limits.request_timeout = Duration::from_secs(600);
+    let server = Running::start(ClientAuth::Required, limits).await;
+    let mut busy = server.client("/paris/app").await;
+    let under_way = tokio::spawn(async move { get(&mut busy, "/slow?60000").await });
+    until("it is under way", || {
+        server.app.busy.load(Ordering::SeqCst) == 1
+    })
+    .await;
+    server.clock.set(now() + 2 * HOUR);
+    let ended = tokio::time::timeout(Duration::from_secs(9), under_way).await;
+    assert!(ended.unwrap().unwrap().is_err());
 }
