@@ -1,5 +1,6 @@
 //! Join tokens: making them under their site's rules.
 
+use identity::attributes::INSTANCE;
 use identity::join::{JoinSecret, JoinToken, JoinTokenRecord};
 use identity::wire::{CreateTokenRequest, CreateTokenResponse, ErrorCode};
 use service::audit::AuditContext;
@@ -75,6 +76,13 @@ impl Administration {
             .with_code(ErrorCode::Conflict));
         }
         let (spiffe_id, attributes) = (&request.spiffe_id, &request.attributes);
+        // Whoever chose it could choose another workload's.
+        if attributes.contains_key(INSTANCE) {
+            return Err(Refusal::bad_request(
+                "INSTANCE_GIVEN",
+                "attributes: leave out 'instance', which the authority draws itself",
+            ));
+        }
         site.rules
             .permit(spiffe_id, attributes)
             .map_err(|violation| Refusal::bad_request("OUTSIDE_RULES", violation.to_string()))?;

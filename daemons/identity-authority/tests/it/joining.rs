@@ -361,6 +361,26 @@ async fn token_outside_the_rules_is_not_made() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nobody_chooses_the_instance_of_a_workload() {
+    let lab = Lab::new().await;
+    lab.paris().await;
+    let first = lab.joined(API, &[]).await.document();
+    let instance = first.attributes().text("instance").unwrap();
+    let admin = lab.admin().await.client();
+    for chosen in [instance, "mine", ""] {
+        let request = token_request(API, &[("instance", chosen)]);
+        let answer = admin.post_json("/v1/admin/tokens", &request).await;
+        answer.expect_error(400, "bad_request");
+        assert!(answer.error().message.contains("leave out 'instance'"));
+        let error = lab.operator.create_token(request).await.unwrap_err();
+        assert!(error.to_string().contains("leave out 'instance'"));
+    }
+    assert_eq!(lab.coded("INSTANCE_GIVEN").len(), 6);
+    let second = lab.joined(API, &[]).await.document();
+    assert_ne!(second.attributes().text("instance").unwrap(), instance);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn lifetime_is_clipped_to_the_site_and_to_the_authority() {
     let lab =
         Lab::with(|config| config.documents.greatest_lifetime = Duration::from_secs(7200)).await;
