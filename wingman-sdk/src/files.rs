@@ -4,6 +4,7 @@
 //! appear whole or not at all: a new file is written beside the old one, synchronised and renamed.
 
 use std::{
+    ffi::OsString,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
@@ -11,6 +12,8 @@ use std::{
 };
 
 use zeroize::Zeroizing;
+
+use crate::limits;
 
 /// Why a file could not be used; every message names the file and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -132,13 +135,33 @@ pub(crate) fn read_secret(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>,
 
 /// Writes a file of mode 0600 that appears whole or not at all, and survives a power cut.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    let temporary = temporary_beside(path);
+    let temporary = temporary_beside(path)?;
     let written = write_new(&temporary, bytes).and_then(|()| rename(&temporary, path));
     if written.is_err() {
         // Best effort: the first error is the one to report.
         let _ = fs::remove_file(&temporary);
     }
     written
+}
+
+/// Removes what crashed writers of `path` left beside it, once it is older than any write takes.
+pub(crate) fn remove_leftovers(path: &Path) -> Result<(), FileError> {
+    let prefix = temporary_prefix(path);
+    let directory = parent(path);
+    let entries = fs::read_dir(directory).map_err(FileError::io("list", directory))?;
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.as_encoded_bytes();
+        if !name.starts_with(prefix.as_encoded_bytes()) || !name.ends_with(TEMPORARY_SUFFIX) {
+            continue;
+        }
+        let age = entry.metadata().and_then(|metadata| metadata.modified());
+        let age = age.ok().and_then(|modified| modified.elapsed().ok());
+        if age.is_some_and(|age| age > limits::LEFTOVER_AGE) {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Renames within one directory and synchronises the directory.
@@ -204,8 +227,7 @@ fn bounded(file: File, path: &Path, limit: u64, into: &mut Vec<u8>) -> Result<()
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    // A left-over of a crash may stand in the way; it is never followed, only removed.
-    remove(path)?;
+    // What stands in the way is somebody else's: neither followed nor removed.
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -218,25 +240,45 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 }
 
 fn sync_directory(of: &Path) -> Result<(), FileError> {
-    let directory = match of.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let directory = parent(of);
     File::open(directory)
         .and_then(|opened| opened.sync_all())
         .map_err(FileError::io("synchronise", directory))
 }
 
-fn temporary_beside(path: &Path) -> PathBuf {
-    let mut name = std::ffi::OsString::from(".");
+fn parent(of: &Path) -> &Path {
+    match of.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// End of every temporary file's name.
+const TEMPORARY_SUFFIX: &[u8] = b".new";
+
+/// Start of the name of every temporary file of `path`.
+fn temporary_prefix(path: &Path) -> OsString {
+    let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}.new", std::process::id()));
-    path.with_file_name(name)
+    name.push(".");
+    name
+}
+
+/// A name of its own for each write: a process number repeats within a process and between containers.
+fn temporary_beside(path: &Path) -> Result<PathBuf, FileError> {
+    let random = getrandom::u64().map_err(|error| FileError::Io {
+        what: "name a temporary file for",
+        path: path.into(),
+        source: io::Error::other(error.to_string()),
+    })?;
+    let mut name = temporary_prefix(path);
+    name.push(format!("{random:016x}.new"));
+    Ok(path.with_file_name(name))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::{os::unix::fs::PermissionsExt, time::SystemTime};
 
     use super::*;
 
@@ -271,6 +313,65 @@ mod tests {
             0o600
         );
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn writers_of_one_file_do_not_meet() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("bundle.json");
+        let whole: Vec<Vec<u8>> = (1..=8).map(|byte| vec![byte; 200_000]).collect();
+        std::thread::scope(|scope| {
+            for bytes in &whole {
+                scope.spawn(|| {
+                    for _ in 0..10 {
+                        write_atomically(&path, bytes).unwrap();
+                        assert!(whole.contains(&fs::read(&path).unwrap()));
+                    }
+                });
+            }
+        });
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn temporary_file_of_another_writer_is_neither_removed_nor_overwritten() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("bundle.json");
+        let process = std::process::id();
+        let foreign = path.with_file_name(format!(".bundle.json.{process}.new"));
+        fs::write(&foreign, b"half").unwrap();
+        write_atomically(&path, b"whole").unwrap();
+        assert_eq!(fs::read(&foreign).unwrap(), b"half");
+        assert!(write_new(&foreign, b"other").is_err());
+        assert_eq!(fs::read(&foreign).unwrap(), b"half");
+        assert_ne!(
+            temporary_beside(&path).unwrap(),
+            temporary_beside(&path).unwrap()
+        );
+    }
+
+    #[test]
+    fn leftovers_go_once_they_are_old() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("next-key.pem");
+        let (old, young) = (
+            temporary_beside(&path).unwrap(),
+            temporary_beside(&path).unwrap(),
+        );
+        let other = directory.path().join(".other.0123456789abcdef.new");
+        for file in [&path, &old, &young, &other] {
+            write_new(file, b"secret").unwrap();
+        }
+        let long_ago = SystemTime::now() - limits::LEFTOVER_AGE * 2;
+        for file in [&path, &old, &other] {
+            let file = File::options().write(true).open(file).unwrap();
+            file.set_modified(long_ago).unwrap();
+        }
+        remove_leftovers(&path).unwrap();
+        assert!(!old.exists());
+        for file in [&path, &young, &other] {
+            assert!(file.exists(), "{}", file.display());
+        }
     }
 
     #[test]

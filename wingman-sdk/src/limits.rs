@@ -93,3 +93,10 @@ pub(crate) const DIRECTORY_LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Tries to redeem a join token within one call; the same CSR key may repeat for 60 s.
 pub(crate) const JOIN_ATTEMPTS: u32 = 4;
+
+/// Waiting for the directory's lock with a refreshed bundle, which is in force already and is stored at the next
+/// refresh otherwise: a store takes milliseconds.
+pub(crate) const BUNDLE_LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A temporary file this old belongs to no running writer: a write takes seconds.
+pub(crate) const LEFTOVER_AGE: Duration = Duration::from_secs(3600);
