@@ -33,8 +33,9 @@
 //!
 //! # Not promised
 //!
-//! An authority that cannot be reached keeps the bundle from being refreshed, and the last one stays in force:
-//! [`IdentityStatus::bundle_refreshed`] tells since when.
+//! An authority that cannot be reached keeps the bundle from being refreshed, and the last one stays in force. Nothing here
+//! refuses on its own: a daemon that decides by it calls [`IdentitySource::refresh`] before it serves, and looks at
+//! [`IdentitySource::freshness`] while it does.
 
 use std::{
     path::{Path, PathBuf},
@@ -45,7 +46,7 @@ use std::{
 use ::identity::{IdentityDocument, SpiffeId, TrustBundle, join::JoinToken, tls::TlsIdentity};
 use serde::Deserialize;
 
-pub use self::{directory::AuthorityContact, error::IdentityError};
+pub use self::{directory::AuthorityContact, error::IdentityError, freshness::Freshness};
 use self::{
     directory::Directory,
     renewal::StopOnDrop,
@@ -55,6 +56,7 @@ use self::{
 mod authority;
 mod directory;
 mod error;
+mod freshness;
 mod renewal;
 mod shared;
 pub(crate) mod time;
@@ -114,10 +116,13 @@ pub struct IdentityStatus {
     pub not_after: Option<SystemTime>,
     /// The sequence number of the trust bundle in force.
     pub bundle_sequence: Option<u64>,
-    /// When the bundle was last confirmed by the identity authority, or read from the directory.
+    /// When the identity authority last confirmed the bundle. Reading it from the directory does not count.
     pub bundle_refreshed: Option<SystemTime>,
     /// Why the last refresh of the bundle failed, if it did.
     pub bundle_error: Option<String>,
+    /// Why the directory could not be read or written at the last refresh or renewal, if so. What is in memory stays
+    /// in use, and the authority is asked all the same.
+    pub directory_error: Option<String>,
     /// What the background thread is doing.
     pub renewal: RenewalState,
 }
@@ -178,6 +183,7 @@ impl IdentitySource {
             document,
             bundle,
             authority,
+            confirmed: None,
         };
         obtained.check(time::now())?;
         source.shared.adopt(obtained)?;
@@ -216,9 +222,14 @@ impl IdentitySource {
 
     /// Refreshes the trust bundle now, and takes over what another process stored in the directory.
     ///
+    /// A directory that cannot be read or written does not keep the authority from being asked; it shows in
+    /// [`IdentityStatus::directory_error`]. Where no authority is known, the directory is all there is, and nothing
+    /// is confirmed ([`Freshness::bundle_age`]).
+    ///
     /// # Errors
     ///
-    /// [`IdentityError::Authority`], [`IdentityError::Answer`], [`IdentityError::File`].
+    /// [`IdentityError::Authority`], [`IdentityError::Answer`]; those of [`IdentitySource::obtain`] before the first
+    /// one; where no authority is known, [`IdentityError::File`] and [`IdentityError::Damaged`].
     pub fn refresh(&self) -> Result<(), IdentityError> {
         if self.shared.state().tls.is_none() {
             self.obtain()?;
@@ -226,7 +237,8 @@ impl IdentitySource {
         self.shared.refresh().map(drop)
     }
 
-    /// Starts the thread that renews at half-life, with jitter, and refreshes the bundle at its refresh hint.
+    /// Starts the thread that renews at half-life, with jitter, and refreshes the bundle at its refresh hint; at once
+    /// if the bundle comes from the directory.
     /// Failures are retried with backoff and shown by [`IdentitySource::status`]. Starting twice is no error.
     ///
     /// # Errors
@@ -256,10 +268,28 @@ impl IdentitySource {
                 .as_ref()
                 .map(|document| time::point(document.not_after())),
             bundle_sequence: state.tls.as_ref().map(|tls| tls.bundle().sequence()),
-            bundle_refreshed: state.bundle_refreshed,
+            bundle_refreshed: state.confirmed.map(|confirmed| confirmed.at),
             bundle_error: state.bundle_error.clone(),
+            directory_error: state.directory_error.clone(),
             renewal: state.renewal.clone(),
         }
+    }
+
+    /// Whether document and bundle are still worth relying on, by this machine's clocks. Reads no file and sends
+    /// nothing: cheap enough for every request.
+    ///
+    /// ```no_run
+    /// # use wingman_sdk::identity::{IdentityError, IdentitySource};
+    /// # fn serve(source: IdentitySource) -> Result<(), IdentityError> {
+    /// source.refresh()?; // before serving: the bundle of the directory may be years old
+    /// source.start_renewal()?;
+    /// let ready = || source.freshness().is_fresh(5);
+    /// assert!(ready());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn freshness(&self) -> Freshness {
+        self.shared.freshness()
     }
 
     /// Who renews this identity, if that is known yet.

@@ -11,7 +11,7 @@ use ::identity::{
 };
 use tracing::debug;
 
-use super::{AuthorityContact, IdentityError, shared::Obtained, time};
+use super::{AuthorityContact, IdentityError, freshness::Confirmed, shared::Obtained, time};
 use crate::{
     http::{Exchange, HttpClient, HttpError, JSON},
     limits,
@@ -43,6 +43,7 @@ fn try_join(token: &JoinToken, key: &DocumentKey) -> Result<Obtained, IdentityEr
         url: url.to_owned(),
         why,
     };
+    let asked = Confirmed::now();
     let pinned = pinned_bundle(token)?;
     let server = ServerExpectation {
         spiffe_id: token.authority_id().clone(),
@@ -75,7 +76,7 @@ fn try_join(token: &JoinToken, key: &DocumentKey) -> Result<Obtained, IdentityEr
         url: url.to_owned(),
         spiffe_id: token.authority_id().clone(),
     };
-    accept(&answer, key, &pinned, Some(contact))
+    accept(&answer, key, &pinned, contact, asked)
 }
 
 fn pinned_bundle(token: &JoinToken) -> Result<TrustBundle, IdentityError> {
@@ -101,6 +102,7 @@ pub(super) fn renew(
     current: &TlsIdentity,
     key: &DocumentKey,
 ) -> Result<Obtained, IdentityError> {
+    let asked = Confirmed::now();
     let request = serde_json::to_vec(&wire::RenewRequest { csr: csr(key)? }).map_err(|error| {
         IdentityError::Key {
             why: error.to_string(),
@@ -124,7 +126,7 @@ pub(super) fn renew(
             },
             other => IdentityError::Authority(other),
         })?;
-    let obtained = accept(&answer, key, &current.bundle(), Some(contact.clone()))?;
+    let obtained = accept(&answer, key, &current.bundle(), contact.clone(), asked)?;
     if obtained.document.spiffe_id() != current.document().spiffe_id() {
         return Err(answer_error("it is made out to another SPIFFE ID"));
     }
@@ -173,7 +175,8 @@ fn accept(
     answer: &wire::DocumentResponse,
     key: &DocumentKey,
     known: &TrustBundle,
-    authority: Option<AuthorityContact>,
+    authority: AuthorityContact,
+    asked: Confirmed,
 ) -> Result<Obtained, IdentityError> {
     let key_pem = key.expose_pem().map_err(|error| IdentityError::Key {
         why: error.to_string(),
@@ -185,7 +188,8 @@ fn accept(
     let obtained = Obtained {
         document,
         bundle,
-        authority,
+        authority: Some(authority),
+        confirmed: Some(asked),
     };
     obtained.check(time::now())?;
     Ok(obtained)

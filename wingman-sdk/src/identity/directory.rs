@@ -24,6 +24,7 @@ use std::{
 
 use ::identity::{DocumentKey, IdentityDocument, SpiffeId, TrustBundle};
 use serde::{Deserialize, Serialize};
+use tracing::debug;
 
 use super::{
     IdentityError,
@@ -80,10 +81,14 @@ impl Directory {
 
     /// Makes the directory if need be and waits until no other process changes it.
     pub(super) fn lock(&self) -> Result<DirectoryLock, IdentityError> {
+        self.lock_within(limits::DIRECTORY_LOCK_TIMEOUT)
+    }
+
+    fn lock_within(&self, timeout: Duration) -> Result<DirectoryLock, IdentityError> {
         files::make_directory(&self.path)?;
         let path = self.file(LOCK);
         let file = files::open_lock(&path)?;
-        let deadline = Deadline::after(limits::DIRECTORY_LOCK_TIMEOUT);
+        let deadline = Deadline::after(timeout);
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(DirectoryLock { _file: file }),
@@ -116,17 +121,22 @@ impl Directory {
             // Stored but for its last step, or being stored by another process right now.
             Err(error) => self.document(&chain, NEXT_KEY).map_err(|_| error)?,
         };
-        let path = self.file(BUNDLE);
-        let bundle = files::read(&path, limits::MAX_BUNDLE_BYTES)?;
-        let bundle = TrustBundle::from_json(&bundle).map_err(|error| IdentityError::Damaged {
-            path,
-            why: error.to_string(),
-        })?;
         Ok(Some(Obtained {
             document,
-            bundle,
+            bundle: self.load_bundle()?,
             authority: self.authority()?,
+            confirmed: None,
         }))
+    }
+
+    /// Reads the bundle alone.
+    pub(super) fn load_bundle(&self) -> Result<TrustBundle, IdentityError> {
+        let path = self.file(BUNDLE);
+        let bundle = files::read(&path, limits::MAX_BUNDLE_BYTES)?;
+        TrustBundle::from_json(&bundle).map_err(|error| IdentityError::Damaged {
+            path,
+            why: error.to_string(),
+        })
     }
 
     fn document(&self, chain: &str, key: &str) -> Result<IdentityDocument, IdentityError> {
@@ -156,8 +166,13 @@ impl Directory {
         }
     }
 
-    /// Finishes a store that was cut short between its last two steps.
+    /// Finishes a store that was cut short between its last two steps, and removes what crashes left.
     pub(super) fn settle(&self, _lock: &DirectoryLock) -> Result<(), IdentityError> {
+        for name in [DOCUMENT, NEXT_KEY, BUNDLE, AUTHORITY] {
+            if let Err(error) = files::remove_leftovers(&self.file(name)) {
+                debug!(%error, "left-over temporary files stay");
+            }
+        }
         let Ok(chain) = files::read_text(&self.file(DOCUMENT), limits::MAX_CHAIN_BYTES) else {
             return Ok(());
         };
@@ -190,7 +205,8 @@ impl Directory {
         _lock: &DirectoryLock,
         obtained: &Obtained,
     ) -> Result<(), IdentityError> {
-        self.save_bundle(&obtained.bundle)?;
+        // The document was checked under this very bundle: it goes with it, whatever was here before.
+        self.write_bundle(&obtained.bundle)?;
         if let Some(authority) = &obtained.authority {
             let json =
                 serde_json::to_vec_pretty(authority).map_err(|error| IdentityError::Damaged {
@@ -208,8 +224,40 @@ impl Directory {
         Ok(())
     }
 
-    /// Stores a refreshed bundle.
-    pub(super) fn save_bundle(&self, bundle: &TrustBundle) -> Result<(), IdentityError> {
+    /// Stores a refreshed bundle, unless what is stored is as new. Locks the directory only if need be.
+    pub(super) fn store_bundle(&self, bundle: &TrustBundle) -> Result<(), IdentityError> {
+        if !self.lacks(bundle) {
+            return Ok(());
+        }
+        let lock = self.lock_within(limits::BUNDLE_LOCK_TIMEOUT)?;
+        // Another process may have stored a later one meanwhile.
+        self.save_bundle(&lock, bundle)
+    }
+
+    /// Stores a refreshed bundle, unless what is stored is as new.
+    pub(super) fn save_bundle(
+        &self,
+        _lock: &DirectoryLock,
+        bundle: &TrustBundle,
+    ) -> Result<(), IdentityError> {
+        if self.lacks(bundle) {
+            self.write_bundle(bundle)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the stored bundle is older than `bundle`, damaged or missing. One of another trust domain, and a
+    /// directory without a document, are somebody else's doing: nothing is added to them.
+    fn lacks(&self, bundle: &TrustBundle) -> bool {
+        if !self.file(DOCUMENT).exists() {
+            return false;
+        }
+        self.load_bundle().map_or(true, |stored| {
+            stored.trust_domain() == bundle.trust_domain() && stored.sequence() < bundle.sequence()
+        })
+    }
+
+    fn write_bundle(&self, bundle: &TrustBundle) -> Result<(), IdentityError> {
         Ok(files::write_atomically(
             &self.file(BUNDLE),
             &bundle.to_json(),

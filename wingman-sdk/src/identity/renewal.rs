@@ -55,6 +55,9 @@ impl Renewal {
 
     fn run(mut self) {
         self.schedule();
+        if self.shared.freshness().bundle_age.is_none() {
+            self.refresh();
+        }
         loop {
             let pause = self.pause();
             if self.shared.wait(pause) {
@@ -153,7 +156,7 @@ impl Shared {
         state.stop
     }
 
-    fn refresh_interval(&self) -> Duration {
+    pub(super) fn refresh_interval(&self) -> Duration {
         let tls = self.state().tls.clone();
         tls.map_or(limits::SHORTEST_BUNDLE_REFRESH, |tls| {
             authority::refresh_interval(&tls.bundle())

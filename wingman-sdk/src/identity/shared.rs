@@ -6,7 +6,6 @@
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    time::SystemTime,
 };
 
 use ::identity::{
@@ -15,7 +14,14 @@ use ::identity::{
     tls::{TlsError, TlsIdentity},
 };
 
-use super::{AuthorityContact, IdentityError, RenewalState, authority, directory::Directory, time};
+use tracing::{info, warn};
+
+use super::{
+    AuthorityContact, Freshness, IdentityError, RenewalState, authority,
+    directory::{Directory, DirectoryLock},
+    freshness::Confirmed,
+    time,
+};
 use crate::{error::Chain, files, http::HttpClient, limits};
 
 /// A document with what is needed to use and to renew it.
@@ -24,6 +30,8 @@ pub(super) struct Obtained {
     pub(super) document: IdentityDocument,
     pub(super) bundle: TrustBundle,
     pub(super) authority: Option<AuthorityContact>,
+    /// When the authority was asked for the bundle, unless it comes from elsewhere.
+    pub(super) confirmed: Option<Confirmed>,
 }
 
 #[derive(Debug)]
@@ -51,8 +59,9 @@ pub(super) enum Origin {
 pub(super) struct State {
     pub(super) tls: Option<Arc<TlsIdentity>>,
     pub(super) authority: Option<(AuthorityContact, Arc<HttpClient>)>,
-    pub(super) bundle_refreshed: Option<SystemTime>,
+    pub(super) confirmed: Option<Confirmed>,
     pub(super) bundle_error: Option<String>,
+    pub(super) directory_error: Option<String>,
     pub(super) renewal: RenewalState,
     pub(super) stop: bool,
 }
@@ -68,8 +77,9 @@ impl Shared {
         let state = State {
             tls: None,
             authority: None,
-            bundle_refreshed: None,
+            confirmed: None,
             bundle_error: None,
+            directory_error: None,
             renewal: RenewalState::NotStarted,
             stop: false,
         };
@@ -132,7 +142,7 @@ impl Shared {
             None => IdentityError::Nothing {
                 directory: directory.path().into(),
             },
-            Some(mut obtained) => match check_or_enable(directory, &mut obtained) {
+            Some(mut obtained) => match check_or_enable(directory, &lock, &mut obtained) {
                 Ok(()) => return self.adopt(obtained),
                 // A new document would not help either of these.
                 Err(
@@ -173,7 +183,10 @@ impl Shared {
         };
         let lock = directory.lock()?;
         directory.settle(&lock)?;
-        if self.adopt_newer(directory)?.document {
+        // What is damaged there is replaced by what the authority answers.
+        let stored = self.adopt_newer(directory);
+        self.note_directory(stored.as_ref().err());
+        if stored.is_ok_and(|changed| changed.document) {
             return Ok(());
         }
         let key = directory.next_key(&lock)?;
@@ -185,67 +198,105 @@ impl Shared {
     /// Refreshes the bundle and notes how it went.
     pub(super) fn refresh(&self) -> Result<Changed, IdentityError> {
         let _work = self.work();
-        let refreshed = self.try_refresh();
-        let mut state = self.state();
-        match &refreshed {
-            Ok(_) => {
-                state.bundle_refreshed = Some(SystemTime::now());
-                state.bundle_error = None;
-            }
-            Err(error) => state.bundle_error = Some(Chain(error).to_string()),
-        }
-        refreshed
-    }
-
-    fn try_refresh(&self) -> Result<Changed, IdentityError> {
-        let mut changed = Changed::default();
         let directory = match &self.origin {
             Origin::Directory { directory, .. } => Some(directory),
             _ => None,
         };
-        if let Some(directory) = directory {
-            changed = self.adopt_newer(directory)?;
-        }
+        let stored = directory.map_or(Ok(Changed::default()), |own| self.adopt_newer(own));
+        // The bundle in memory is enough to ask with: a damaged file must not keep a site enabled.
+        let refreshed = match self.ask() {
+            Ok(None) => {
+                self.note_directory(stored.as_ref().err());
+                stored
+            }
+            Ok(Some(bundle)) => {
+                // In force already: a directory that cannot be written must not keep a site enabled either.
+                let saved = directory.map_or(Ok(()), |own| own.store_bundle(&bundle));
+                self.note_directory(stored.as_ref().err().or(saved.as_ref().err()));
+                Ok(stored.unwrap_or_default())
+            }
+            Err(error) => {
+                self.note_directory(stored.as_ref().err());
+                Err(error)
+            }
+        };
+        let error = refreshed.as_ref().err();
+        self.state().bundle_error = error.map(|error| Chain(error).to_string());
+        refreshed
+    }
+
+    /// Asks the authority, if one is known, for its bundle and puts it into force.
+    fn ask(&self) -> Result<Option<TrustBundle>, IdentityError> {
         let (tls, client) = {
             let state = self.state();
+            let client = state.authority.as_ref();
             (
                 state.tls.clone(),
-                state
-                    .authority
-                    .as_ref()
-                    .map(|(_, client)| Arc::clone(client)),
+                client.map(|(_, client)| Arc::clone(client)),
             )
         };
-        if let (Some(tls), Some(client)) = (tls, client) {
-            let known = tls.bundle();
-            let bundle = authority::refresh(&client, &known)?;
-            if bundle != *known {
-                // In force first: a directory that cannot be written must not keep a site enabled.
-                replace_bundle(&tls, bundle.clone())?;
-                if let Some(directory) = directory {
-                    directory.save_bundle(&bundle)?;
-                }
-            }
+        let (Some(tls), Some(client)) = (tls, client) else {
+            return Ok(None);
+        };
+        let asked = Confirmed::now();
+        let known = tls.bundle();
+        let bundle = authority::refresh(&client, &known)?;
+        // Of the same number with another content too, which is refused.
+        replace_bundle(&tls, bundle.clone())?;
+        self.state().confirmed = Some(asked);
+        Ok(Some(bundle))
+    }
+
+    /// Notes how the directory is; told once, as it is looked at every few seconds.
+    fn note_directory(&self, error: Option<&IdentityError>) {
+        let error = error.map(|error| Chain(error).to_string());
+        let mut state = self.state();
+        if state.directory_error == error {
+            return;
         }
-        Ok(changed)
+        let before = std::mem::replace(&mut state.directory_error, error.clone());
+        drop(state);
+        match error {
+            Some(error) => {
+                warn!(%error, "the identity directory cannot be used; memory is used instead")
+            }
+            None if before.is_some() => info!("the identity directory can be used again"),
+            None => {}
+        }
     }
 
     /// Takes over what another process stored: a later document, a later bundle.
     fn adopt_newer(&self, directory: &Directory) -> Result<Changed, IdentityError> {
-        let (Some(stored), Some(tls)) = (directory.load()?, self.state().tls.clone()) else {
+        let Some(tls) = self.state().tls.clone() else {
             return Ok(Changed::default());
         };
-        if stored.bundle.sequence() > tls.bundle().sequence()
-            && stored.bundle.trust_domain() == tls.bundle().trust_domain()
-        {
-            replace_bundle(&tls, stored.bundle.clone())?;
-        }
+        let stored = match directory.load() {
+            Ok(None) => return Ok(Changed::default()),
+            Ok(Some(stored)) => stored,
+            Err(error) => {
+                // Its bundle may be sound, and switch somebody off.
+                if let Ok(bundle) = directory.load_bundle() {
+                    adopt_bundle(&tls, bundle)?;
+                }
+                return Err(error);
+            }
+        };
+        adopt_bundle(&tls, stored.bundle.clone())?;
         let document = stored.document.not_after() > tls.document().not_after()
             && stored.check(time::now()).is_ok();
         if document {
             self.adopt(stored)?;
         }
         Ok(Changed { document })
+    }
+
+    pub(super) fn freshness(&self) -> Freshness {
+        let confirmed = self.state().confirmed;
+        Freshness {
+            document_valid: self.current().is_ok(),
+            bundle_age: confirmed.map(|confirmed| confirmed.age(&Confirmed::now())),
+            refresh_interval: self.refresh_interval(),
+        }
     }
 
     /// The identity at hand, provided it is usable now.
@@ -279,6 +330,7 @@ impl Shared {
             document,
             bundle,
             authority,
+            confirmed,
         } = obtained;
         let spiffe_id = document.spiffe_id().clone();
         let refuse = |error: TlsError| IdentityError::Unverified {
@@ -308,13 +360,19 @@ impl Shared {
             state.authority = Some((contact, Arc::new(client)));
         }
         state.tls = Some(Arc::clone(&tls));
-        state.bundle_refreshed.get_or_insert_with(SystemTime::now);
+        if confirmed.is_some() {
+            state.confirmed = confirmed;
+        }
         Ok(tls)
     }
 }
 
 /// Checks an identity from the directory. If its site is disabled, asks whether it still is.
-fn check_or_enable(directory: &Directory, obtained: &mut Obtained) -> Result<(), IdentityError> {
+fn check_or_enable(
+    directory: &Directory,
+    lock: &DirectoryLock,
+    obtained: &mut Obtained,
+) -> Result<(), IdentityError> {
     let disabled = match obtained.check(time::now()) {
         Err(error @ IdentityError::SiteDisabled { .. }) => error,
         other => return other,
@@ -322,12 +380,23 @@ fn check_or_enable(directory: &Directory, obtained: &mut Obtained) -> Result<(),
     let Some(contact) = &obtained.authority else {
         return Err(disabled);
     };
+    let asked = Confirmed::now();
     let Ok(bundle) = authority::refresh_anonymously(contact, &obtained.bundle) else {
         return Err(disabled);
     };
-    directory.save_bundle(&bundle)?;
+    directory.save_bundle(lock, &bundle)?;
     obtained.bundle = bundle;
+    obtained.confirmed = Some(asked);
     obtained.check(time::now())
+}
+
+/// Puts a bundle of the directory into force if it is later.
+fn adopt_bundle(tls: &TlsIdentity, bundle: TrustBundle) -> Result<(), IdentityError> {
+    let known = tls.bundle();
+    if bundle.sequence() > known.sequence() && bundle.trust_domain() == known.trust_domain() {
+        replace_bundle(tls, bundle)?;
+    }
+    Ok(())
 }
 
 fn replace_bundle(tls: &TlsIdentity, bundle: TrustBundle) -> Result<(), IdentityError> {

@@ -8,6 +8,7 @@
 
 mod config;
 mod example;
+mod freshness;
 mod identity_source;
 mod issuing;
 mod open;
