@@ -23,6 +23,17 @@ fn wire(row: &TenantRow) -> Tenant {
     }
 }
 
+/// Says in the audit log which admission policy is asked for: by the digest of the whole document.
+///
+/// A text that is no policy has none; it is refused.
+fn note_admission(context: AuditContext, text: Option<&str>) -> AuditContext {
+    let context = context.with("admission", text.is_some());
+    match text.map(policy_text::read) {
+        Some(Ok(policy)) => context.with_hex("admission_digest", &policy.digest),
+        _ => context,
+    }
+}
+
 /// An optional admission policy in the form that is kept.
 fn admission(text: Option<&str>) -> Result<Option<PolicyText>, AdminError> {
     Ok(text.map(policy_text::read).transpose()?)
@@ -38,9 +49,8 @@ impl Operation for CreateTenant {
     }
 
     fn context(&self) -> AuditContext {
-        AuditContext::new()
-            .with("tenant", self.tenant.as_str())
-            .with("admission", self.admission.is_some())
+        let context = AuditContext::new().with("tenant", self.tenant.as_str());
+        note_admission(context, self.admission.as_deref())
     }
 
     async fn apply(
@@ -72,10 +82,10 @@ impl Operation for SetAdmission {
     }
 
     fn context(&self) -> AuditContext {
-        AuditContext::new()
+        let context = AuditContext::new()
             .with("tenant", self.tenant.as_str())
-            .with("expected_version", self.expected_version)
-            .with("admission", self.admission.is_some())
+            .with("expected_version", self.expected_version);
+        note_admission(context, self.admission.as_deref())
     }
 
     async fn apply(

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -65,8 +66,18 @@ fn operation<O: Operation + DeserializeOwned>() -> MethodRouter<Arc<Engine>> {
 /// Reads a JSON request.
 fn read<O: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<O, AdminError> {
     check_body(headers, JSON_CONTENT_TYPE, body.len(), MAX_ADMIN_BODY_BYTES)?;
-    serde_json::from_slice(body)
-        .map_err(|error| AdminError::bad_request(format!("the body is not this request: {error}")))
+    serde_json::from_slice(body).map_err(|error| AdminError::bad_request(describe(&error)))
+}
+
+/// Where the JSON is wrong. Nothing of serde's text, which may repeat what was sent, and that may be a secret.
+fn describe(error: &serde_json::Error) -> String {
+    let place = format!("line {} column {}", error.line(), error.column());
+    match error.classify() {
+        serde_json::error::Category::Data => format!(
+            "the body is JSON, but not that of this request ({place}): see the API reference"
+        ),
+        _ => format!("the body is not JSON ({place}): send one JSON object"),
+    }
 }
 
 fn check_body(
@@ -89,7 +100,7 @@ fn check_body(
 async fn import_key(
     State(engine): State<Arc<Engine>>,
     Peer(principal): Peer,
-    Path(evaluations): Path<String>,
+    evaluations: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
@@ -105,11 +116,15 @@ async fn import_key(
     if let Ok(mut buffer) = body.try_into_mut() {
         buffer.as_mut().zeroize();
     }
-    let evaluations = evaluations.parse::<u64>().map_err(|_| {
-        AdminError::bad_request(
-            "the last part of the path is the number of evaluations already made",
-        )
-    });
+    // One answer for every path that holds no number, whatever else is wrong with it.
+    let evaluations = evaluations
+        .ok()
+        .and_then(|Path(evaluations)| evaluations.parse::<u64>().ok())
+        .ok_or_else(|| {
+            AdminError::bad_request(
+                "the last part of the path is the number of evaluations already made",
+            )
+        });
     match checked.and(evaluations) {
         Ok(evaluations) => authorized(engine, &principal, ImportKey { file, evaluations }).await,
         Err(error) => refused::<ImportKey>(&engine, &principal, &error).await,

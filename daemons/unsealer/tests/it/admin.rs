@@ -572,3 +572,105 @@ async fn lists_come_in_pages() {
     assert_eq!((second.documents.len(), second.next), (10, None));
     running.stop().await;
 }
+
+#[tokio::test]
+async fn records_name_the_admission_policy_by_its_digest() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let ada = world.client(&running, ADMIN);
+    let mut digests = Vec::new();
+    let created: wire::Tenant = ada
+        .done(
+            path::CREATE_TENANT,
+            &json!({"tenant": TENANT, "admission": ADMIT_PARIS}),
+        )
+        .await;
+    digests.push(created.admission_digest);
+    for (version, admission) in [(1, Some("v: 1\nrules: []\n")), (2, None)] {
+        let changed: wire::Tenant = ada
+            .done(
+                path::SET_ADMISSION,
+                &json!({"tenant": TENANT, "expected_version": version, "admission": admission}),
+            )
+            .await;
+        digests.push(changed.admission_digest);
+    }
+    running.stop().await;
+    let recorded: Vec<Option<String>> = world
+        .audit_records()
+        .iter()
+        .filter(|record| record["kind"] == "decision")
+        .map(|record| {
+            let digest = record["context"]["admission_digest"].as_str();
+            assert_eq!(
+                record["context"]["admission"],
+                serde_json::Value::from(digest.is_some())
+            );
+            digest.map(str::to_owned)
+        })
+        .collect();
+    assert_eq!(recorded, digests);
+    assert!(digests[0].is_some() && digests[1].is_some() && digests[0] != digests[1]);
+    assert_eq!(digests[2], None);
+}
+
+#[tokio::test]
+async fn refusals_repeat_nothing_of_what_was_sent() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let ada = world.client(&running, ADMIN);
+    let json = Some("application/json");
+    for body in [
+        r#"{"tenant": "t", "hunter2": 1}"#,
+        r#"{"tenant": "t", "admission": {"x": "hunter2"}}"#,
+        r#"{"tenant": "t", "admission": 4711}"#,
+        r#""hunter2""#,
+        r#"{"tenant": hunter2}"#,
+    ] {
+        let reply = ada
+            .request("POST", path::CREATE_TENANT, json, body.as_bytes())
+            .await;
+        let text = String::from_utf8(reply.body.clone()).unwrap();
+        assert_eq!(reply.status, 400, "{body}: {text}");
+        assert!(text.contains("line 1 column"), "{body}: {text}");
+        assert!(
+            !text.contains("hunter2") && !text.contains("4711"),
+            "{body}: {text}"
+        );
+    }
+    running.stop().await;
+    let audit = world.audit();
+    assert_eq!(audit.matches("\"code\":\"BAD_REQUEST\"").count(), 5);
+    assert!(
+        !audit.contains("hunter2") && !audit.contains("4711"),
+        "{audit}"
+    );
+}
+
+#[tokio::test]
+async fn an_import_path_without_a_number_is_refused_and_recorded() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let ada = world.client(&running, ADMIN);
+    let paths = ["%ff", "%F0%28", "-1", "many", "18446744073709551616"];
+    for last in paths {
+        let path = path::IMPORT_KEY.replace("{evaluations}", last);
+        let kind = Some(wire::KEY_FILE_CONTENT_TYPE);
+        let reply = ada.request("POST", &path, kind, b"PBSS").await;
+        assert_eq!(reply.status, 400, "{last}");
+        assert!(
+            reply.head.contains("content-type: application/json"),
+            "{last}: {}",
+            reply.head
+        );
+        let body: wire::ErrorBody = reply.json();
+        assert_eq!(body.error, wire::ErrorCode::BadRequest);
+    }
+    running.stop().await;
+    let refusals = world
+        .audit_records()
+        .into_iter()
+        .filter(|record| record["kind"] == "refusal" && record["resource"] == "import-key")
+        .count();
+    assert_eq!(refusals, paths.len());
+}
