@@ -12,7 +12,6 @@ use service::files;
 use wingman_sdk::identity::IdentityConfig;
 
 use crate::limits::{MAX_EVALUATION_THREADS, MAX_POLICY_FILE_BYTES, MAX_QUEUE_ELEMENTS};
-use crate::policy_text;
 use crate::quota::QuotaConfig;
 
 /// Prefix of the environment variables.
@@ -188,7 +187,7 @@ impl Config {
             .map_err(|error| refuse(&error.to_string()))?;
         let text = String::from_utf8(bytes)
             .map_err(|_| refuse(&format!("{} is not UTF-8 text", path.display())))?;
-        let policy = policy_text::compile(&text)
+        let policy = Policy::from_text(&text)
             .map_err(|error| refuse(&format!("{}: {error}", path.display())))?;
         Ok(Some(policy))
     }

@@ -258,7 +258,7 @@ impl Operator {
     }
 
     /// Records, does, records: in a task that a dropped future does not stop half way.
-    async fn perform<O: Operation>(&self, operation: O) -> Result<O::Reply, AdminError> {
+    pub(crate) async fn perform<O: Operation>(&self, operation: O) -> Result<O::Reply, AdminError> {
         let engine = Arc::clone(&self.engine);
         let work = tokio::spawn(async move {
             let context = operation

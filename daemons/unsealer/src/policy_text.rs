@@ -38,26 +38,13 @@ pub(crate) enum PolicyTextError {
 ///
 /// [`PolicyTextError`] with the place and the remedy.
 pub(crate) fn read(text: &str) -> Result<PolicyText, PolicyTextError> {
-    let policy = compile(text)?;
+    let policy = Policy::from_text(text)?;
     let canonical = policy.canonical();
     let format = CanonicalPolicy::parse(&canonical).map_err(PolicyTextError::Format)?;
     Ok(PolicyText {
         digest: *format.digest(),
         canonical,
     })
-}
-
-/// Compiles a policy written as YAML or JSON.
-///
-/// # Errors
-///
-/// [`PolicyError`] with the place and the remedy.
-pub(crate) fn compile(text: &str) -> Result<Policy, PolicyError> {
-    if text.trim_start().starts_with('{') {
-        Policy::from_json(text)
-    } else {
-        Policy::from_yaml(text)
-    }
 }
 
 #[cfg(test)]
@@ -77,7 +64,10 @@ mod tests {
     #[test]
     fn engine_and_format_agree_on_the_digest() {
         let text = "v: 1\nname: p\nrules: [{effect: deny}]\n";
-        assert_eq!(read(text).unwrap().digest, compile(text).unwrap().digest());
+        assert_eq!(
+            read(text).unwrap().digest,
+            Policy::from_text(text).unwrap().digest()
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What can't be brought about from outside: faults, exposure, a full queue, a failing disk, midnight.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::time::{Duration, UNIX_EPOCH};
 
 use blindfold_core::{KeyState, PolicyName};
@@ -16,8 +16,9 @@ use service::root_key::RootKey;
 use service::store::Store;
 
 use super::*;
-use crate::admin::{self, ImportKey};
+use crate::admin::{AdminError, ImportKey, Operation};
 use crate::engine::Parts;
+use crate::operator::Operator;
 use crate::pool::Pool;
 use crate::quota::Quotas;
 use crate::store::MIGRATIONS;
@@ -37,6 +38,13 @@ struct Bench {
 
 fn rng() -> rand_core::UnwrapErr<getrandom::SysRng> {
     rand_core::UnwrapErr(getrandom::SysRng)
+}
+
+async fn administrate<O: Operation>(
+    engine: &Arc<Engine>,
+    operation: O,
+) -> Result<O::Reply, AdminError> {
+    Operator::new(Arc::clone(engine)).perform(operation).await
 }
 
 fn principal() -> Principal {
@@ -90,7 +98,7 @@ impl Bench {
             tenant: tenant.clone(),
             admission: Some(everyone.clone()),
         };
-        admin::run(&engine, create, "test").await.unwrap();
+        administrate(&engine, create).await.unwrap();
         let name = "p".to_owned();
         let put = wire::PutPolicy {
             tenant,
@@ -98,13 +106,13 @@ impl Bench {
             document: everyone,
             expected_version: 0,
         };
-        admin::run(&engine, put, "test").await.unwrap();
+        administrate(&engine, put).await.unwrap();
         let key = UnsealingKey::generate("unsealer-1", "acme", 1, &mut rng()).unwrap();
         let import = ImportKey {
             file: key.to_file_bytes(),
             evaluations: 0,
         };
-        admin::run(&engine, import, "test").await.unwrap();
+        administrate(&engine, import).await.unwrap();
         Self {
             folder,
             engine,
@@ -116,8 +124,12 @@ impl Bench {
     }
 
     fn request(&self, window: Window) -> Vec<u8> {
-        let record = self.key.record();
         let policy = PolicyRef::Name("p".parse::<PolicyName>().unwrap());
+        self.request_under(&policy, window)
+    }
+
+    fn request_under(&self, policy: &PolicyRef, window: Window) -> Vec<u8> {
+        let record = self.key.record();
         let generator = blindfold_core::hazmat::Element::decode(
             &hex::decode(
                 "03aa87ca22be8b05378eb1c71ef320ad746e1d3b628ba79b9859f741e082542a38\
@@ -126,7 +138,7 @@ impl Bench {
             .unwrap(),
         )
         .unwrap();
-        Request::new([7; 16], record.key_id(), &policy, window, &[generator])
+        Request::new([7; 16], record.key_id(), policy, window, &[generator])
             .unwrap()
             .to_bytes()
     }
@@ -140,8 +152,13 @@ impl Bench {
         self.answer_in(Window::unbounded()).await
     }
 
+    async fn administrate<O: Operation>(&self, operation: O) -> Result<O::Reply, AdminError> {
+        administrate(&self.engine, operation).await
+    }
+
     async fn state(&self) -> String {
-        let keys = admin::run(&self.engine, wire::ListKeys::default(), "test")
+        let keys = self
+            .administrate(wire::ListKeys::default())
             .await
             .unwrap()
             .keys;
@@ -323,7 +340,8 @@ async fn v6_a_full_queue_says_when_to_come_back_and_charges_nothing() {
     let (code, bytes) = bench.answer().await;
     assert_eq!(code, Refusal::RateLimited.code());
     assert_eq!(bytes[22..], BUSY_RETRY_AFTER_SECONDS.to_be_bytes());
-    let keys = admin::run(&bench.engine, wire::ListKeys::default(), "test")
+    let keys = bench
+        .administrate(wire::ListKeys::default())
         .await
         .unwrap()
         .keys;
@@ -364,7 +382,7 @@ async fn a_key_compromised_while_a_request_waits_is_not_used() {
         expected_state: KeyState::Active.as_str().to_owned(),
         state: KeyState::Compromised.as_str().to_owned(),
     };
-    admin::run(&bench.engine, change, "test").await.unwrap();
+    bench.administrate(change).await.unwrap();
     release.send(()).unwrap();
     assert!(blocker.await.unwrap().unwrap());
     assert_eq!(waiting.await.unwrap().0, Refusal::KeyRetired.code());
@@ -384,7 +402,7 @@ async fn a_state_that_cannot_be_loaded_refuses_all_until_it_can() {
         tenant,
         admission: None,
     };
-    let failed = admin::run(&bench.engine, change, "test").await.unwrap_err();
+    let failed = bench.administrate(change).await.unwrap_err();
     assert_eq!(failed.code(), wire::ErrorCode::Internal);
     assert_eq!(
         bench.answer().await.0,
@@ -454,4 +472,62 @@ async fn bytes_of_every_kind_get_a_whole_answer() {
         );
     }
     assert_eq!(bench.answer().await.0, 0);
+}
+
+/// Mode and policy of every request that was evaluated, as the audit log writes them.
+static SEEN: Mutex<Vec<(u8, String)>> = Mutex::new(Vec::new());
+
+fn notes_policy(key: &UnsealingKey, request: &CheckedRequest) -> Result<Response, EvaluateError> {
+    let policy = match request.policy() {
+        PolicyRef::Inline(document) => hex::encode(document.digest()),
+        PolicyRef::Name(name) => name.as_str().to_owned(),
+        PolicyRef::Digest(digest) => hex::encode(digest),
+    };
+    SEEN.lock().unwrap().push((request.policy().mode(), policy));
+    blind_evaluate(key, request)
+}
+
+#[tokio::test]
+async fn v14_what_is_evaluated_carries_the_policy_that_was_authorized() {
+    let bench = Bench::new(notes_policy).await;
+    let document = |name: &str| {
+        let json = format!(r#"{{"name":"{name}","rules":[{{"effect":"allow"}}],"v":1}}"#);
+        blindfold_core::CanonicalPolicy::parse(json.as_bytes()).unwrap()
+    };
+    let register = wire::RegisterDocument {
+        tenant: "acme".to_owned(),
+        document: String::from_utf8(document("c").as_bytes().to_vec()).unwrap(),
+    };
+    bench.administrate(register).await.unwrap();
+    let policies = [
+        PolicyRef::Inline(document("a")),
+        PolicyRef::Inline(document("b")),
+        PolicyRef::Digest(*document("c").digest()),
+        PolicyRef::Name("p".parse().unwrap()),
+        PolicyRef::Inline(document("a")),
+    ];
+    for policy in &policies {
+        let request = bench.request_under(policy, Window::unbounded());
+        let bytes = answer(&bench.engine, &bench.principal, &request).await;
+        assert_eq!(bytes[21], 0, "{policy:?}");
+    }
+    let decided: Vec<(u8, String)> = bench
+        .audit()
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .filter(|record| record["action"] == OPEN && record["kind"] == "decision")
+        .map(|record| {
+            assert_eq!(record["decision"], "allow");
+            let mode = match record["context"]["mode"].as_str().unwrap() {
+                "inline" => 1,
+                "name" => 2,
+                _ => 3,
+            };
+            let policy = record["context"]["policy"].as_str().unwrap();
+            (mode, policy.to_owned())
+        })
+        .collect();
+    assert_eq!(decided.len(), policies.len());
+    assert_eq!(*SEEN.lock().unwrap(), decided);
+    assert_eq!(decided[0].1, hex::encode(document("a").digest()));
 }

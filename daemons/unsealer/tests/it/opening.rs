@@ -151,8 +151,8 @@ async fn an_answer_under_a_rewritten_policy_opens_nothing() {
 
 #[tokio::test]
 async fn v14_another_policy_than_the_authorized_one_is_never_evaluated() {
-    // The same element under two policies gives two results: what is evaluated is tied to what
-    // was authorized.
+    // The same element under two policies gives two results. That it is the authorized policy
+    // which is evaluated is shown beside the evaluation itself, on the request it is given.
     let world = World::new().await;
     let (running, record) = world.start_with_key().await;
     let client = world.client(&running, API);
