@@ -3,7 +3,8 @@
 //! - [`AuditLog`] hands records to one writer thread, which writes what is waiting and calls
 //!   `fdatasync` once for all of it; every caller waits until its own record is on disk.
 //! - The queue is bounded. A caller that finds no place, or whose record can't be made durable, gets
-//!   [`AuditUnavailable`] and must not go on; the readiness condition `audit` turns false.
+//!   [`AuditUnavailable`] and must not go on; the readiness condition `audit` turns false. Some places
+//!   are kept for what administrators were allowed, so that switching off works under any load.
 //! - After a failed write the log tries again by itself, every second, on a clean line. After a failed
 //!   `fdatasync` it does not: the kernel may have dropped the pages, so somebody has to look.
 //! - A renamed file is noticed before the next group and a new one is begun, so that rotating needs a
@@ -28,6 +29,10 @@
 //! | `code` | outcome, refusal | stable name of what happened |
 //! | `why` | all | for people |
 //! | `context` | all | small map of what the daemon adds |
+//!
+//! Refusals of one peer beyond 200 and then 20 per second have no record each: one of code
+//! `REFUSALS_SUMMARISED` per peer and minute says in its context how many there were (`refusals`), of
+//! whom (`peer`), since when (`since`), and the last one's code (`last_code`).
 //!
 //! Members may be added; none changes its meaning.
 //!
@@ -108,6 +113,7 @@ struct Shared {
     service: String,
     sender: mpsc::Sender<Command>,
     places: Arc<Semaphore>,
+    administration: Arc<Semaphore>,
     reopen: Arc<AtomicBool>,
     metrics: Arc<Metrics>,
 }
@@ -182,6 +188,7 @@ impl AuditLog {
                 service: service.to_owned(),
                 sender,
                 places: Arc::new(Semaphore::new(limits::AUDIT_QUEUE)),
+                administration: Arc::new(Semaphore::new(limits::AUDIT_QUEUE_ADMINISTRATION)),
                 reopen,
                 metrics: Arc::clone(metrics),
             }),
@@ -200,7 +207,12 @@ impl AuditLog {
     ///
     /// [`AuditUnavailable`] if it is not durable.
     pub async fn notice(&self, why: &str, context: AuditContext) -> Result<(), AuditUnavailable> {
-        let reserved = self.reserve().await?;
+        // The daemon's own events are few, and as urgent as what administrators do.
+        let place = self.places(&self.shared.administration, 1).await?;
+        let reserved = Reserved {
+            log: self.clone(),
+            place,
+        };
         let record = Record::notice(clock::now(), RecordId::random()?, why.to_owned(), context);
         reserved.append(&record).await
     }
@@ -222,7 +234,7 @@ impl AuditLog {
 
     /// Reserves a place in the queue.
     pub(crate) async fn reserve(&self) -> Result<Reserved, AuditUnavailable> {
-        let place = self.places(1).await?;
+        let place = self.places(&self.shared.places, 1).await?;
         Ok(Reserved {
             log: self.clone(),
             place,
@@ -230,9 +242,17 @@ impl AuditLog {
     }
 
     /// Reserves places for a decision and its outcome: both or none, so that many callers that hold
-    /// one each never wait for each other.
-    pub(crate) async fn reserve_two(&self) -> Result<(Reserved, Reserved), AuditUnavailable> {
-        let mut places = self.places(2).await?;
+    /// one each never wait for each other. Administration has places that nobody else can take.
+    pub(crate) async fn reserve_two(
+        &self,
+        administration: bool,
+    ) -> Result<(Reserved, Reserved), AuditUnavailable> {
+        let of = if administration {
+            &self.shared.administration
+        } else {
+            &self.shared.places
+        };
+        let mut places = self.places(of, 2).await?;
         let place = places.split(1).ok_or(AuditUnavailable)?;
         let first = Reserved {
             log: self.clone(),
@@ -247,8 +267,12 @@ impl AuditLog {
         ))
     }
 
-    async fn places(&self, count: u32) -> Result<OwnedSemaphorePermit, AuditUnavailable> {
-        let places = Arc::clone(&self.shared.places).acquire_many_owned(count);
+    async fn places(
+        &self,
+        of: &Arc<Semaphore>,
+        count: u32,
+    ) -> Result<OwnedSemaphorePermit, AuditUnavailable> {
+        let places = Arc::clone(of).acquire_many_owned(count);
         if let Ok(Ok(places)) = tokio::time::timeout(limits::AUDIT_QUEUE_WAIT, places).await {
             return Ok(places);
         }

@@ -5,6 +5,10 @@
 //! - Its outcome is durable before [`Grant::finish`] or [`Grant::release`] return; a grant that is
 //!   dropped instead leaves the outcome `abandoned`.
 //! - Every given policy must allow; none given denies; a policy that fails to evaluate denies.
+//! - Refusals of one peer beyond 200 and then 20 per second are summarised once a minute instead of
+//!   recorded each, and its connection closes after the answer; see [`Authorizer::refuse`].
+//! - What administrators are allowed has places of its own in the audit log's queue; see
+//!   [`Authorizer::for_administration`].
 //! - Callers learn [`Denied`] and nothing else; the policy, the rule and why are in the audit log.
 //!
 //! A grant can't be had without asking:
@@ -34,7 +38,7 @@ use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use identity::{
@@ -44,6 +48,9 @@ use identity::{
 
 mod attested;
 mod grant;
+pub(crate) mod refusals;
+#[cfg(test)]
+mod tests;
 
 pub use grant::{Grant, Outcome};
 
@@ -91,11 +98,13 @@ pub struct Refused<'a> {
 #[derive(Clone)]
 pub struct Authorizer {
     inner: Arc<Inner>,
+    administration: bool,
 }
 
 struct Inner {
     audit: AuditLog,
     metrics: Arc<Metrics>,
+    refusals: refusals::Refusals,
 }
 
 impl fmt::Debug for Authorizer {
@@ -119,7 +128,23 @@ impl Authorizer {
     #[must_use]
     pub fn new(audit: AuditLog, metrics: Arc<Metrics>) -> Self {
         Self {
-            inner: Arc::new(Inner { audit, metrics }),
+            inner: Arc::new(Inner {
+                audit,
+                metrics,
+                refusals: refusals::Refusals::new(Instant::now()),
+            }),
+            administration: false,
+        }
+    }
+
+    /// The same for operations of administrators, with whom switching something off must work however
+    /// many others ask: what is allowed here takes places in the audit log's queue that are kept for it.
+    /// Denials don't, or everybody could fill them.
+    #[must_use]
+    pub fn for_administration(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            administration: true,
         }
     }
 
@@ -178,9 +203,11 @@ impl Authorizer {
         now: SystemTime,
     ) -> Result<Grant, Denied> {
         let audit = &self.inner.audit;
-        // Reserved before the decision, so that the outcome always has a place, even in `Drop`.
-        let (decision_place, outcome_place) = audit.reserve_two().await?;
         let verdict = ask_all(policies, query);
+        // Reserved before the decision is told, so that the outcome always has a place, even in `Drop`.
+        let (decision_place, outcome_place) = audit
+            .reserve_two(self.administration && verdict.allowed)
+            .await?;
         let id = RecordId::random()?;
         let record = Record {
             time: now,
@@ -218,7 +245,9 @@ impl Authorizer {
 
     /// Records a refusal made before any policy was asked: unreadable, unknown, too much.
     ///
-    /// The caller answers after this returns.
+    /// The caller answers after this returns. The record is durable then, unless this peer has too many:
+    /// beyond 200, and then 20 per second, refusals are summarised once a minute instead, and the
+    /// connection closes after the answer. A peer is a SPIFFE ID, or the address of an anonymous one.
     ///
     /// # Errors
     ///
@@ -229,6 +258,13 @@ impl Authorizer {
         now: SystemTime,
     ) -> Result<(), AuditUnavailable> {
         self.inner.metrics.refused(refused.code);
+        if !self
+            .inner
+            .refusals
+            .own_record(&refused, Instant::now(), now)
+        {
+            return Ok(());
+        }
         let place = self.inner.audit.reserve().await?;
         let record = Record {
             time: now,
@@ -247,6 +283,21 @@ impl Authorizer {
             context: refused.context,
         };
         place.append(&record).await
+    }
+
+    /// Records the refusals that had no record of their own and are waiting for at least `age`.
+    pub(crate) async fn summarise_refusals(&self, age: Duration) {
+        let refusals = &self.inner.refusals;
+        for (peer, held) in refusals.due(age, Instant::now()) {
+            let written = async {
+                let record = held.record(&peer)?;
+                self.inner.audit.reserve().await?.append(&record).await
+            };
+            if written.await.is_err() {
+                // Tried again with the next ones.
+                refusals.hold_back(peer, held);
+            }
+        }
     }
 }
 

@@ -11,8 +11,32 @@ pub const ROOT_KEY_FILE_BYTES: usize = 66;
 /// Greatest secret that a root key wraps. Private keys have a few kilobytes at most.
 pub const WRAPPED_BYTES: usize = 1 << 20;
 
-/// Audit records waiting or reserved. A `Grant` reserves one; at a kilobyte each this is 8 MiB.
-pub const AUDIT_QUEUE: usize = 8192;
+/// Audit records waiting or reserved. A `Grant` reserves one; at a kilobyte each this is 8 MiB,
+/// those of administration included.
+pub const AUDIT_QUEUE: usize = 8192 - AUDIT_QUEUE_ADMINISTRATION;
+
+/// Places of the audit queue that only what administrators were allowed may take, so that switching
+/// something off works however many others are asking. Two per operation.
+pub const AUDIT_QUEUE_ADMINISTRATION: usize = 256;
+
+/// Refusals of one peer that are recorded one by one before the rate counts: a client that was set up
+/// wrongly tries less often until somebody looks.
+pub const REFUSAL_BURST: u32 = 200;
+
+/// Refusals of one peer that are recorded one by one per second, in the long run.
+pub const REFUSALS_PER_SECOND: u32 = 20;
+
+/// Peers whose refusals are counted at a time, at about 200 bytes each.
+pub const REFUSAL_PEERS: usize = 8192;
+
+/// Peers with a summary of their own at a time; what comes beyond is summarised together.
+pub const REFUSAL_SUMMARIES: usize = 1024;
+
+/// How long refusals above the rate are gathered into one record.
+pub const REFUSAL_SUMMARY: Duration = Duration::from_secs(60);
+
+/// How often the listener looks whether a summary is due.
+pub const REFUSAL_SUMMARY_POLL: Duration = Duration::from_secs(5);
 
 /// How long a caller waits for a place in the audit queue before it fails closed: a disk that is
 /// this much behind will not catch up within anybody's patience.

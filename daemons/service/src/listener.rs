@@ -38,7 +38,7 @@ use std::{
     fmt,
     net::SocketAddr,
     sync::{Arc, atomic::AtomicU64},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use axum::Router;
@@ -141,6 +141,15 @@ impl Server {
             shutdown,
             connections: AtomicU64::new(0),
         });
+        // Ends with this future, however that ends.
+        let mut summaries = JoinSet::new();
+        let authorizer = shared.authorizer.clone();
+        summaries.spawn(async move {
+            loop {
+                tokio::time::sleep(bounds::REFUSAL_SUMMARY_POLL).await;
+                authorizer.summarise_refusals(bounds::REFUSAL_SUMMARY).await;
+            }
+        });
         let ready = metrics.readiness().condition("listener");
         let own_identity = metrics.readiness().condition("identity");
         let mut tasks = JoinSet::new();
@@ -166,6 +175,7 @@ impl Server {
         ready.set(false);
         drop(listener);
         drain(&shared, &mut tasks, &mut poll, &own_identity).await;
+        shared.authorizer.summarise_refusals(Duration::ZERO).await;
         Ok(())
     }
 }

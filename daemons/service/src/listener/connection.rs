@@ -12,7 +12,7 @@ use hyper_util::{
     server::conn::auto,
 };
 use identity::{Principal, verify::Usage};
-use tokio::{net::TcpStream, task::JoinSet};
+use tokio::{net::TcpStream, sync::Notify, task::JoinSet};
 use tokio_rustls::server::TlsStream;
 
 use super::{
@@ -87,26 +87,36 @@ async fn serve(
     let activity = Activity::new(limits);
     let executor = Streams::default();
     let builder = builder(limits.max_streams, http2, executor.clone());
-    let caller = Caller { principal, address };
+    let hang_up = Arc::new(Notify::new());
+    let caller = Caller {
+        principal,
+        address,
+        hang_up: Arc::clone(&hang_up),
+    };
     let service = RequestService::new(Arc::clone(shared), caller, Arc::clone(&activity));
     let timed = Timed::new(stream, Arc::clone(&activity), limits.write_timeout, !http2);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(timed), service));
     let mut cut = seat.cut();
     let mut ask_to_leave = pin!(async {
         tokio::select! {
-            Ok(reason) = cut.wait_for(Option::is_some) => *reason,
-            () = shared.shutdown.wait() => None,
+            Ok(reason) = cut.wait_for(Option::is_some) => match *reason {
+                Some(Cut::Revoked) => (
+                    Cut::Revoked.name(),
+                    bounds::REVOKED_GRACE.min(limits.close_grace),
+                ),
+                _ => (
+                    Cut::Expired.name(),
+                    bounds::EXPIRED_GRACE.min(limits.close_grace),
+                ),
+            },
+            () = hang_up.notified() => ("refusals", bounds::EXPIRED_GRACE.min(limits.close_grace)),
+            // The whole drain is cut short by the listener.
+            () = shared.shutdown.wait() => ("drain", limits.drain),
         }
     });
     let outcome = tokio::select! {
         outcome = connection.as_mut() => Some(outcome),
-        reason = ask_to_leave.as_mut() => {
-            let (name, grace) = match reason {
-                Some(Cut::Expired) => (Cut::Expired.name(), bounds::EXPIRED_GRACE.min(limits.close_grace)),
-                Some(Cut::Revoked) => (Cut::Revoked.name(), bounds::REVOKED_GRACE.min(limits.close_grace)),
-                // The whole drain is cut short by the listener.
-                None => ("drain", limits.drain),
-            };
+        (name, grace) = ask_to_leave.as_mut() => {
             shared.metrics.connection_cut(name);
             tracing::info!(connection = number, peer = %address, reason = name, "closing connection");
             connection.as_mut().graceful_shutdown();

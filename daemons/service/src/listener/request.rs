@@ -23,6 +23,7 @@ use axum::{
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Bytes, Incoming};
 use identity::Principal;
+use tokio::sync::Notify;
 use tower::Service;
 
 use super::{
@@ -33,7 +34,7 @@ use super::{
 };
 use crate::{
     audit::AuditContext,
-    authorize::{Authorizer, Refused},
+    authorize::{Authorizer, Refused, refusals},
     clock, limits as bounds,
 };
 
@@ -42,6 +43,8 @@ use crate::{
 pub(super) struct Caller {
     pub(super) principal: Option<Arc<Principal>>,
     pub(super) address: SocketAddr,
+    /// Told when the connection has to close after its answers.
+    pub(super) hang_up: Arc<Notify>,
 }
 
 /// Answers the requests of one connection.
@@ -70,11 +73,16 @@ impl hyper::service::Service<hyper::Request<Incoming>> for RequestService {
         let shared = Arc::clone(&self.shared);
         let caller = self.caller.clone();
         let under_way = self.activity.begin();
+        let on_behalf_of = refusals::Caller {
+            peer: Peer::of(caller.principal.as_deref(), caller.address.ip()).name(),
+            hang_up: Arc::clone(&caller.hang_up),
+        };
         Box::pin(async move {
             let _under_way = under_way;
             let since = Instant::now();
             let method = method_label(request.method());
-            let mut response = handle(&shared, caller, request).await;
+            let mut response =
+                refusals::on_behalf(on_behalf_of, handle(&shared, caller, request)).await;
             let route = response.extensions_mut().remove::<MatchedPath>();
             let route = route.as_ref().map(MatchedPath::as_str);
             shared

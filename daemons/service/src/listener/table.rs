@@ -43,6 +43,14 @@ impl Peer {
             None => Self::Anonymous(counted(address)),
         }
     }
+
+    /// The SPIFFE ID or the address; no text is both.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Principal(spiffe_id) => spiffe_id.clone(),
+            Self::Anonymous(address) => address.to_string(),
+        }
+    }
 }
 
 /// All connections of a listener.

@@ -256,3 +256,37 @@ async fn many_clients_at_once() {
         .collect();
     assert_eq!(ids.len(), 200);
 }
+
+#[tokio::test]
+async fn refusals_of_one_peer_cost_a_bounded_number_of_records() {
+    let server = Running::start(ClientAuth::Optional, limits()).await;
+    let mut stream = server.anonymous().await.unwrap();
+    let mut answered = 0;
+    // The connection closes once it was refused too often, and not before its answer.
+    while let Ok(answer) = get(&mut stream, "/who").await {
+        assert_eq!(answer.status, 401);
+        answered += 1;
+        assert!(answered < 20_000, "never closed");
+    }
+    assert!(answered > 200, "{answered}");
+    until("it is counted", || {
+        server.counted(r#"connections_closed_total{service="test",kind="refusals"} 1"#)
+    })
+    .await;
+    server.still_serves().await;
+    let path = server.audit_path();
+    server.shutdown.trigger();
+    tokio::time::timeout(PATIENCE, server.task)
+        .await
+        .unwrap()
+        .unwrap();
+    let records = records(&path);
+    let (summaries, own): (Vec<_>, Vec<_>) = records
+        .iter()
+        .partition(|r| r["code"] == "REFUSALS_SUMMARISED");
+    assert_eq!(summaries.len(), 1);
+    assert_eq!(summaries[0]["context"]["peer"], "127.0.0.1");
+    let unrecorded = summaries[0]["context"]["refusals"].as_u64().unwrap();
+    assert!(unrecorded >= 1);
+    assert_eq!(own.len() as u64 + unrecorded, answered);
+}
