@@ -36,7 +36,7 @@ use signing::{is_due, make_issuer, own_document, usable_issuer};
 /// An identity authority that is open and bound to its address, and not yet serving.
 #[derive(Debug)]
 pub struct Authority {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
     listener: TcpListener,
     address: SocketAddr,
     url: String,

@@ -24,7 +24,7 @@ use crate::limits;
 use crate::metrics::{AuthorityMetrics, Issued};
 use crate::random;
 use crate::refusal::Refusal;
-use crate::registry::Registry;
+use crate::registry::{Registry, Site, Snapshot};
 
 mod join;
 mod renew;
@@ -47,6 +47,8 @@ struct Subject {
     attributes: Attributes,
     lifetime: u64,
     csr: Csr,
+    /// The one answer for whatever keeps it from being certified.
+    refused: &'static str,
 }
 
 impl Documents {
@@ -109,6 +111,8 @@ impl Documents {
     }
 
     /// Signs. The grant is the only way here.
+    ///
+    /// Its record took time, in which the site may have been switched off or given other rules: they are asked again.
     fn issue(
         &self,
         grant: &Grant,
@@ -117,11 +121,21 @@ impl Documents {
         now: u64,
     ) -> Result<(DocumentResponse, AuditContext), Refusal> {
         call.check(grant)?;
+        let snapshot = self.registry.snapshot();
+        let site = vouched(
+            &snapshot,
+            &subject.spiffe_id,
+            &subject.attributes,
+            subject.refused,
+        )?;
         let issuer = self.issuer();
         let (spiffe_id, attributes) = (subject.spiffe_id.clone(), subject.attributes.clone());
-        let lifetime = subject.lifetime.min(self.greatest_lifetime);
+        let lifetime = site
+            .rules
+            .lifetime(Some(subject.lifetime))
+            .min(self.greatest_lifetime);
         let chain = sign(&issuer, &subject.csr, spiffe_id, attributes, now, lifetime)?;
-        let response = DocumentResponse::new(&chain, self.registry.snapshot().bundle.clone());
+        let response = DocumentResponse::new(&chain, snapshot.bundle.clone());
         let mut context = AuditContext::new().with(
             "not_after",
             now.saturating_add(lifetime).min(issuer.not_after()),
@@ -145,6 +159,30 @@ impl Documents {
         self.metrics.issued(kind);
         Ok(response)
     }
+}
+
+/// The site of this identity, if it may vouch for it now.
+///
+/// # Errors
+///
+/// No such site, a disabled one, or outside its rules; `message` is the answer for each.
+fn vouched<'a>(
+    snapshot: &'a Snapshot,
+    spiffe_id: &SpiffeId,
+    attributes: &Attributes,
+    message: &'static str,
+) -> Result<&'a Arc<Site>, Refusal> {
+    let site = snapshot
+        .site_of(spiffe_id)
+        .ok_or_else(|| Refusal::denied("SITE_UNKNOWN", message, "the site is not registered"))?;
+    if !site.enabled {
+        let why = format!("site {} is disabled", site.name);
+        return Err(Refusal::denied("SITE_DISABLED", message, why));
+    }
+    site.rules
+        .permit(spiffe_id, attributes)
+        .map_err(|violation| Refusal::denied("OUTSIDE_RULES", message, violation.to_string()))?;
+    Ok(site)
 }
 
 /// Checks form, algorithms and proof of possession of a signing request.
@@ -171,3 +209,6 @@ pub(crate) fn sign(
 }
 
 const UNITS_PER_RENEWAL: u32 = 60;
+
+#[cfg(test)]
+mod tests;

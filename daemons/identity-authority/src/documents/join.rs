@@ -11,7 +11,7 @@ use identity::wire::{DocumentResponse, JoinRequest};
 use identity::{Attributes, SpiffeId};
 use service::audit::AuditContext;
 
-use super::{Documents, Subject, verify_csr};
+use super::{Documents, Subject, verify_csr, vouched};
 use crate::call::{Call, Recorded};
 use crate::metrics::Issued;
 use crate::refusal::Refusal;
@@ -99,18 +99,12 @@ impl Documents {
         let (record, lifetime) = record_of(request, row)?;
         check_redemption(&record, &csr, now)?;
         let snapshot = self.registry.snapshot();
-        let site = snapshot
-            .site_of(&record.spiffe_id)
-            .ok_or_else(|| token_refused("SITE_UNKNOWN", "the token's site is not registered"))?;
-        if !site.enabled {
-            return Err(token_refused(
-                "SITE_DISABLED",
-                format!("site {} is disabled", site.name),
-            ));
-        }
-        site.rules
-            .permit(&record.spiffe_id, &record.attributes)
-            .map_err(|violation| token_refused("OUTSIDE_RULES", violation.to_string()))?;
+        let site = vouched(
+            &snapshot,
+            &record.spiffe_id,
+            &record.attributes,
+            JOIN_REFUSED,
+        )?;
         if record.redeemed.is_some() {
             // Within its minute a used token must not wear out the rate of its whole site.
             self.admit_again(&record.spiffe_id, &record.attributes)?;
@@ -121,6 +115,7 @@ impl Documents {
             attributes: record.attributes.clone(),
             lifetime: site.rules.lifetime(Some(lifetime)),
             csr,
+            refused: JOIN_REFUSED,
         };
         Ok(Prepared {
             record,
@@ -198,12 +193,13 @@ fn check_redemption(record: &JoinTokenRecord, csr: &Csr, now: u64) -> Result<(),
     }
 }
 
-/// One answer for whatever is wrong with a token.
 fn token_refused(record: &'static str, why: impl Into<String>) -> Refusal {
-    const MESSAGE: &str = "the join token is not valid: it is unknown, expired, already used, or its site no longer \
-                           allows it; ask for a new one";
-    Refusal::denied(record, MESSAGE, why)
+    Refusal::denied(record, JOIN_REFUSED, why)
 }
+
+/// One answer for whatever is wrong with a token.
+const JOIN_REFUSED: &str = "the join token is not valid: it is unknown, expired, already used, or its site no longer \
+                            allows it; ask for a new one";
 
 /// Whose joins are counted together: an IPv4 address, or the /64 that one IPv6 subscriber has.
 fn source_of(address: IpAddr) -> String {

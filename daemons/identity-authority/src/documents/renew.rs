@@ -7,7 +7,7 @@ use identity::wire::{DocumentResponse, RenewRequest};
 use identity::{Principal, SpiffeId};
 use service::audit::AuditContext;
 
-use super::{Documents, Subject, verify_csr};
+use super::{Documents, Subject, verify_csr, vouched};
 use crate::call::{Call, Recorded};
 use crate::metrics::Issued;
 use crate::refusal::Refusal;
@@ -50,25 +50,7 @@ impl Documents {
             .recheck(&snapshot.bundle, now)
             .map_err(|error| Refusal::denied("PEER", RENEWAL_REFUSED, error.to_string()))?;
         self.admit_again(spiffe_id, attributes)?;
-        let site = snapshot.site_of(spiffe_id).ok_or_else(|| {
-            Refusal::denied(
-                "SITE_UNKNOWN",
-                RENEWAL_REFUSED,
-                "the site is not registered",
-            )
-        })?;
-        if !site.enabled {
-            return Err(Refusal::denied(
-                "SITE_DISABLED",
-                RENEWAL_REFUSED,
-                format!("site {} is disabled", site.name),
-            ));
-        }
-        site.rules
-            .permit(spiffe_id, attributes)
-            .map_err(|violation| {
-                Refusal::denied("OUTSIDE_RULES", RENEWAL_REFUSED, violation.to_string())
-            })?;
+        let site = vouched(&snapshot, spiffe_id, attributes, RENEWAL_REFUSED)?;
         let csr = verify_csr(&request.csr)?;
         call.context =
             std::mem::take(&mut call.context).with_hex("csr_key_sha256", csr.public_key_sha256());
@@ -83,6 +65,7 @@ impl Documents {
             attributes: attributes.clone(),
             lifetime: site.rules.lifetime(Some(former)),
             csr,
+            refused: RENEWAL_REFUSED,
         };
         Ok((subject, Arc::clone(site), now))
     }
