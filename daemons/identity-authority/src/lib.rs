@@ -42,6 +42,7 @@ pub mod command;
 pub mod config;
 mod documents;
 mod error;
+mod facts;
 mod foundation;
 pub mod limits;
 mod metrics;

@@ -9,6 +9,7 @@ use super::{
     REPLACE_SITE_RULES, host_context,
 };
 use crate::call::{Call, Recorded};
+use crate::facts::with_json_sha256;
 use crate::limits;
 use crate::refusal::Refusal;
 use crate::registry::RegistryError;
@@ -191,6 +192,7 @@ fn site_call(action: &'static str, name: &SiteName, rules: Option<&SiteRules>) -
             )
             .with("max_lifetime_seconds", rules.max_lifetime_seconds)
             .with("issues_per_minute", rules.issues_per_minute);
+        context = with_json_sha256(context, "rules_sha256", rules);
     }
     Call::new(action, format!("site/{name}"), context)
 }

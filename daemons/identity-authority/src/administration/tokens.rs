@@ -7,6 +7,7 @@ use service::audit::AuditContext;
 
 use super::{Administration, CREATE_TOKEN, Caller};
 use crate::call::{Call, Recorded};
+use crate::facts::{with_json_sha256, with_spiffe_id};
 use crate::limits;
 use crate::random;
 use crate::refusal::Refusal;
@@ -19,8 +20,8 @@ impl Administration {
         caller: Caller<'_>,
         request: CreateTokenRequest,
     ) -> Result<CreateTokenResponse, Recorded> {
-        let mut context = AuditContext::new()
-            .with("spiffe_id", request.spiffe_id.as_str())
+        let context = with_spiffe_id(AuditContext::new(), request.spiffe_id.as_str());
+        let mut context = with_json_sha256(context, "attributes_sha256", &request.attributes)
             .with(
                 "attributes",
                 serde_json::to_string(&request.attributes).unwrap_or_default(),

@@ -13,6 +13,7 @@ use service::audit::AuditContext;
 
 use super::{Documents, Subject, verify_csr, vouched};
 use crate::call::{Call, Recorded};
+use crate::facts::with_spiffe_id;
 use crate::metrics::Issued;
 use crate::refusal::Refusal;
 use crate::registry::Site;
@@ -92,7 +93,7 @@ impl Documents {
             )
         })?;
         call.resource = format!("site/{}", row.site);
-        call.context = std::mem::take(&mut call.context).with("spiffe_id", row.spiffe_id.as_str());
+        call.context = with_spiffe_id(std::mem::take(&mut call.context), &row.spiffe_id);
         let csr = verify_csr(&request.csr)?;
         call.context =
             std::mem::take(&mut call.context).with_hex("csr_key_sha256", csr.public_key_sha256());

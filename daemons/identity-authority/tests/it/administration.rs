@@ -235,3 +235,39 @@ async fn operator_sees_every_site_beyond_one_page() {
     assert_eq!(sites.len(), 121);
     assert!(sites.is_sorted_by(|a, b| a.name < b.name));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_record_cuts_still_tells_requests_apart() {
+    let lab = Lab::new().await;
+    lab.paris().await;
+    let long = format!("spiffe://acme.example/paris/{}", "x/".repeat(250));
+    for end in ["a", "b"] {
+        let mut values = vec!["v".repeat(100); 10];
+        values.push(end.into());
+        let change = json!({"attributes": {"environment": values}});
+        let request = site_request("paris", &change);
+        lab.operator
+            .replace_site_rules(request.name, request.rules)
+            .await
+            .unwrap();
+        let id = format!("{long}{end}");
+        lab.joined(&id, &[("environment", end)]).await;
+    }
+    for (action, cut, digest) in [
+        ("replace-site-rules", "attributes", "rules_sha256"),
+        ("create-token", "spiffe_id", "spiffe_id_sha256"),
+        ("create-token", "", "attributes_sha256"),
+        ("join", "spiffe_id", "spiffe_id_sha256"),
+    ] {
+        let contexts: Vec<_> = lab
+            .records()
+            .into_iter()
+            .filter(|r| r["action"] == action && r["kind"] == "decision")
+            .map(|r| r["context"].clone())
+            .collect();
+        assert_eq!(contexts.len(), 2, "{action}");
+        assert_eq!(contexts[0][cut], contexts[1][cut], "{action} {cut}");
+        assert_eq!(contexts[0][digest].as_str().unwrap().len(), 64);
+        assert_ne!(contexts[0][digest], contexts[1][digest], "{action}");
+    }
+}
