@@ -88,6 +88,20 @@ pub const MAX_RETRY_AFTER_SECONDS: u32 = 3600;
 /// Wait told to a caller when the evaluation queue is full.
 pub const BUSY_RETRY_AFTER_SECONDS: u32 = 1;
 
+/// Of the evaluation queue, one principal has at most one part in this many.
+///
+/// Small, so that a busy workload is not held back while others are idle; more
+/// than one, so that three greedy ones still leave room.
+pub const QUEUE_PARTS: usize = 4;
+
+/// Requests per element of the principal's quota, for the bucket that is
+/// charged before a policy is parsed.
+///
+/// An evaluation has one element at least, so twice the rate of elements
+/// bounds no workload that keeps its quota, and leaves room for as many
+/// refusals.
+pub const REQUESTS_PER_ELEMENT: u32 = 2;
+
 /// Evaluation threads at most, whatever the configuration or the machine says.
 pub const MAX_EVALUATION_THREADS: usize = 256;
 

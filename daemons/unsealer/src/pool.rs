@@ -3,11 +3,13 @@
 //! One evaluation holds a core for up to a fifth of a second, so it never runs
 //! on the threads that serve connections. Work is bounded in elements, waiting
 //! and under way together; beyond the bound a caller is told to come back
-//! instead of being made to wait.
+//! instead of being made to wait. One principal has a part of the queue only,
+//! so that it can't keep all others out.
 //!
 //! A caller that goes away while its work waits costs nothing; a panic in one
 //! piece of work ends that piece only.
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
@@ -15,17 +17,51 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use crate::limits::{DEFAULT_QUEUE_PER_THREAD, MAX_EVALUATION_THREADS, MAX_REQUEST_ELEMENTS};
+use crate::limits::{
+    DEFAULT_QUEUE_PER_THREAD, MAX_EVALUATION_THREADS, MAX_REQUEST_ELEMENTS, QUEUE_PARTS,
+};
 
 /// A place in the queue, given back when the work is done or dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
     _permit: OwnedSemaphorePermit,
+    _share: Share,
 }
 
 /// No place in the queue.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Busy;
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub(crate) enum Busy {
+    /// For anybody.
+    #[error("the evaluation queue is full")]
+    Full,
+    /// For this principal.
+    #[error("the principal's part of the evaluation queue is full")]
+    Part,
+}
+
+/// Elements in the queue by principal.
+// INVARIANT (bounded): every entry holds an element in the queue at least, which bounds them.
+type Shares = Arc<Mutex<HashMap<String, u32>>>;
+
+/// A principal's elements in the queue, given back when dropped.
+#[derive(Debug)]
+struct Share {
+    shares: Shares,
+    principal: String,
+    elements: u32,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held) = shares.get_mut(&self.principal) {
+            *held = held.saturating_sub(self.elements);
+            if *held == 0 {
+                shares.remove(&self.principal);
+            }
+        }
+    }
+}
 
 /// The work ended without a result: it panicked, or the pool is gone.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -37,6 +73,7 @@ type Work = Box<dyn FnOnce() + Send>;
 #[derive(Debug)]
 pub(crate) struct Pool {
     places: Arc<Semaphore>,
+    shares: Shares,
     size: usize,
     sender: mpsc::Sender<Work>,
 }
@@ -72,21 +109,43 @@ impl Pool {
         }
         Ok(Self {
             places: Arc::new(Semaphore::new(size)),
+            shares: Shares::default(),
             size,
             sender,
         })
     }
 
-    /// Takes places for `elements`, at once or not at all.
+    /// Takes places for `elements` of `principal`, at once or not at all.
     ///
     /// # Errors
     ///
-    /// [`Busy`] when the queue has no room for that many.
-    pub(crate) fn reserve(&self, elements: u32) -> Result<Place, Busy> {
-        Arc::clone(&self.places)
+    /// [`Busy`] when the queue, or the principal's part of it, has no room for that many.
+    pub(crate) fn reserve(&self, principal: &str, elements: u32) -> Result<Place, Busy> {
+        let permit = Arc::clone(&self.places)
             .try_acquire_many_owned(elements)
-            .map(|permit| Place { _permit: permit })
-            .map_err(|_| Busy)
+            .map_err(|_| Busy::Full)?;
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = shares.get(principal).copied().unwrap_or(0);
+        let after = held.saturating_add(elements);
+        if after > self.part() {
+            return Err(Busy::Part);
+        }
+        shares.insert(principal.to_owned(), after);
+        Ok(Place {
+            _permit: permit,
+            _share: Share {
+                shares: Arc::clone(&self.shares),
+                principal: principal.to_owned(),
+                elements,
+            },
+        })
+    }
+
+    /// Elements of one principal at most: its part of the queue, one full request at least.
+    fn part(&self) -> u32 {
+        u32::try_from(self.size / QUEUE_PARTS)
+            .unwrap_or(u32::MAX)
+            .max(MAX_REQUEST_ELEMENTS)
     }
 
     /// Runs `task` on an evaluation thread and waits for its result.
@@ -144,12 +203,16 @@ mod tests {
 
     use super::*;
 
+    const API: &str = "spiffe://acme.example/paris/api";
+
     #[tokio::test]
     async fn runs_off_the_calling_thread() {
         let pool = Pool::start(2, 0).unwrap();
         let here = std::thread::current().id();
         let there = pool
-            .run(pool.reserve(1).unwrap(), || std::thread::current().id())
+            .run(pool.reserve(API, 1).unwrap(), || {
+                std::thread::current().id()
+            })
             .await
             .unwrap();
         assert_ne!(here, there);
@@ -159,29 +222,31 @@ mod tests {
     async fn full_queue_is_refused_at_once_and_frees_up() {
         let pool = Arc::new(Pool::start(1, 300).unwrap());
         let (release, gate) = mpsc::channel::<()>();
-        let first = pool.reserve(200).unwrap();
+        let first = pool.reserve("first", 200).unwrap();
         let running = tokio::spawn({
             let pool = Arc::clone(&pool);
             async move { pool.run(first, move || gate.recv().is_ok()).await }
         });
         assert_eq!(pool.in_use(), 200);
-        assert_eq!(pool.reserve(101).unwrap_err(), Busy);
-        let second = pool.reserve(100).unwrap();
-        assert_eq!(pool.reserve(1).unwrap_err(), Busy);
+        assert_eq!(pool.reserve(API, 101).unwrap_err(), Busy::Full);
+        let second = pool.reserve(API, 100).unwrap();
+        assert_eq!(pool.reserve(API, 1).unwrap_err(), Busy::Full);
         drop(second);
         release.send(()).unwrap();
         assert!(running.await.unwrap().unwrap());
-        pool.reserve(256).unwrap();
+        pool.reserve(API, 256).unwrap();
     }
 
     #[tokio::test]
     async fn a_panic_ends_one_task_only() {
         let pool = Pool::start(1, 0).unwrap();
         let lost = pool
-            .run(pool.reserve(1).unwrap(), || -> u8 { panic!("on purpose") })
+            .run(pool.reserve(API, 1).unwrap(), || -> u8 {
+                panic!("on purpose")
+            })
             .await;
         assert_eq!(lost, Err(Lost));
-        assert_eq!(pool.run(pool.reserve(1).unwrap(), || 7).await, Ok(7));
+        assert_eq!(pool.run(pool.reserve(API, 1).unwrap(), || 7).await, Ok(7));
         assert_eq!(pool.in_use(), 0);
     }
 
@@ -192,7 +257,7 @@ mod tests {
         let blocker = tokio::spawn({
             let pool = Arc::clone(&pool);
             async move {
-                pool.run(pool.reserve(1).unwrap(), move || gate.recv().is_ok())
+                pool.run(pool.reserve(API, 1).unwrap(), move || gate.recv().is_ok())
                     .await
             }
         });
@@ -203,7 +268,7 @@ mod tests {
         let waiting = tokio::spawn({
             let (pool, done) = (Arc::clone(&pool), Arc::clone(&done));
             async move {
-                let place = pool.reserve(1).unwrap();
+                let place = pool.reserve(API, 1).unwrap();
                 pool.run(place, move || done.fetch_add(1, Ordering::SeqCst))
                     .await
             }
@@ -215,13 +280,37 @@ mod tests {
         drop(waiting.await);
         release.send(()).unwrap();
         assert!(blocker.await.unwrap().unwrap());
-        pool.run(pool.reserve(1).unwrap(), || ()).await.unwrap();
+        pool.run(pool.reserve(API, 1).unwrap(), || ())
+            .await
+            .unwrap();
         assert_eq!(done.load(Ordering::SeqCst), 0);
     }
 
     #[tokio::test]
     async fn a_full_request_always_fits_into_an_empty_queue() {
         let pool = Pool::start(1, 1).unwrap();
-        pool.reserve(MAX_REQUEST_ELEMENTS).unwrap();
+        pool.reserve(API, MAX_REQUEST_ELEMENTS).unwrap();
+    }
+
+    #[tokio::test]
+    async fn one_principal_has_a_quarter_of_the_queue_and_others_the_rest() {
+        let pool = Pool::start(1, 2000).unwrap();
+        let mut held = vec![
+            pool.reserve(API, 256).unwrap(),
+            pool.reserve(API, 244).unwrap(),
+        ];
+        assert_eq!(pool.reserve(API, 1).unwrap_err(), Busy::Part);
+        assert_eq!(pool.in_use(), 500, "a refusal takes nothing");
+        for other in ["b", "c", "d"] {
+            held.push(pool.reserve(other, 256).unwrap());
+            held.push(pool.reserve(other, 244).unwrap());
+        }
+        assert_eq!(pool.reserve("e", 1).unwrap_err(), Busy::Full);
+        held.remove(1);
+        assert_eq!(pool.reserve(API, 245).unwrap_err(), Busy::Full);
+        held.push(pool.reserve(API, 244).unwrap());
+        drop(held);
+        assert_eq!(pool.in_use(), 0);
+        assert!(pool.shares.lock().unwrap().is_empty(), "nothing is kept");
     }
 }

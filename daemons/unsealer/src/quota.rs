@@ -13,6 +13,9 @@
 //! that uses many policies takes places from itself only, which is why this is
 //! not one flat `service::quota` table per kind of bucket.
 //!
+//! Requests as such are counted too, before their policies are parsed, in a
+//! flat table of principals: see [`crate::limits::REQUESTS_PER_ELEMENT`].
+//!
 //! # Not promised
 //!
 //! Buckets live in memory: a restart fills them. What must survive a restart
@@ -20,13 +23,14 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
+use service::quota::QuotaTable;
 
 use crate::limits::{
     MAX_POLICY_BUCKETS, MAX_PRINCIPAL_BUCKETS, MAX_REQUEST_ELEMENTS, MAX_RETRY_AFTER_SECONDS,
-    QUOTA_SWEEP_INTERVAL,
+    QUOTA_SWEEP_INTERVAL, REQUESTS_PER_ELEMENT,
 };
 
 /// Refill rate and capacity of one kind of bucket, in elements.
@@ -73,8 +77,8 @@ pub struct QuotaConfig {
     pub key: Rate,
 }
 
-/// One principal at once fills the queue of one evaluation thread at most
-/// ([`crate::limits::DEFAULT_QUEUE_PER_THREAD`]).
+/// What one principal has in the evaluation queue at once is bounded apart from this
+/// ([`crate::limits::QUEUE_PARTS`]).
 impl Default for QuotaConfig {
     fn default() -> Self {
         Self {
@@ -116,6 +120,8 @@ pub(crate) struct Quotas {
     max_principals: usize,
     max_policies: usize,
     table: Mutex<Table>,
+    requests: QuotaTable,
+    epoch: Instant,
 }
 
 /// When a bucket will be full again, in nanoseconds of the caller's monotonic clock.
@@ -150,12 +156,43 @@ impl Quotas {
     }
 
     fn with_bounds(config: QuotaConfig, max_principals: usize, max_policies: usize) -> Self {
+        let requests = service::quota::QuotaConfig {
+            names: max_principals,
+            burst: config.principal.burst.saturating_mul(REQUESTS_PER_ELEMENT),
+            per_second: config
+                .principal
+                .per_second
+                .saturating_mul(REQUESTS_PER_ELEMENT),
+        };
+        // Times are given as durations; the table wants points.
+        let epoch = Instant::now();
         Self {
             config,
             max_principals,
             max_policies,
             table: Mutex::default(),
+            requests: QuotaTable::new(requests, epoch),
+            epoch,
         }
+    }
+
+    /// Counts one request of a principal, before anything of it that costs is done.
+    ///
+    /// `now` is a monotonic time.
+    ///
+    /// # Errors
+    ///
+    /// [`OverQuota`]: too many requests, whatever they asked; or the table has no place.
+    pub(crate) fn admit_request(&self, spiffe_id: &str, now: Duration) -> Result<(), OverQuota> {
+        let now = self.epoch.checked_add(now).unwrap_or(self.epoch);
+        self.requests
+            .take(spiffe_id, 1, now)
+            .map_err(|exceeded| OverQuota {
+                retry_after: exceeded
+                    .retry_after_seconds()
+                    .clamp(1, MAX_RETRY_AFTER_SECONDS),
+                bucket: "requests",
+            })
     }
 
     /// Takes `count` elements from all three buckets, or from none.

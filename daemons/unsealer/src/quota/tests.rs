@@ -183,3 +183,19 @@ fn rates_that_block_full_requests_are_refused() {
         rate.check().unwrap();
     }
 }
+
+#[test]
+fn requests_are_counted_per_principal_in_a_bounded_table() {
+    let quotas = Quotas::with_bounds(config(), 2, 4);
+    for _ in 0..1024 {
+        quotas.admit_request(API, at(1)).unwrap();
+    }
+    let refused = quotas.admit_request(API, at(1)).unwrap_err();
+    assert_eq!((refused.retry_after, refused.bucket), (1, "requests"));
+    quotas.admit_request("other", at(1)).unwrap();
+    quotas.admit_request("third", at(1)).unwrap_err();
+    for _ in 0..40 {
+        quotas.admit_request(API, at(2)).unwrap();
+    }
+    quotas.admit_request(API, at(2)).unwrap_err();
+}
