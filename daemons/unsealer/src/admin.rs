@@ -1,11 +1,16 @@
 //! Administration: what may be changed, by whom, and how a change takes effect.
 //!
 //! Every call, over HTTP or in process, is one [`Operation`] and goes one way:
-//! authorize (audited) → one database transaction → new snapshot in force →
-//! outcome audited → answer. From authorization on it runs in a task of its
+//! authorize (audited) → the grant held against the operation → one database
+//! transaction → new snapshot in force → outcome audited → answer. From authorization on it runs in a task of its
 //! own, so that a caller who hangs up leaves nothing half done.
 
+use std::sync::Arc;
+
+use identity::policy::{Facts, Policy};
+use identity::{Attributes, Principal, SpiffeId};
 use service::audit::AuditContext;
+use service::authorize::{Denied, Grant, Outcome};
 use sqlx::{Connection, SqliteConnection};
 
 use crate::engine::Engine;
@@ -157,12 +162,154 @@ pub(crate) trait Operation: Send + Sized + 'static {
     ) -> impl Future<Output = Result<Self::Reply, AdminError>> + Send;
 }
 
+/// Name that the operator's changes carry.
+const OPERATOR: &str = "operator";
+
+/// Who administrates.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Caller<'a> {
+    /// Somebody with an identity document.
+    Peer(&'a Principal),
+    /// Whoever runs, embeds or calls the unsealer on this host.
+    Host,
+}
+
+/// The host's operator as the policy engine sees them.
+#[derive(Debug)]
+pub(crate) struct Host {
+    spiffe_id: SpiffeId,
+    attributes: Attributes,
+    policy: Policy,
+}
+
+impl Host {
+    /// The operator, and a policy that allows nobody else. The ID is of no trust domain that can issue documents.
+    ///
+    /// None, which denies all, if the parts don't fit together.
+    pub(crate) fn new() -> Option<Self> {
+        const ID: &str = "spiffe://host.invalid/operator";
+        let document = serde_json::json!({
+            "v": 1,
+            "name": "host",
+            "rules": [{"name": "the host's operator", "effect": "allow", "principal": {"spiffe_id": ID}}],
+        });
+        Some(Self {
+            spiffe_id: SpiffeId::parse(ID).ok()?,
+            attributes: Attributes::new(),
+            policy: Policy::from_json(&document.to_string()).ok()?,
+        })
+    }
+}
+
+/// Authorizes an operation, and does it in a task that outlives the caller's patience.
+///
+/// # Errors
+///
+/// [`AdminError`]; whatever happened, it is in the audit log.
+pub(crate) async fn perform<O: Operation>(
+    engine: &Arc<Engine>,
+    caller: Caller<'_>,
+    operation: O,
+) -> Result<O::Reply, AdminError> {
+    let is_host = matches!(caller, Caller::Host);
+    let grant = grant(engine, caller, Call::of(&operation, engine, is_host)).await?;
+    let who = match caller {
+        Caller::Peer(principal) => principal.spiffe_id().to_string(),
+        Caller::Host => OPERATOR.to_owned(),
+    };
+    let engine = Arc::clone(engine);
+    let work = tokio::spawn(async move {
+        let result = run(&engine, operation, &who, is_host, &grant).await;
+        let outcome = match &result {
+            Ok(_) => Outcome::success(),
+            Err(error) => Outcome::failure(error.name()).because(&error.to_string()),
+        };
+        grant
+            .release(outcome, result)
+            .await
+            .unwrap_or_else(|unavailable| Err(AdminError::internal(&unavailable)))
+    });
+    work.await
+        .unwrap_or_else(|lost| Err(AdminError::internal(&lost)))
+}
+
+/// What is asked for, as the policies see it and the audit log keeps it.
+struct Call {
+    action: &'static str,
+    resource: String,
+    context: AuditContext,
+}
+
+impl Call {
+    /// A record without a principal says who else it was.
+    fn of<O: Operation>(operation: &O, engine: &Engine, is_host: bool) -> Self {
+        let context = operation.context();
+        Self {
+            action: O::ACTION,
+            resource: operation.resource(engine),
+            context: match is_host {
+                true => context.with("operator", "host"),
+                false => context,
+            },
+        }
+    }
+}
+
+/// Asks the policy that is for this caller: the configured one, or that of the host.
+async fn grant(engine: &Engine, caller: Caller<'_>, call: Call) -> Result<Grant, AdminError> {
+    let Call {
+        action,
+        resource,
+        context,
+    } = call;
+    let (authorizer, now) = (engine.authorizer(), engine.now());
+    let granted = match caller {
+        Caller::Peer(principal) => {
+            let policies = engine
+                .administration()
+                .map(|policy| ("administration", policy));
+            let policies = policies.as_slice();
+            authorizer
+                .authorize(principal, action, &resource, policies, context, now)
+                .await
+        }
+        Caller::Host => {
+            let host = engine.host().ok_or_else(AdminError::denied)?;
+            let facts = Facts {
+                spiffe_id: &host.spiffe_id,
+                attributes: &host.attributes,
+            };
+            let policies = [("host", &host.policy)];
+            authorizer
+                .authorize_attested(facts, action, &resource, &policies, context, now)
+                .await
+        }
+    };
+    granted.map_err(|denied| match denied {
+        Denied::ByPolicy => AdminError::denied(),
+        unavailable @ Denied::AuditUnavailable => AdminError::internal(&unavailable),
+    })
+}
+
+/// A grant that is for another call than the one to be made.
+#[derive(Debug, thiserror::Error)]
+#[error("the grant was given for another call")]
+struct GrantMismatch;
+
 /// Runs an authorized operation: one transaction, then the new snapshot.
-pub(crate) async fn run<O: Operation>(
+///
+/// Nothing is read or changed unless `grant` is for exactly this operation.
+async fn run<O: Operation>(
     engine: &Engine,
     operation: O,
     who: &str,
+    is_host: bool,
+    grant: &Grant,
 ) -> Result<O::Reply, AdminError> {
+    let call = Call::of(&operation, engine, is_host);
+    if !grant.covers(call.action, &call.resource, &call.context) {
+        return Err(AdminError::internal(&GrantMismatch));
+    }
     let by = By {
         who,
         at: engine.unix_seconds(),
@@ -231,3 +378,6 @@ fn text(document: Vec<u8>) -> Result<String, AdminError> {
 fn below(tenant: &str, kind: &str, name: &str) -> String {
     format!("tenant/{tenant}/{kind}/{name}")
 }
+
+#[cfg(test)]
+mod tests;

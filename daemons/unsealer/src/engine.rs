@@ -19,6 +19,7 @@ use service::root_key::RootKey;
 use sqlx::SqlitePool;
 use tokio::sync::{Mutex, MutexGuard};
 
+use crate::admin::Host;
 use crate::compiled::InlineCache;
 use crate::evaluate::Evaluator;
 use crate::metrics::EngineMetrics;
@@ -38,6 +39,8 @@ pub(crate) struct Engine {
     runtimes: Runtimes,
     turn: Mutex<()>,
     inline: InlineCache,
+    /// The host's operator; none: nobody administrates in process.
+    host: Option<Host>,
 }
 
 /// What an engine is made of.
@@ -88,6 +91,7 @@ impl Engine {
             runtimes: Runtimes::default(),
             turn: Mutex::default(),
             inline: InlineCache::new(),
+            host: Host::new(),
         });
         engine.reload().await?;
         Ok(engine)
@@ -132,6 +136,10 @@ impl Engine {
 
     pub(crate) fn administration(&self) -> Option<&Policy> {
         self.parts.administration.as_ref()
+    }
+
+    pub(crate) fn host(&self) -> Option<&Host> {
+        self.host.as_ref()
     }
 
     pub(crate) fn quotas(&self) -> &Quotas {

@@ -35,11 +35,11 @@ use crate::engine::Engine;
 use crate::limits::{BUSY_RETRY_AFTER_SECONDS, MAX_RETRY_AFTER_SECONDS};
 use crate::pool::Place;
 use crate::quota::PolicyBucketId;
-use crate::snapshot::{Key, Snapshot, Tenant};
+use crate::snapshot::{Key, ReleasedKey, Snapshot, Tenant};
 
 mod record;
 
-use record::{describe, refusing};
+use record::{describe, evaluated, identify, refusing};
 
 /// The one action of sealed policies.
 pub(crate) const OPEN: &str = "open";
@@ -113,10 +113,7 @@ impl<'a> Asked<'a> {
                     .await);
             }
         };
-        facets.context = AuditContext::new()
-            .with_hex("request_id", &request.request_id())
-            .with("key_id", request.key_id().to_string())
-            .with("count", request.count());
+        facets.context = identify(request.request_id(), request.key_id(), request.count());
 
         let Some(snapshot) = self.engine.snapshot() else {
             return Err(self
@@ -125,6 +122,7 @@ impl<'a> Asked<'a> {
         };
         let (key, facets) = self.find_key(&snapshot, &request, facets).await?;
         let (tenant, admission) = self.admit(&snapshot, &key, &facets).await?;
+        self.admit_request(&facets).await?;
         let (request, policy, facets) = self.find_policy(tenant, request, facets).await?;
         self.check_window(&request, &facets).await?;
         let grant = self.authorize(admission, &policy, &facets).await?;
@@ -134,7 +132,7 @@ impl<'a> Asked<'a> {
                 return Err(self.give_up(grant, refusing, &why).await);
             }
         };
-        self.compute(grant, place, key, request).await
+        self.compute(grant, place, key, request, &policy).await
     }
 
     /// "1. key <- store[key_id]; state in {ACTIVE, OPEN_ONLY}, purpose = 1, suite known; else
@@ -154,7 +152,7 @@ impl<'a> Asked<'a> {
         };
         facets.resource.clone_from(&key.resource);
         facets.context = facets.context.with("tenant", key.record.tenant());
-        if key.secret().is_none() {
+        if !key.may_evaluate() {
             let why = match key.runtime.is_exposed() {
                 true => {
                     "the key was disabled, since an evaluation would have exposed it".to_owned()
@@ -197,6 +195,27 @@ impl<'a> Asked<'a> {
                 Err(self.refuse(Refusal::Denied, &why, facets.clone()).await)
             }
         }
+    }
+
+    /// Charges the request itself, whatever comes of it: parsing policies is work that no quota of
+    /// elements counts. Behind admission, so that who is not admitted hears nothing of quotas.
+    async fn admit_request(&self, facets: &Facets) -> Result<(), Refusing> {
+        let principal = self.principal.spiffe_id().as_str();
+        let now = self.engine.monotonic();
+        let Err(over) = self.engine.quotas().admit_request(principal, now) else {
+            return Ok(());
+        };
+        let why = format!("quota: {}", over.bucket);
+        let refusing = self
+            .refuse(Refusal::RateLimited, &why, facets.clone())
+            .await;
+        Err(match refusing.refusal {
+            Refusal::RateLimited => Refusing {
+                retry_after: over.retry_after,
+                ..refusing
+            },
+            _ => refusing,
+        })
     }
 
     /// "3. Parse policy per mode (canonical check; name lookup in tenant; digest cache else
@@ -300,17 +319,17 @@ impl<'a> Asked<'a> {
             retry_after,
         };
         let count = elements(request);
-        let place = self.engine.pool().reserve(count).map_err(|_| {
-            (
-                limited(BUSY_RETRY_AFTER_SECONDS),
-                "the evaluation queue is full".to_owned(),
-            )
-        })?;
+        let principal = self.principal.spiffe_id().as_str();
+        let place = self
+            .engine
+            .pool()
+            .reserve(principal, count)
+            .map_err(|busy| (limited(BUSY_RETRY_AFTER_SECONDS), busy.to_string()))?;
         self.engine.metrics().queue(self.engine.pool().in_use());
         self.engine
             .quotas()
             .charge(
-                self.principal.spiffe_id().as_str(),
+                principal,
                 policy_bucket(key, request.policy()),
                 *key.record.key_id().as_bytes(),
                 count,
@@ -344,17 +363,24 @@ impl<'a> Asked<'a> {
         place: Place,
         key: Arc<Key>,
         request: CheckedRequest,
+        policy: &Compiled,
     ) -> Result<Response, Refusing> {
-        let count = elements(&request);
-        let began = Instant::now();
-        let task = evaluation(self.engine, key, request);
-        let result = self.engine.pool().run(place, task).await;
-        self.engine.metrics().evaluation_took(began.elapsed());
-        self.engine.metrics().queue(self.engine.pool().in_use());
         let failure = |refusal| Refusing {
             refusal,
             retry_after: 0,
         };
+        let count = elements(&request);
+        let began = Instant::now();
+        // Made anew of what is about to be evaluated, not of what was asked for.
+        let context = evaluated(&key, &request, policy);
+        let Some(key) = key.release(&grant, OPEN, &context) else {
+            let why = "the grant was given for another request";
+            return Err(self.give_up(grant, failure(Refusal::Internal), why).await);
+        };
+        let task = evaluation(self.engine, key, request);
+        let result = self.engine.pool().run(place, task).await;
+        self.engine.metrics().evaluation_took(began.elapsed());
+        self.engine.metrics().queue(self.engine.pool().in_use());
         match result {
             Ok(Ok(response)) => {
                 let released = grant.release(Outcome::success(), response).await;
@@ -386,7 +412,7 @@ impl<'a> Asked<'a> {
 /// stops here, before anybody can wait for its result.
 fn evaluation(
     engine: &Arc<Engine>,
-    key: Arc<Key>,
+    key: ReleasedKey,
     request: CheckedRequest,
 ) -> impl FnOnce() -> Result<Response, Refusal> + Send + 'static {
     let engine = Arc::clone(engine);
@@ -399,8 +425,8 @@ fn evaluation(
         // request whose policy was authorized (V14).
         engine.evaluator()(secret, &request).map_err(|error| {
             if error == EvaluateError::KeyExposed {
-                key.runtime.expose();
-                runtime.spawn(Arc::clone(&engine).disable_exposed(Arc::clone(&key)));
+                key.key().runtime.expose();
+                runtime.spawn(Arc::clone(&engine).disable_exposed(Arc::clone(key.key())));
             }
             error.refusal()
         })

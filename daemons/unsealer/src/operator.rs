@@ -1,20 +1,18 @@
 //! The operator on this host: administration in process, without a network identity.
 //!
 //! Whoever runs the process, embeds it, or calls its offline commands can do
-//! what an administrator can; the audit log has a record before and after.
+//! what an administrator can. Calls go the same way as an administrator's, under a
+//! policy of their own: the audit log has decision and outcome, with
+//! `operator: host` in place of a principal.
 
 use std::sync::Arc;
 
 use blindfold_core::KeyState;
-use service::audit::AuditContext;
 use zeroize::Zeroizing;
 
-use crate::admin::{self, AdminError, ImportKey, Operation};
+use crate::admin::{self, AdminError, Caller, ImportKey, Operation};
 use crate::engine::Engine;
 use crate::wire;
-
-/// Name that the operator's changes carry.
-const OPERATOR: &str = "operator";
 
 /// Administration in process; clones share the unsealer.
 #[derive(Clone, Debug)]
@@ -257,27 +255,8 @@ impl Operator {
             .removed)
     }
 
-    /// Records, does, records: in a task that a dropped future does not stop half way.
+    /// Decides, does, records: in a task that a dropped future does not stop half way.
     pub(crate) async fn perform<O: Operation>(&self, operation: O) -> Result<O::Reply, AdminError> {
-        let engine = Arc::clone(&self.engine);
-        let work = tokio::spawn(async move {
-            let context = operation
-                .context()
-                .with("by", OPERATOR)
-                .with("action", O::ACTION)
-                .with("resource", operation.resource(&engine));
-            note(&engine, "operator: begins", context.clone()).await?;
-            let result = admin::run(&engine, operation, OPERATOR).await;
-            let code = result.as_ref().map_or_else(AdminError::name, |_| "OK");
-            note(&engine, "operator: ended", context.with("code", code)).await?;
-            result
-        });
-        work.await
-            .unwrap_or_else(|lost| Err(AdminError::internal(&lost)))
+        admin::perform(&self.engine, Caller::Host, operation).await
     }
-}
-
-async fn note(engine: &Engine, why: &str, context: AuditContext) -> Result<(), AdminError> {
-    let noted = engine.authorizer().audit().notice(why, context).await;
-    noted.map_err(|unavailable| AdminError::internal(&unavailable))
 }

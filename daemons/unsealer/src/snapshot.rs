@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use blindfold_core::{AuthorityKey, KeyState, SecretKey, UnsealingKey};
+use service::audit::AuditContext;
+use service::authorize::Grant;
 use service::root_key::{RootKey, RootKeyError};
 use sqlx::{Connection, SqliteConnection, SqlitePool};
 
@@ -121,9 +123,38 @@ impl Runtime {
 }
 
 impl Key {
-    /// The secret, if the key may evaluate.
+    /// Whether the key evaluates at all now.
+    pub(crate) fn may_evaluate(&self) -> bool {
+        self.secret.is_some() && self.runtime.may_evaluate()
+    }
+
+    /// The key for one evaluation, if `grant` is for exactly this one: the only way to its secret.
+    pub(crate) fn release(
+        self: Arc<Self>,
+        grant: &Grant,
+        action: &str,
+        context: &AuditContext,
+    ) -> Option<ReleasedKey> {
+        grant
+            .covers(action, &self.resource, context)
+            .then_some(ReleasedKey(self))
+    }
+}
+
+/// A key that a grant released for one evaluation.
+#[derive(Debug)]
+pub(crate) struct ReleasedKey(Arc<Key>);
+
+impl ReleasedKey {
+    /// The secret, if the key may still evaluate.
     pub(crate) fn secret(&self) -> Option<&Arc<UnsealingKey>> {
-        self.secret.as_ref().filter(|_| self.runtime.may_evaluate())
+        let key = &self.0;
+        key.secret.as_ref().filter(|_| key.runtime.may_evaluate())
+    }
+
+    /// The key itself.
+    pub(crate) fn key(&self) -> &Arc<Key> {
+        &self.0
     }
 }
 

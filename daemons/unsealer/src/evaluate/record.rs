@@ -1,11 +1,13 @@
 //! What the audit log says of evaluate requests.
 
-use blindfold_core::{PolicyRef, Refusal, Window};
+use blindfold_core::{CheckedRequest, KeyId, PolicyRef, Refusal, Window};
 use identity::policy::Policy;
 use service::audit::AuditContext;
 use service::authorize::{Denied, Grant, Outcome, Refused};
 
 use super::{Asked, Facets, OPEN, Refusing};
+use crate::compiled::Compiled;
+use crate::snapshot::Key;
 
 impl Asked<'_> {
     /// Records a refusal made before a grant.
@@ -83,6 +85,25 @@ pub(super) fn refusing(denied: Denied) -> Refusing {
     Refusing {
         refusal,
         retry_after: 0,
+    }
+}
+
+/// Which request it is, for the audit log.
+pub(super) fn identify(request_id: [u8; 16], key_id: KeyId, count: usize) -> AuditContext {
+    AuditContext::new()
+        .with_hex("request_id", &request_id)
+        .with("key_id", key_id.to_string())
+        .with("count", count)
+}
+
+/// The context that the decision on this evaluation must have been made with.
+pub(super) fn evaluated(key: &Key, request: &CheckedRequest, policy: &Compiled) -> AuditContext {
+    let context = identify(request.request_id(), request.key_id(), request.count())
+        .with("tenant", key.record.tenant());
+    let context = describe(context, request.policy(), request.window());
+    match request.policy() {
+        PolicyRef::Name(_) => context.with_hex("digest", policy.digest()),
+        PolicyRef::Inline(_) | PolicyRef::Digest(_) => context,
     }
 }
 

@@ -336,7 +336,8 @@ async fn v4_the_window_ends_at_midnight_utc() {
 async fn v6_a_full_queue_says_when_to_come_back_and_charges_nothing() {
     let bench = Bench::new(blind_evaluate).await;
     let before = bench.audit().lines().count();
-    let all = bench.engine.pool().reserve(300).unwrap();
+    let pool = bench.engine.pool();
+    let all = [("others", 256), ("more", 44)].map(|(who, count)| pool.reserve(who, count).unwrap());
     let (code, bytes) = bench.answer().await;
     assert_eq!(code, Refusal::RateLimited.code());
     assert_eq!(bytes[22..], BUSY_RETRY_AFTER_SECONDS.to_be_bytes());
@@ -366,8 +367,10 @@ async fn a_key_compromised_while_a_request_waits_is_not_used() {
         let bench = Arc::clone(&bench);
         async move {
             let pool = bench.engine.pool();
-            pool.run(pool.reserve(1).unwrap(), move || gate.recv().is_ok())
-                .await
+            pool.run(pool.reserve("others", 1).unwrap(), move || {
+                gate.recv().is_ok()
+            })
+            .await
         }
     });
     let waiting = tokio::spawn({
@@ -530,4 +533,138 @@ async fn v14_what_is_evaluated_carries_the_policy_that_was_authorized() {
     assert_eq!(decided.len(), policies.len());
     assert_eq!(*SEEN.lock().unwrap(), decided);
     assert_eq!(decided[0].1, hex::encode(document("a").digest()));
+}
+
+#[tokio::test]
+async fn a_key_is_released_for_the_granted_request_only() {
+    let bench = Bench::new(counting_released).await;
+    let snapshot = bench.engine.snapshot().unwrap();
+    let key = snapshot
+        .key(bench.key.record().key_id().as_bytes())
+        .unwrap();
+    let tenant = snapshot.tenant("acme").unwrap();
+    let policy = Arc::clone(tenant.named("p").unwrap());
+    let admission = tenant.admission.clone().unwrap();
+    let checked = |window| {
+        Request::parse(&bench.request(window))
+            .unwrap()
+            .check()
+            .unwrap()
+    };
+    let granted = checked(Window::unbounded());
+    let other = checked(Window::new(1, 40_000).unwrap());
+    let asked = Asked::new(&bench.engine, &bench.principal);
+    let facets = Facets {
+        resource: key.resource.clone(),
+        context: evaluated(key, &granted, &policy),
+    };
+    for (request, released) in [(other, false), (granted, true)] {
+        let grant = asked.authorize(&admission, &policy, &facets).await.unwrap();
+        let place = bench.engine.pool().reserve("others", 1).unwrap();
+        let key = Arc::clone(key);
+        let result = asked.compute(grant, place, key, request, &policy).await;
+        assert_eq!(result.is_ok(), released);
+        if let Err(refusing) = result {
+            assert_eq!(refusing.refusal, Refusal::Internal);
+        }
+    }
+    assert_eq!(RELEASED.load(Ordering::SeqCst), 1);
+    // Another action, another resource.
+    for (action, resource) in [
+        ("close", key.resource.as_str()),
+        (OPEN, "unseal/acme/other"),
+    ] {
+        let context = facets.context.clone();
+        let policies = [("sealed", policy.policy().unwrap())];
+        let grant = bench
+            .engine
+            .authorizer()
+            .authorize(
+                &bench.principal,
+                action,
+                resource,
+                &policies,
+                context,
+                bench.engine.now(),
+            )
+            .await
+            .unwrap();
+        let released = Arc::clone(key).release(&grant, OPEN, &facets.context);
+        assert!(released.is_none(), "{action} {resource}");
+        drop(grant);
+    }
+    assert!(
+        bench
+            .audit()
+            .contains("the grant was given for another request")
+    );
+}
+
+static RELEASED: AtomicUsize = AtomicUsize::new(0);
+
+fn counting_released(
+    key: &UnsealingKey,
+    request: &CheckedRequest,
+) -> Result<Response, EvaluateError> {
+    RELEASED.fetch_add(1, Ordering::SeqCst);
+    blind_evaluate(key, request)
+}
+
+#[tokio::test]
+async fn a_principal_that_fills_its_part_of_the_queue_keeps_no_other_out() {
+    let bench = Bench::new(blind_evaluate).await;
+    let me = bench.principal.spiffe_id().as_str().to_owned();
+    let mine = bench.engine.pool().reserve(&me, 256).unwrap();
+    let (code, bytes) = bench.answer().await;
+    assert_eq!(code, Refusal::RateLimited.code());
+    assert_eq!(bytes[22..], BUSY_RETRY_AFTER_SECONDS.to_be_bytes());
+    assert!(
+        bench
+            .audit()
+            .contains("the principal's part of the evaluation queue is full")
+    );
+    bench.engine.pool().reserve("another", 44).unwrap();
+    drop(mine);
+    assert_eq!(bench.answer().await.0, 0);
+}
+
+#[tokio::test]
+async fn a_flood_of_requests_is_refused_before_their_policies_are_parsed() {
+    let bench = Bench::new(blind_evaluate).await;
+    let me = bench.principal.spiffe_id().as_str().to_owned();
+    let quotas = bench.engine.quotas();
+    // Ahead of time, so that nothing comes back while the test runs.
+    let later = bench.engine.monotonic() + Duration::from_secs(60);
+    while quotas.admit_request(&me, later).is_ok() {}
+    let bad = RawPolicy::request(&bench);
+    let (code, seconds) = {
+        let bytes = answer(&bench.engine, &bench.principal, &bad).await;
+        (
+            bytes[21],
+            u32::from_be_bytes(bytes[22..].try_into().unwrap()),
+        )
+    };
+    assert_eq!(code, Refusal::RateLimited.code(), "not what its policy is");
+    assert!(seconds >= 1);
+    assert!(bench.audit().contains("quota: requests"));
+    // Another principal has a bucket of its own.
+    quotas
+        .admit_request("spiffe://acme.example/paris/other", later)
+        .unwrap();
+}
+
+/// A request whose inline policy is not canonical.
+struct RawPolicy;
+
+impl RawPolicy {
+    fn request(bench: &Bench) -> Vec<u8> {
+        let document = blindfold_core::CanonicalPolicy::parse(br#"{"rules":[],"v":1}"#).unwrap();
+        let mut bytes = bench.request_under(&PolicyRef::Inline(document), Window::unbounded());
+        let at = bytes
+            .windows(5)
+            .position(|window| window == b"rules")
+            .unwrap();
+        bytes[at] = b'z';
+        bytes
+    }
 }

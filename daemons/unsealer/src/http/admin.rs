@@ -12,12 +12,11 @@ use axum::routing::{MethodRouter, post};
 use identity::Principal;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use service::authorize::{Denied, Outcome};
 use service::listener::Peer;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{has_type, refuse};
-use crate::admin::{self, AdminError, ImportKey, Operation};
+use crate::admin::{self, AdminError, Caller, ImportKey, Operation};
 use crate::engine::Engine;
 use crate::limits::{MAX_ADMIN_BODY_BYTES, MAX_KEY_FILE_BYTES};
 use crate::wire::{self, ErrorCode, JSON_CONTENT_TYPE, KEY_FILE_CONTENT_TYPE, path};
@@ -131,51 +130,16 @@ async fn import_key(
     }
 }
 
-/// Authorizes an operation, and does it in a task that outlives the caller's patience.
+/// Does what the administration policy lets the caller do.
 async fn authorized<O: Operation>(
     engine: Arc<Engine>,
     principal: &Principal,
     operation: O,
 ) -> Response {
-    let resource = operation.resource(&engine);
-    let policies: Vec<_> = engine
-        .administration()
-        .map(|policy| ("administration", policy))
-        .into_iter()
-        .collect();
-    let granted = engine
-        .authorizer()
-        .authorize(
-            principal,
-            O::ACTION,
-            &resource,
-            &policies,
-            operation.context(),
-            engine.now(),
-        )
-        .await;
-    let grant = match granted {
-        Ok(grant) => grant,
-        Err(Denied::ByPolicy) => return error(&AdminError::denied()),
-        Err(unavailable @ Denied::AuditUnavailable) => {
-            return error(&AdminError::internal(&unavailable));
-        }
-    };
-    let who = principal.spiffe_id().to_string();
-    let work = tokio::spawn(async move {
-        let result = admin::run(&engine, operation, &who).await;
-        let outcome = match &result {
-            Ok(_) => Outcome::success(),
-            Err(error) => Outcome::failure(error.name()).because(&error.to_string()),
-        };
-        match grant.release(outcome, result).await {
-            Ok(Ok(reply)) => json(StatusCode::OK, &reply),
-            Ok(Err(failed)) => error(&failed),
-            Err(unavailable) => error(&AdminError::internal(&unavailable)),
-        }
-    });
-    work.await
-        .unwrap_or_else(|lost| error(&AdminError::internal(&lost)))
+    match admin::perform(&engine, Caller::Peer(principal), operation).await {
+        Ok(reply) => json(StatusCode::OK, &reply),
+        Err(failed) => error(&failed),
+    }
 }
 
 /// Answers a request that could not be read.

@@ -664,7 +664,7 @@ async fn an_import_path_without_a_number_is_refused_and_recorded() {
             reply.head
         );
         let body: wire::ErrorBody = reply.json();
-        assert_eq!(body.error, wire::ErrorCode::BadRequest);
+        assert_eq!(body.error, ErrorCode::BadRequest);
     }
     running.stop().await;
     let refusals = world
