@@ -455,9 +455,9 @@ pub(crate) struct DevArgs {
     /// Where the unsealer listens; port 0 picks a free one at first start and keeps it
     #[arg(long, default_value = "127.0.0.1:0")]
     pub(crate) unsealer_listen: std::net::SocketAddr,
-    /// Trust domain of the identities
-    #[arg(long, default_value = "dev.blindfold.example")]
-    pub(crate) trust_domain: String,
+    /// Trust domain of the identities, fixed at first start; dev.blindfold.example when absent
+    #[arg(long)]
+    pub(crate) trust_domain: Option<String>,
 }
 
 /// Words of `demo`.

@@ -47,6 +47,12 @@ pub(crate) const TENANT: &str = "dev";
 /// Name of the unsealing authority in key records.
 pub(crate) const UNSEALER: &str = "dev.unsealer";
 
+/// The file that holds what is fixed at the first start.
+const LAYOUT: &str = "dev.toml";
+
+/// Trust domain of `blindfold dev` when none is asked for.
+const TRUST_DOMAIN: &str = "dev.blindfold.example";
+
 /// How long a join token of the control plane's own may wait, in seconds.
 const TOKEN_SECONDS: u64 = 600;
 
@@ -66,6 +72,39 @@ pub(crate) struct Layout {
     pub(crate) authority_listen: SocketAddr,
     /// Where the unsealer listens.
     pub(crate) unsealer_listen: SocketAddr,
+}
+
+impl Layout {
+    /// Reads the file, if there is one.
+    fn read(place: &Path) -> Outcome<Option<Self>> {
+        if !place.exists() {
+            return Ok(None);
+        }
+        let bytes = files::read(place, "configuration")?;
+        let text = std::str::from_utf8(&bytes).about(Kind::Usage, place.display())?;
+        toml::from_str(text)
+            .about(Kind::Usage, place.display())
+            .map(Some)
+    }
+
+    /// What is in force must be on loopback, and of the trust domain that was asked for.
+    fn check(&self, wanted: &Self, place: &Path) -> Outcome {
+        for address in [self.authority_listen, self.unsealer_listen] {
+            if !address.ip().is_loopback() {
+                return Err(Failure::usage(format_args!("{}: {address} is not a loopback address", place.display()))
+                    .remedy("root keys lie beside the data here; run the daemons themselves to serve a network"));
+            }
+        }
+        if self.trust_domain != wanted.trust_domain {
+            return Err(Failure::usage(format_args!(
+                "{} is of the trust domain {}",
+                place.display(),
+                self.trust_domain
+            ))
+            .remedy("leave --trust-domain out, or choose another --dir"));
+        }
+        Ok(())
+    }
 }
 
 /// A running control plane.
@@ -89,15 +128,9 @@ impl ControlPlane {
     pub(crate) async fn start(folder: &Path, wanted: Layout) -> Outcome<Self> {
         files::private_folder(folder)?;
         let lock = files::lock(&folder.join("dev.lock"))?;
-        let place = folder.join("dev.toml");
-        let mut layout = match place.exists() {
-            true => {
-                let bytes = files::read(&place, "configuration")?;
-                let text = std::str::from_utf8(&bytes).about(Kind::Usage, place.display())?;
-                toml::from_str(text).about(Kind::Usage, place.display())?
-            }
-            false => wanted,
-        };
+        let place = folder.join(LAYOUT);
+        let mut layout = Layout::read(&place)?.unwrap_or_else(|| wanted.clone());
+        layout.check(&wanted, &place)?;
         let shutdown = Shutdown::new();
         let mut plane = Starting {
             folder,
@@ -149,64 +182,16 @@ impl ControlPlane {
         self.folder.join("unsealer").join("audit.jsonl")
     }
 
-    /// Writes a join token for a workload to `path`.
-    pub(crate) async fn write_token(
-        &self,
-        spiffe_id: SpiffeId,
-        attributes: Attributes,
-        path: &Path,
-    ) -> Outcome {
-        let response = self
-            .authority
-            .create_token(CreateTokenRequest {
-                spiffe_id,
-                attributes,
-                lifetime_seconds: TOKEN_SECONDS,
-                document_lifetime_seconds: None,
-            })
-            .await
-            .about(Kind::Internal, "join token")?;
-        files::write(
-            Some(path),
-            0o600,
-            true,
-            response.token.expose_text().as_bytes(),
-        )
+    /// Writes a join token to `path`, for somebody else to redeem.
+    pub(crate) async fn write_token(&self, who: Who, path: &Path) -> Outcome {
+        write_token(&self.authority, who, path).await
     }
 
-    /// Writes a join token for an administrator to `path`.
-    pub(crate) async fn write_admin_token(&self, path: &Path) -> Outcome {
-        let response = self
-            .authority
-            .create_admin_token("dev")
-            .await
-            .about(Kind::Internal, "join token")?;
-        files::write(
-            Some(path),
-            0o600,
-            true,
-            response.token.expose_text().as_bytes(),
-        )
-    }
-
-    /// Keeps the identity in a folder fresh as long as the control plane runs; false if it has to be obtained anew.
-    pub(crate) async fn keep_fresh(&mut self, config: IdentityConfig) -> Outcome<bool> {
-        let source = IdentitySource::from_config(&config);
-        let started = source.clone();
-        let kept = blocking(move || {
-            started
-                .start_renewal()
-                .map_err(|e| crate::admin::identity_failure(&e))
-        })
-        .await;
-        match kept {
-            Ok(()) => {
-                self.sources.push(source);
-                Ok(true)
-            }
-            Err(failure) if failure.kind() == Kind::Denied => Ok(false),
-            Err(failure) => Err(failure),
-        }
+    /// Sees to it that `directory` holds an identity, and keeps it fresh as long as the control plane runs.
+    pub(crate) async fn keep(&mut self, directory: PathBuf, token: &Path, who: Who) -> Outcome {
+        self.sources
+            .push(identity(&self.authority, directory, token, who).await?);
+        Ok(())
     }
 
     /// Waits until a signal or a failure ends it, then drains.
@@ -231,6 +216,71 @@ impl ControlPlane {
         }
         outcome
     }
+}
+
+/// For whom a join token is.
+#[derive(Clone, Debug)]
+pub(crate) enum Who {
+    /// A workload or server with these attributes.
+    Workload(SpiffeId, Attributes),
+    /// The administrator.
+    Administrator,
+}
+
+async fn write_token(authority: &identity_authority::Operator, who: Who, path: &Path) -> Outcome {
+    let response = match who {
+        Who::Workload(spiffe_id, attributes) => {
+            let request = CreateTokenRequest {
+                spiffe_id,
+                attributes,
+                lifetime_seconds: TOKEN_SECONDS,
+                document_lifetime_seconds: None,
+            };
+            authority.create_token(request).await
+        }
+        Who::Administrator => authority.create_admin_token("dev").await,
+    }
+    .about(Kind::Internal, "join token")?;
+    files::write(
+        Some(path),
+        0o600,
+        true,
+        response.token.expose_text().as_bytes(),
+    )
+}
+
+/// An identity that is renewed: the one in `directory` while it is valid, else a new one by a join token, which is
+/// removed once it is redeemed.
+async fn identity(
+    authority: &identity_authority::Operator,
+    directory: PathBuf,
+    token: &Path,
+    who: Who,
+) -> Outcome<IdentitySource> {
+    let config = IdentityConfig::new(&directory);
+    if let Ok(source) = renewing(config.clone()).await {
+        return Ok(source);
+    }
+    write_token(authority, who, token).await?;
+    let joined = renewing(config.join_token_file(token)).await;
+    std::fs::remove_file(token).map_err(|e| Failure::file(Kind::Output, token, &e))?;
+    joined.map_err(|failure| {
+        failure.remedy(format_args!(
+            "if it stays so, remove {} and start again",
+            directory.display()
+        ))
+    })
+}
+
+async fn renewing(config: IdentityConfig) -> Outcome<IdentitySource> {
+    blocking(move || {
+        let source = IdentitySource::from_config(&config);
+        source
+            .start_renewal()
+            .map_err(|e| crate::admin::identity_failure(&e))?;
+        Ok(source)
+    })
+    .await
 }
 
 /// Runs blocking work beside the runtime.
@@ -337,19 +387,17 @@ impl Starting<'_> {
         let folder = self.folder.join("unsealer");
         files::private_folder(&folder)?;
         let spiffe_id = self.id([CONTROL_SITE, "unsealer"])?;
-        let source = self
-            .unsealer_identity(authority, &folder, &spiffe_id)
-            .await?;
-        let keeper = source.clone();
-        let tls = blocking(move || {
-            keeper
-                .start_renewal()
-                .map_err(|e| crate::admin::identity_failure(&e))?;
-            keeper
-                .obtain()
-                .map_err(|e| crate::admin::identity_failure(&e))
-        })
+        let who = Who::Workload(spiffe_id.clone(), Attributes::new());
+        let source = identity(
+            authority,
+            folder.join("identity"),
+            &folder.join("join.token"),
+            who,
+        )
         .await?;
+        let tls = source
+            .obtain()
+            .map_err(|e| crate::admin::identity_failure(&e))?;
 
         let policy = administration_policy(&self.layout.trust_domain);
         let place = folder.join("administration.yaml");
@@ -377,34 +425,6 @@ impl Starting<'_> {
                 .about(Kind::Internal, "unsealer")
         });
         Ok((entry, record, source))
-    }
-
-    /// The unsealer's own identity, as any workload's: from its folder, or by a fresh join token.
-    async fn unsealer_identity(
-        &self,
-        authority: &identity_authority::Operator,
-        folder: &Path,
-        spiffe_id: &SpiffeId,
-    ) -> Outcome<IdentitySource> {
-        let token = folder.join("join.token");
-        let response = authority
-            .create_token(CreateTokenRequest {
-                spiffe_id: spiffe_id.clone(),
-                attributes: Attributes::new(),
-                lifetime_seconds: TOKEN_SECONDS,
-                document_lifetime_seconds: None,
-            })
-            .await
-            .about(Kind::Internal, "join token")?;
-        files::write(
-            Some(&token),
-            0o600,
-            true,
-            response.token.expose_text().as_bytes(),
-        )?;
-        Ok(IdentitySource::from_config(
-            &IdentityConfig::new(folder.join("identity")).join_token_file(token),
-        ))
     }
 
     /// Tenant and key, made at the first start.
@@ -464,8 +484,14 @@ fn administration_policy(trust_domain: &TrustDomain) -> String {
     )
 }
 
-/// Refuses what cannot be a trust domain before anything is made.
-pub(crate) fn trust_domain(text: &str) -> Outcome<TrustDomain> {
+/// The trust domain asked for, else that of the folder, else the default.
+pub(crate) fn trust_domain(asked: Option<&str>, folder: &Path) -> Outcome<TrustDomain> {
+    if asked.is_none()
+        && let Some(layout) = Layout::read(&folder.join(LAYOUT))?
+    {
+        return Ok(layout.trust_domain);
+    }
+    let text = asked.unwrap_or(TRUST_DOMAIN);
     text.parse()
-        .map_err(|error| Failure::usage(format_args!("--trust-domain {text:?}: {error}")))
+        .map_err(|error| Failure::usage(format_args!("trust domain {text:?}: {error}")))
 }

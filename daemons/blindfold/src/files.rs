@@ -10,10 +10,16 @@ use std::{
 use indicatif::{ProgressBar, ProgressStyle};
 use zeroize::Zeroizing;
 
-use crate::failure::{Failure, Kind, Outcome};
+use crate::{
+    cleanup::Unfinished,
+    failure::{Failure, Kind, Outcome},
+};
 
 /// Largest document, key, token or text object read whole, in bytes: far above any of them, far below memory.
 pub(crate) const MAX_WHOLE: u64 = 64 * 1024 * 1024;
+
+/// Largest secret key file, in bytes: an ML-KEM-768 key record with the longest names stays far below.
+const MAX_SECRET_KEY: usize = 16 * 1024;
 
 /// Work on more bytes than this shows a progress bar on a terminal.
 const PROGRESS_ABOVE: u64 = 8 * 1024 * 1024;
@@ -94,24 +100,15 @@ pub(crate) fn read(path: &Path, what: &str) -> Outcome<Zeroizing<Vec<u8>>> {
     Source::File(path.to_owned()).read(what)
 }
 
-/// Reads a file that holds a secret; refuses one that others may read.
-pub(crate) fn read_secret(path: &Path, what: &str) -> Outcome<Zeroizing<Vec<u8>>> {
-    let mode = std::fs::metadata(path)
-        .map_err(|e| Failure::file(Kind::Input, path, &e))?
-        .permissions()
-        .mode()
-        & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(Failure::new(
-            Kind::Denied,
-            format_args!(
-                "{}: {what} may be read by others (mode {mode:03o})",
-                path.display()
-            ),
-        )
-        .remedy(format_args!("chmod 600 {}", path.display())));
-    }
-    read(path, what)
+/// Reads a file that holds a secret; refuses one that others may read, and what is no file of its reader.
+pub(crate) fn read_secret(path: &Path) -> Outcome<Zeroizing<Vec<u8>>> {
+    service::files::read_secret(path, MAX_SECRET_KEY).map_err(|error| {
+        let kind = match path.metadata() {
+            Ok(_) => Kind::Denied,
+            Err(_) => Kind::Input,
+        };
+        Failure::new(kind, crate::failure::chain(&error))
+    })
 }
 
 /// Where output goes: standard output, or a file that appears whole or not at all.
@@ -127,6 +124,8 @@ pub(crate) enum Sink {
         path: PathBuf,
         /// Whether an existing file is replaced.
         replace: bool,
+        /// Removes the temporary file when the command is interrupted.
+        _unfinished: Unfinished,
     },
 }
 
@@ -148,10 +147,12 @@ impl Sink {
             .permissions(std::fs::Permissions::from_mode(mode))
             .tempfile_in(folder)
             .map_err(|e| Failure::file(Kind::Output, path, &e))?;
+        let _unfinished = Unfinished::new(temporary.path());
         Ok(Self::File {
             temporary,
             path: path.to_owned(),
             replace,
+            _unfinished,
         })
     }
 
@@ -170,6 +171,7 @@ impl Sink {
             temporary,
             path,
             replace,
+            _unfinished,
         } = self
         {
             temporary
@@ -323,11 +325,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
         write(Some(&path), 0o644, false, b"k").unwrap();
-        assert_eq!(
-            read_secret(&path, "secret key").unwrap_err().kind(),
-            Kind::Denied
-        );
+        assert_eq!(read_secret(&path).unwrap_err().kind(), Kind::Denied);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-        assert_eq!(read_secret(&path, "secret key").unwrap().as_slice(), b"k");
+        assert_eq!(read_secret(&path).unwrap().as_slice(), b"k");
     }
 }

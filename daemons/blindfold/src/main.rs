@@ -1,6 +1,7 @@
 //! The `blindfold` command: seal offline, open blind, administer, and run the whole control plane for development.
 
 mod admin;
+mod cleanup;
 mod cli;
 mod commands;
 mod control_plane;
@@ -42,6 +43,10 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Outcome {
     let json = cli.json;
+    // `dev` drains when it is asked to end.
+    if !matches!(cli.command, Command::Dev(_)) {
+        cleanup::watch()?;
+    }
     match cli.command {
         Command::Key(command) => key::run(command, json),
         Command::Policy(command) => policy::run(command, json),

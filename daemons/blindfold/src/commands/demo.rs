@@ -22,11 +22,10 @@ use zeroize::Zeroizing;
 use self::{audit::Evaluation, report::Report, workload::Told};
 use super::seal::canonical;
 use crate::{
+    cleanup::Unfinished,
     cli::DemoArgs,
     commands::{dev::wingman_toml, read_policy_text},
-    control_plane::{
-        ControlPlane, Layout, TENANT, UNSEALER, WORKLOAD_SITE, blocking, trust_domain,
-    },
+    control_plane::{ControlPlane, Layout, TENANT, UNSEALER, WORKLOAD_SITE, Who, blocking},
     failure::{Context, Failure, Kind, Outcome},
     files, random,
 };
@@ -50,6 +49,7 @@ pub(crate) fn run(args: &DemoArgs, json: bool) -> Outcome {
         .prefix("blindfold-demo-")
         .tempdir()
         .about(Kind::Output, "temporary directory")?;
+    let _unfinished = Unfinished::new(folder.path());
     let runtime = tokio::runtime::Runtime::new().about(Kind::Internal, "runtime")?;
     let shown = runtime.block_on(show(folder.path(), &mut report));
     let place = if args.keep {
@@ -75,7 +75,7 @@ async fn show(folder: &Path, report: &mut Report) -> Outcome {
     report.step("The control plane starts on loopback")?;
     let any = ([127, 0, 0, 1], 0).into();
     let layout = Layout {
-        trust_domain: trust_domain(TRUST_DOMAIN)?,
+        trust_domain: TRUST_DOMAIN.parse().about(Kind::Internal, "trust domain")?,
         authority_listen: any,
         unsealer_listen: any,
     };
@@ -299,7 +299,10 @@ async fn prepare(plane: &ControlPlane, folder: &Path, name: &str, app: &Path) ->
         .insert("environment", "production")
         .about(Kind::Internal, "attribute")?;
     plane
-        .write_token(id(plane, name)?, attributes, &home.join("join.token"))
+        .write_token(
+            Who::Workload(id(plane, name)?, attributes),
+            &home.join("join.token"),
+        )
         .await?;
     Ok(config)
 }

@@ -5,26 +5,19 @@ use std::path::{Path, PathBuf};
 use identity::{Attributes, SpiffeId};
 use serde_json::json;
 use service::config::LogConfig;
-use wingman_sdk::identity::IdentityConfig;
 
 use super::{print, print_json};
 use crate::{
     cli::DevArgs,
-    control_plane::{ControlPlane, Layout, TENANT, UNSEALER, WORKLOAD_SITE, trust_domain},
-    failure::{Context, Failure, Kind, Outcome},
+    control_plane::{ControlPlane, Layout, TENANT, UNSEALER, WORKLOAD_SITE, Who, trust_domain},
+    failure::{Context, Kind, Outcome},
     files,
 };
 
 /// Runs `blindfold dev`.
 pub(crate) fn run(args: &DevArgs, json: bool) -> Outcome {
-    for address in [args.authority_listen, args.unsealer_listen] {
-        if !address.ip().is_loopback() {
-            return Err(Failure::usage(format_args!("{address} is not a loopback address"))
-                .remedy("`dev` keeps its root keys beside its data; run the daemons themselves to serve a network"));
-        }
-    }
     let layout = Layout {
-        trust_domain: trust_domain(&args.trust_domain)?,
+        trust_domain: trust_domain(args.trust_domain.as_deref(), &args.dir)?,
         authority_listen: args.authority_listen,
         unsealer_listen: args.unsealer_listen,
     };
@@ -109,43 +102,22 @@ async fn write_files(plane: &mut ControlPlane, folder: &Path) -> Outcome<Exports
     attributes
         .insert("environment", "development")
         .about(Kind::Internal, "attribute")?;
-    keep(
-        plane,
-        folder,
-        "identity",
-        "workload.token",
-        Some((workload, attributes)),
-    )
-    .await?;
-    keep(plane, folder, "admin-identity", "admin.token", None).await?;
+    let token = |name: &str| folder.join(name);
+    plane
+        .keep(
+            folder.join("identity"),
+            &token("workload.token"),
+            Who::Workload(workload, attributes),
+        )
+        .await?;
+    plane
+        .keep(
+            folder.join("admin-identity"),
+            &token("admin.token"),
+            Who::Administrator,
+        )
+        .await?;
     Ok(exports)
-}
-
-/// Obtains and renews an identity: from its folder while it is valid, else by a new join token.
-async fn keep(
-    plane: &mut ControlPlane,
-    folder: &Path,
-    identity: &str,
-    token: &str,
-    workload: Option<(SpiffeId, Attributes)>,
-) -> Outcome {
-    let config = IdentityConfig::new(folder.join(identity));
-    if plane.keep_fresh(config.clone()).await? {
-        return Ok(());
-    }
-    let path = folder.join(token);
-    match workload {
-        Some((spiffe_id, attributes)) => plane.write_token(spiffe_id, attributes, &path).await?,
-        None => plane.write_admin_token(&path).await?,
-    }
-    if plane.keep_fresh(config.join_token_file(path)).await? {
-        return Ok(());
-    }
-    Err(Failure::new(
-        Kind::Internal,
-        format_args!("no identity in {}", folder.join(identity).display()),
-    )
-    .remedy("remove that folder and start again"))
 }
 
 /// Configuration of a workload of this control plane.

@@ -105,6 +105,6 @@ pub(crate) fn read_record(path: &std::path::Path) -> Outcome<AuthorityKey> {
 
 /// Reads a secret key file, which only its owner may read.
 pub(crate) fn read_secret(path: &std::path::Path) -> Outcome<SecretKey> {
-    let bytes: Zeroizing<Vec<u8>> = files::read_secret(path, "secret key")?;
+    let bytes: Zeroizing<Vec<u8>> = files::read_secret(path)?;
     SecretKey::from_file_bytes(&bytes).about(Kind::Data, path.display())
 }

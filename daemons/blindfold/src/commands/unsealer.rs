@@ -167,7 +167,7 @@ fn key(command: UnsealerKeyCommand, json: bool) -> Outcome {
             file,
             evaluations,
         } => {
-            let bytes = files::read_secret(&file, "secret key")?;
+            let bytes = files::read_secret(&file)?;
             let api = Api::connect(&admin)?;
             let key: wire::Key = api
                 .0

@@ -176,7 +176,16 @@ fn two_control_planes_do_not_share_a_folder() {
     assert!(error.contains("another process"), "{error}");
     let error = bench.fails(64, "dev --dir other --unsealer-listen 0.0.0.0:0", b"");
     assert!(error.contains("loopback"), "{error}");
+    assert!(
+        !bench.path("dev/admin.token").exists(),
+        "a redeemed token is left behind"
+    );
     dev.stop();
+    let error = bench.fails(64, "dev --dir dev --trust-domain other.example", b"");
+    assert!(
+        error.contains("trust domain dev.blindfold.example"),
+        "{error}"
+    );
 }
 
 #[test]

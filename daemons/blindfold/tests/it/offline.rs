@@ -346,3 +346,34 @@ fn help_of_every_command_has_a_use_and_no_banner() {
     }
     assert!(bench.text("--version", b"").starts_with("blindfold "));
 }
+
+#[test]
+fn interrupted_work_leaves_no_plaintext() {
+    use std::io::Write;
+
+    let bench = bench();
+    let object = bench.ok(
+        "seal --key u.pub --policy policy.yaml --format binary --no-pad",
+        &vec![7; 400_000],
+    );
+    let before = names(bench.folder.path());
+    let mut child = bench
+        .command("recover --secret-key u.key -o out")
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    // Enough for several chunks; then the program waits for the rest.
+    input.write_all(&object[..300_000]).unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while names(bench.folder.path()) == before {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "no temporary file appears"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(names(bench.folder.path()), before);
+}

@@ -54,9 +54,15 @@ impl Bench {
     /// Runs it with `input` on standard input.
     pub(crate) fn run(&self, words: &str, input: &[u8]) -> Output {
         let mut child = self.command(words).spawn().unwrap();
-        // A program that refuses its words does not read.
-        let _ = child.stdin.take().unwrap().write_all(input);
-        child.wait_with_output().unwrap()
+        let mut stdin = child.stdin.take().unwrap();
+        std::thread::scope(|scope| {
+            // Beside the reading of its output: a program that works on a stream writes before it has read all.
+            scope.spawn(move || {
+                // A program that refuses its words does not read.
+                let _ = stdin.write_all(input);
+            });
+            child.wait_with_output().unwrap()
+        })
     }
 
     /// Runs it and expects success; gives standard output.

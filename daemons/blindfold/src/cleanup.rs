@@ -1,0 +1,73 @@
+//! Removes unfinished files when the command is interrupted.
+//!
+//! What is registered here is removed on SIGINT, SIGTERM and SIGHUP, before the process ends; on every other way out its owner removes it.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::failure::{Context, Kind, Outcome};
+
+static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+fn unfinished() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A file or folder that must not outlive an interrupted command.
+#[derive(Debug)]
+pub(crate) struct Unfinished(PathBuf);
+
+impl Unfinished {
+    /// Registers `path` until the guard is dropped; dropping removes nothing.
+    pub(crate) fn new(path: &Path) -> Self {
+        unfinished().insert(path.to_owned());
+        Self(path.to_owned())
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        unfinished().remove(&self.0);
+    }
+}
+
+/// Starts to wait for signals. Not for commands that drain on a signal.
+pub(crate) fn watch() -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .about(Kind::Internal, "signals")?;
+    let listen = |kind| -> Outcome<Signal> { signal(kind).about(Kind::Internal, "signals") };
+    let (mut interrupt, mut terminate, mut hangup) = {
+        let _inside = runtime.enter();
+        (
+            listen(SignalKind::interrupt())?,
+            listen(SignalKind::terminate())?,
+            listen(SignalKind::hangup())?,
+        )
+    };
+    std::thread::spawn(move || {
+        let number = runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => SignalKind::interrupt(),
+                _ = terminate.recv() => SignalKind::terminate(),
+                _ = hangup.recv() => SignalKind::hangup(),
+            }
+        });
+        // Held until the end: nothing is registered, and nothing renamed into place, any more.
+        let paths = unfinished();
+        for path in paths.iter() {
+            // A file goes at once; a folder may be written to by processes that got the same signal.
+            if std::fs::remove_file(path).is_err() {
+                let _ = std::fs::remove_dir_all(path);
+            }
+        }
+        std::process::exit(128 + number.as_raw_value());
+    });
+    Ok(())
+}
