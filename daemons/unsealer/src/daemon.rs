@@ -260,6 +260,16 @@ impl Unsealer {
         }
     }
 
+    /// Serves peers only while `check` says that the own document is valid and the trust bundle fresh.
+    ///
+    /// Asked for every request and for readiness (`trust_bundle`), so it must not wait. Meanwhile evaluations and
+    /// administration over HTTP answer INTERNAL.
+    #[must_use]
+    pub fn only_while(self, check: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        self.offline.engine.require_trust(Box::new(check));
+        self
+    }
+
     /// Where it listens.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
@@ -346,6 +356,8 @@ async fn heal(engine: Arc<Engine>) {
     let mut tick = tokio::time::interval(limits::RELOAD_RETRY);
     loop {
         tick.tick().await;
+        // For readiness, when nobody asks.
+        engine.is_trusted();
         engine.heal().await;
     }
 }

@@ -4,7 +4,7 @@
 //! threads and the way to the audit log. HTTP and the host's operator are thin
 //! layers above it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwapOption;
@@ -39,9 +39,14 @@ pub(crate) struct Engine {
     runtimes: Runtimes,
     turn: Mutex<()>,
     inline: InlineCache,
+    /// Whether peers can be told by what is known of the trust domain; unset: somebody else sees to that.
+    trust: OnceLock<(TrustCheck, Condition)>,
     /// The host's operator; none: nobody administrates in process.
     host: Option<Host>,
 }
+
+/// Says whether the own document is valid and the trust bundle fresh, at any moment, without waiting.
+pub(crate) type TrustCheck = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// What an engine is made of.
 pub(crate) struct Parts {
@@ -91,6 +96,7 @@ impl Engine {
             runtimes: Runtimes::default(),
             turn: Mutex::default(),
             inline: InlineCache::new(),
+            trust: OnceLock::new(),
             host: Host::new(),
         });
         engine.reload().await?;
@@ -136,6 +142,23 @@ impl Engine {
 
     pub(crate) fn administration(&self) -> Option<&Policy> {
         self.parts.administration.as_ref()
+    }
+
+    /// Serves nobody from now on while `check` says no; the first check stays.
+    pub(crate) fn require_trust(&self, check: TrustCheck) {
+        let readiness = self.parts.authorizer.metrics().readiness();
+        // A second check is dropped: the first one binds.
+        drop(self.trust.set((check, readiness.condition("trust_bundle"))));
+        self.is_trusted();
+    }
+
+    /// Whether peers may be served now; readiness shows it.
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.trust.get().is_none_or(|(check, condition)| {
+            let holds = check();
+            condition.set(holds);
+            holds
+        })
     }
 
     pub(crate) fn host(&self) -> Option<&Host> {

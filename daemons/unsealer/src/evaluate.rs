@@ -115,6 +115,10 @@ impl<'a> Asked<'a> {
         };
         facets.context = identify(request.request_id(), request.key_id(), request.count());
 
+        if !self.engine.is_trusted() {
+            let why = "the trust bundle is too old, or the own document is not valid";
+            return Err(self.refuse(Refusal::Internal, why, facets).await);
+        }
         let Some(snapshot) = self.engine.snapshot() else {
             return Err(self
                 .refuse(Refusal::Internal, "the state is not loaded", facets)

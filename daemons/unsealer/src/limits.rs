@@ -114,6 +114,12 @@ pub const DEFAULT_QUEUE_PER_THREAD: usize = 2048;
 /// Greatest queue that can be configured, in elements.
 pub const MAX_QUEUE_ELEMENTS: usize = 1 << 20;
 
+/// Age of the trust bundle from which on nobody is served.
+///
+/// Bundles are refreshed every five minutes at the latest; a minute is for the
+/// attempt. A site switched off longer ago than this can't have things opened.
+pub const MAX_BUNDLE_AGE: Duration = Duration::from_secs(360);
+
 /// Time between attempts to load the store's state again after that failed.
 pub const RELOAD_RETRY: Duration = Duration::from_secs(5);
 

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use rustix::process::DumpableBehavior;
 use service::daemon::{self, Daemon};
+use unsealer::limits::MAX_BUNDLE_AGE;
 use unsealer::{Config, ENV_PREFIX, Offline, Unsealer};
 use wingman_sdk::identity::IdentitySource;
 
@@ -42,6 +43,17 @@ enum Command {
 
 type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
+/// Whether peers can be told by this identity. Where no authority is known, whoever fills the directory vouches for
+/// the bundle's age.
+fn is_fresh(source: &IdentitySource) -> bool {
+    let freshness = source.freshness();
+    let bundle = match freshness.bundle_age {
+        Some(age) => age <= MAX_BUNDLE_AGE,
+        None => source.authority().is_none(),
+    };
+    freshness.document_valid && bundle
+}
+
 fn main() -> ExitCode {
     let Arguments {
         config,
@@ -74,8 +86,16 @@ fn main() -> ExitCode {
                 let source = IdentitySource::from_config(&paths.to_source());
                 let joining = source.clone();
                 let identity = tokio::task::spawn_blocking(move || joining.obtain()).await??;
+                // The directory's bundle may be years old: sites may have been switched off since.
+                let refreshing = source.clone();
+                let refreshed = tokio::task::spawn_blocking(move || refreshing.refresh()).await?;
+                if let Err(error) = refreshed {
+                    tracing::error!(%error, "the trust bundle can't be refreshed: nobody is served until it is");
+                }
                 source.start_renewal()?;
-                let unsealer = Unsealer::open(config, identity).await?;
+                let unsealer = Unsealer::open(config, identity)
+                    .await?
+                    .only_while(move || is_fresh(&source));
                 daemon::reopen_on_hangup(unsealer.audit())?;
                 Ok(unsealer.serve(shutdown).await?)
             }

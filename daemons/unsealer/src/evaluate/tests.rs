@@ -668,3 +668,28 @@ impl RawPolicy {
         bytes
     }
 }
+
+#[tokio::test]
+async fn without_a_fresh_trust_bundle_nothing_is_evaluated() {
+    static FRESH: AtomicBool = AtomicBool::new(false);
+    let bench = Bench::new(blind_evaluate).await;
+    bench
+        .engine
+        .require_trust(Box::new(|| FRESH.load(Ordering::SeqCst)));
+    let missing = || {
+        bench
+            .metrics
+            .readiness()
+            .missing()
+            .contains(&"trust_bundle")
+    };
+    assert!(missing());
+    assert_eq!(bench.answer().await.0, Refusal::Internal.code());
+    assert!(bench.audit().contains("the trust bundle is too old"));
+    FRESH.store(true, Ordering::SeqCst);
+    assert_eq!(bench.answer().await.0, 0);
+    assert!(!missing());
+    FRESH.store(false, Ordering::SeqCst);
+    assert_eq!(bench.answer().await.0, Refusal::Internal.code());
+    assert!(missing());
+}

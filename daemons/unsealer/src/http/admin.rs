@@ -136,6 +136,13 @@ async fn authorized<O: Operation>(
     principal: &Principal,
     operation: O,
 ) -> Response {
+    if !engine.is_trusted() {
+        let stale = AdminError::new(
+            ErrorCode::Internal,
+            "the unsealer's trust bundle or document is out of date: see that it reaches the identity authority",
+        );
+        return refused::<O>(&engine, principal, &stale).await;
+    }
     match admin::perform(&engine, Caller::Peer(principal), operation).await {
         Ok(reply) => json(StatusCode::OK, &reply),
         Err(failed) => error(&failed),

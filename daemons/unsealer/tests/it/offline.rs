@@ -272,3 +272,90 @@ async fn the_binary_serves_with_its_own_identity_until_it_is_told_to_stop() {
         "{audit}"
     );
 }
+
+#[tokio::test]
+async fn the_binary_serves_nobody_by_a_bundle_of_unknown_age() {
+    let trust = Trust::new(DOMAIN);
+    let folder = tempfile::tempdir().unwrap();
+    let identity = folder.path().join("identity");
+    std::fs::create_dir(&identity).unwrap();
+    std::fs::set_permissions(&identity, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let document = trust.document(SERVER, now(), 3600);
+    write_secret(
+        &identity.join("document.pem"),
+        document.chain_pem().as_bytes(),
+    );
+    write_secret(
+        &identity.join("key.pem"),
+        document.key().expose_pem().unwrap().as_bytes(),
+    );
+    write_secret(&identity.join("bundle.json"), &trust.bundle.to_json());
+    // Nobody listens there: the bundle of the directory can't be confirmed.
+    let contact =
+        r#"{"url":"https://127.0.0.1:1","spiffe_id":"spiffe://acme.example/identity-authority"}"#;
+    write_secret(&identity.join("authority.json"), contact.as_bytes());
+    // A port that was free a moment ago: the daemon says on standard error where it listens.
+    let address = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let path = folder.path().join("unsealer.toml");
+    let config = format!(
+        "authority = \"unsealer-1\"\n[listen]\naddress = \"{address}\"\n[metrics]\naddress = \"127.0.0.1:0\"\n[audit]\npath = \"audit.jsonl\"\n[store]\npath = \"unsealer.db\"\n[root_key]\npath = \"root.key\"\n[identity]\ndirectory = \"identity\"\n"
+    );
+    std::fs::write(&path, config).unwrap();
+    let file = path.to_str().unwrap();
+    assert!(unsealer(&["init", "--config", file]).status.success());
+    let key = new_key(TENANT, 1);
+    let key_path = folder.path().join("unsealer.key");
+    write_secret(&key_path, &key_file(&key));
+    assert!(
+        unsealer(&["import-key", "--config", file, key_path.to_str().unwrap()])
+            .status
+            .success()
+    );
+
+    let log = std::fs::File::create(folder.path().join("log")).unwrap();
+    let child = Command::new(env!("CARGO_BIN_EXE_unsealer"))
+        .args(["--config", file])
+        .env_clear()
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    let mut daemon = Daemon(child);
+    let client = Client::new(address, trust.identity(API));
+    let request = RawRequest::new(key.record(), &inline(&lets_open(API))).bytes();
+    let mut answer = None;
+    for _ in 0..200 {
+        let asked = client
+            .try_request(
+                "POST",
+                blindfold_core::PATH,
+                Some(blindfold_core::CONTENT_TYPE),
+                &request,
+            )
+            .await;
+        if let Ok(reply) = asked {
+            answer = Some(reply);
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let said = || std::fs::read_to_string(folder.path().join("log")).unwrap();
+    let answer = answer.unwrap_or_else(|| panic!("the daemon never answered: {}", said()));
+    let response = blindfold_core::Response::parse(&answer.body).unwrap();
+    assert_eq!(
+        code(&response),
+        blindfold_core::Refusal::Internal.code(),
+        "sites may have been switched off since"
+    );
+
+    let pid = rustix::process::Pid::from_child(&daemon.0);
+    assert!(said().contains("serving"), "{}", said());
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let status = daemon.0.wait().unwrap();
+    assert!(status.success(), "{status:?}: {}", said());
+    assert!(said().contains("can't be refreshed"), "{}", said());
+    let audit = std::fs::read_to_string(folder.path().join("audit.jsonl")).unwrap();
+    assert!(audit.contains("the trust bundle is too old"), "{audit}");
+}
