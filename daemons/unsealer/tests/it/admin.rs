@@ -674,3 +674,29 @@ async fn an_import_path_without_a_number_is_refused_and_recorded() {
         .count();
     assert_eq!(refusals, paths.len());
 }
+
+#[tokio::test]
+async fn nobody_administrates_by_a_stale_trust_bundle() {
+    let world = World::new().await;
+    let identity = world.trust.identity(SERVER);
+    let unsealer = unsealer::Unsealer::open(world.config.clone(), identity)
+        .await
+        .unwrap()
+        .only_while(|| false);
+    let (address, metrics) = (unsealer.local_addr(), unsealer.metrics_addr());
+    let shutdown = service::shutdown::Shutdown::new();
+    let task = tokio::spawn(unsealer.serve(shutdown.clone()));
+    let ada = Client::new(address, world.trust.identity(ADMIN));
+    let (status, body) = ada
+        .refused(path::CREATE_TENANT, &json!({"tenant": TENANT}))
+        .await;
+    assert_eq!((status, body.error), (500, ErrorCode::Internal));
+    assert_eq!(plain_get(metrics, "/readyz").await.status, 503);
+    shutdown.trigger();
+    task.await.unwrap().unwrap();
+    let audit = world.audit();
+    assert!(
+        audit.contains("create-tenant") && !audit.contains("\"decision\":\"allow\""),
+        "{audit}"
+    );
+}
