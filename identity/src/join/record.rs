@@ -4,7 +4,7 @@ use rand_core::CryptoRng;
 use serde::{Deserialize, Serialize};
 
 use super::{JoinSecret, JoinSecretHash, JoinTokenError};
-use crate::attributes::{Attributes, INSTANCE};
+use crate::attributes::Attributes;
 use crate::limits::{MAX_JOIN_TOKEN_LIFETIME_SECONDS, REDEMPTION_REPEAT_SECONDS};
 use crate::spiffe_id::SpiffeId;
 
@@ -64,7 +64,7 @@ pub enum RedemptionRefusal {
 }
 
 impl JoinTokenRecord {
-    /// Record of a new token; the attributes get an `instance` unless they have one.
+    /// Record of a new token; the attributes get a new `instance`, whatever they had.
     ///
     /// # Errors
     ///
@@ -85,11 +85,10 @@ impl JoinTokenRecord {
         if lifetime_seconds == 0 || lifetime_seconds > MAX_JOIN_TOKEN_LIFETIME_SECONDS {
             return Err(JoinTokenError::Lifetime);
         }
-        if !attributes.contains_key(INSTANCE) {
-            attributes
-                .set_new_instance(rng)
-                .map_err(JoinTokenError::Attributes)?;
-        }
+        // Always a new one: a chosen instance could be another workload's.
+        attributes
+            .set_new_instance(rng)
+            .map_err(JoinTokenError::Attributes)?;
         let expires_at = now.saturating_add(lifetime_seconds);
         Ok(Self {
             secret_hash: secret.hash(),

@@ -294,13 +294,9 @@ fn records_refuse() {
     );
     let mut given = Attributes::new();
     given.insert(INSTANCE, "mine").unwrap();
-    assert_eq!(
-        new("spiffe://a/b", given, 1)
-            .unwrap()
-            .attributes
-            .text(INSTANCE),
-        Some("mine")
-    );
+    let record = new("spiffe://a/b", given, 1).unwrap();
+    let drawn = record.attributes.text(INSTANCE).unwrap();
+    assert!(drawn != "mine" && drawn.len() == 32, "{drawn}");
     let mut full = Attributes::new();
     for index in 0..MAX_ATTRIBUTES {
         full.insert(&format!("k{index}"), "x").unwrap();

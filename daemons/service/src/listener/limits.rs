@@ -70,7 +70,8 @@ impl Default for Limits {
             max_connections: 1024,
             max_connections_per_address: 512,
             max_unidentified: None,
-            max_unidentified_per_address: 64,
+            // A hundred workloads that join at once from behind one address.
+            max_unidentified_per_address: 128,
             max_connections_per_peer: 128,
             max_streams: 32,
         }
