@@ -278,6 +278,10 @@ async fn renewing(config: IdentityConfig) -> Outcome<IdentitySource> {
         source
             .start_renewal()
             .map_err(|e| crate::admin::identity_failure(&e))?;
+        // A bundle from the folder may be old: the unsealer serves only under one that was confirmed.
+        source
+            .refresh()
+            .map_err(|e| crate::admin::identity_failure(&e))?;
         Ok(source)
     })
     .await
@@ -410,7 +414,11 @@ impl Starting<'_> {
             .about(Kind::Internal, "unsealer")?;
         let unsealer = Unsealer::open(config, Arc::clone(&tls))
             .await
-            .about(Kind::Unavailable, "unsealer")?;
+            .about(Kind::Unavailable, "unsealer")?
+            .only_while({
+                let source = source.clone();
+                move || unsealer::is_fresh(&source)
+            });
         self.layout.unsealer_listen = unsealer.local_addr();
         let record = self.tenant(&unsealer).await?;
         let entry = ServerEntry {

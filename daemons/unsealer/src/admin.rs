@@ -262,7 +262,7 @@ async fn grant(engine: &Engine, caller: Caller<'_>, call: Call) -> Result<Grant,
         resource,
         context,
     } = call;
-    let (authorizer, now) = (engine.authorizer(), engine.now());
+    let (authorizer, now) = (engine.authorizer().for_administration(), engine.now());
     let granted = match caller {
         Caller::Peer(principal) => {
             let policies = engine

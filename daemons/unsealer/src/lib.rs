@@ -42,6 +42,7 @@ mod pool;
 mod quota;
 mod snapshot;
 mod store;
+mod trust;
 pub mod wire;
 
 pub use admin::AdminError;
@@ -49,3 +50,4 @@ pub use config::{AdminConfig, Config, ENV_PREFIX, EvaluationConfig, IdentityPath
 pub use daemon::{Offline, Unsealer, UnsealerError, init};
 pub use operator::Operator;
 pub use quota::{QuotaConfig, Rate};
+pub use trust::is_fresh;

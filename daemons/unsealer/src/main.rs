@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use rustix::process::DumpableBehavior;
 use service::daemon::{self, Daemon};
-use unsealer::limits::MAX_BUNDLE_AGE;
 use unsealer::{Config, ENV_PREFIX, Offline, Unsealer};
 use wingman_sdk::identity::IdentitySource;
 
@@ -42,17 +41,6 @@ enum Command {
 }
 
 type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
-
-/// Whether peers can be told by this identity. Where no authority is known, whoever fills the directory vouches for
-/// the bundle's age.
-fn is_fresh(source: &IdentitySource) -> bool {
-    let freshness = source.freshness();
-    let bundle = match freshness.bundle_age {
-        Some(age) => age <= MAX_BUNDLE_AGE,
-        None => source.authority().is_none(),
-    };
-    freshness.document_valid && bundle
-}
 
 fn main() -> ExitCode {
     let Arguments {
@@ -95,7 +83,7 @@ fn main() -> ExitCode {
                 source.start_renewal()?;
                 let unsealer = Unsealer::open(config, identity)
                     .await?
-                    .only_while(move || is_fresh(&source));
+                    .only_while(move || unsealer::is_fresh(&source));
                 daemon::reopen_on_hangup(unsealer.audit())?;
                 Ok(unsealer.serve(shutdown).await?)
             }
