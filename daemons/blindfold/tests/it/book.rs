@@ -36,6 +36,18 @@ fn every_page_is_in_the_summary_and_every_link_leads_somewhere() {
     }
 }
 
+#[test]
+fn links_of_the_pages_at_the_root_lead_somewhere() {
+    let root = docs().join("../..");
+    for name in ["README.md", "SECURITY.md", "CHANGELOG.md"] {
+        let text = std::fs::read_to_string(root.join(name)).unwrap();
+        for link in links(&text) {
+            let page = link.split('#').next().unwrap();
+            assert!(page.contains("://") || root.join(page).exists(), "{name}: {link}");
+        }
+    }
+}
+
 /// Names of the commands in a help text.
 fn commands(help: &str) -> Vec<String> {
     help.lines()
