@@ -162,12 +162,14 @@ impl Pool {
     ) -> Result<T, Lost> {
         let (answer, answered) = oneshot::channel();
         let piece: Work = Box::new(move || {
-            let _place = place;
             if answer.is_closed() {
                 return;
             }
             // The task owns what it touches, except for keys, which it only reads.
-            if let Ok(result) = catch_unwind(AssertUnwindSafe(task)) {
+            let done = catch_unwind(AssertUnwindSafe(task));
+            // Before the answer: whoever has it finds the place free.
+            drop(place);
+            if let Ok(result) = done {
                 // The caller may have gone meanwhile.
                 drop(answer.send(result));
             }
