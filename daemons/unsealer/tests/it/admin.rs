@@ -623,7 +623,7 @@ async fn refusals_repeat_nothing_of_what_was_sent() {
     for body in [
         r#"{"tenant": "t", "hunter2": 1}"#,
         r#"{"tenant": "t", "admission": {"x": "hunter2"}}"#,
-        r#"{"tenant": "t", "admission": 4711}"#,
+        r#"{"tenant": "t", "admission": 4711471147114711}"#,
         r#""hunter2""#,
         r#"{"tenant": hunter2}"#,
     ] {
@@ -634,7 +634,7 @@ async fn refusals_repeat_nothing_of_what_was_sent() {
         assert_eq!(reply.status, 400, "{body}: {text}");
         assert!(text.contains("line 1 column"), "{body}: {text}");
         assert!(
-            !text.contains("hunter2") && !text.contains("4711"),
+            !text.contains("hunter2") && !text.contains("4711471147114711"),
             "{body}: {text}"
         );
     }
@@ -642,7 +642,7 @@ async fn refusals_repeat_nothing_of_what_was_sent() {
     let audit = world.audit();
     assert_eq!(audit.matches("\"code\":\"BAD_REQUEST\"").count(), 5);
     assert!(
-        !audit.contains("hunter2") && !audit.contains("4711"),
+        !audit.contains("hunter2") && !audit.contains("4711471147114711"),
         "{audit}"
     );
 }
