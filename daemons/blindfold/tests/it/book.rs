@@ -43,7 +43,10 @@ fn links_of_the_pages_at_the_root_lead_somewhere() {
         let text = std::fs::read_to_string(root.join(name)).unwrap();
         for link in links(&text) {
             let page = link.split('#').next().unwrap();
-            assert!(page.contains("://") || root.join(page).exists(), "{name}: {link}");
+            assert!(
+                page.contains("://") || root.join(page).exists(),
+                "{name}: {link}"
+            );
         }
     }
 }
