@@ -58,6 +58,7 @@
 //! Anonymity: attributes and SPIFFE IDs stand in certificates that TLS 1.3 encrypts, but whoever is connected to reads.
 //!
 //! Specification: SPIFFE-ID, SPIFFE X509-SVID, SPIFFE Trust Domain and Bundle; RFC 5280; RFC 8446.
+#![forbid(unsafe_code)]
 
 pub mod attributes;
 pub mod bundle;

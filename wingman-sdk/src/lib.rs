@@ -37,6 +37,7 @@
 //! make (stack, swap, core dumps) are not wiped. Unix only, as secret files are judged by their permissions.
 //!
 //! Specification: PBSEAL v1, sections 9.7 (Blind, Finalize, Open), 9.8 and 11.4.
+#![forbid(unsafe_code)]
 
 pub mod config;
 pub mod http;

@@ -1,4 +1,5 @@
 //! The `blindfold` command: seal offline, open blind, administer, and run the whole control plane for development.
+#![forbid(unsafe_code)]
 
 mod admin;
 mod cleanup;

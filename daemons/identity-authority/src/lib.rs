@@ -31,6 +31,7 @@
 //!
 //! Rate limits start anew when the daemon does. A root is not replaced while the authority runs; it lives ten years
 //! unless configured otherwise.
+#![forbid(unsafe_code)]
 
 mod administration;
 mod api;

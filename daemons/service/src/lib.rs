@@ -17,6 +17,7 @@
 //! | [`quota`] | token buckets | fixed size |
 //! | [`files`] | strict permissions | refuses secrets that others can read; writes whole |
 //! | [`shutdown`], [`daemon`], [`clock`] | running | drains on SIGTERM; exit 64 on bad configuration |
+#![forbid(unsafe_code)]
 
 pub mod audit;
 pub mod authorize;

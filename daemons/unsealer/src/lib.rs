@@ -25,6 +25,7 @@
 //! with every start.
 //!
 //! Specification: PBSEAL v1, sections 9.7 to 11.
+#![forbid(unsafe_code)]
 
 mod admin;
 mod compiled;

@@ -1,4 +1,5 @@
 //! The `unsealer` daemon.
+#![forbid(unsafe_code)]
 
 use std::io::Write;
 use std::path::PathBuf;
