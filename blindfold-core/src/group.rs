@@ -33,6 +33,16 @@ pub use self::scalar::{Scalar, SecretScalar};
 use crate::limits::ELEMENT_BYTES;
 use crate::secret::secret_bytes;
 
+/// What multiplies points here: `aws-lc` with the feature of that name, else `pure`.
+#[must_use]
+pub const fn backend() -> &'static str {
+    if cfg!(feature = "aws-lc") {
+        "aws-lc"
+    } else {
+        "pure"
+    }
+}
+
 secret_bytes! {
     /// Encoding of an element that must stay secret, such as the KEM's Z.
     pub struct SecretElement([u8; ELEMENT_BYTES]);

@@ -85,7 +85,7 @@ mod text;
 pub use batch::{Batch, Pending, PolicyLock};
 pub use dem::Dem;
 pub use evaluate::EvaluateError;
-pub use group::BadElement;
+pub use group::{BadElement, backend};
 pub use info::Info;
 pub use key::{
     AuthorityKey, BadKeyId, BadKeyState, KeyError, KeyId, KeyState, Purpose, SecretKey, StaticKey,
