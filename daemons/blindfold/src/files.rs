@@ -1,9 +1,9 @@
 //! Files and streams of the command: bounded reading, writing that never leaves half a file, progress on long work.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{File, Metadata, OpenOptions},
     io::{self, IsTerminal, Read, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
     path::{Path, PathBuf},
 };
 
@@ -154,6 +154,28 @@ impl Sink {
             replace,
             _unfinished,
         })
+    }
+
+    /// Opens the sink in the place of an existing file, whose mode and owner it keeps.
+    ///
+    /// Where the owner cannot be kept, nothing is replaced: who reads the file now must be able to afterwards.
+    pub(crate) fn replacing(path: &Path, old: &Metadata) -> Outcome<Self> {
+        let mode = old.permissions().mode() & 0o7777;
+        let sink = Self::open(Some(path), mode, true)?;
+        if let Self::File { temporary, .. } = &sink {
+            let file = temporary.as_file();
+            let failed = |e: io::Error| Failure::file(Kind::Output, path, &e);
+            let new = file.metadata().map_err(failed)?;
+            if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
+                fchown(file, Some(old.uid()), Some(old.gid())).map_err(|e| {
+                    failed(e).remedy("it belongs to another user or group: do this as its owner")
+                })?;
+            }
+            // After the owner, whose change takes bits away; exact, whatever the umask.
+            file.set_permissions(std::fs::Permissions::from_mode(mode))
+                .map_err(failed)?;
+        }
+        Ok(sink)
     }
 
     /// Writes `bytes` and finishes.
@@ -318,6 +340,24 @@ mod tests {
             Kind::Output
         );
         assert_eq!(std::fs::read(&path).unwrap(), b"whole");
+    }
+
+    #[test]
+    fn replaced_file_keeps_its_mode_whatever_the_umask() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out");
+        for mode in [0o600, 0o666, 0o640, 0o755] {
+            std::fs::write(&path, b"old").unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let old = path.metadata().unwrap();
+            let sink = Sink::replacing(&path, &old).unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), b"old");
+            sink.complete(b"new").unwrap();
+            let new = path.metadata().unwrap();
+            assert_eq!(new.permissions().mode() & 0o7777, mode);
+            assert_eq!((new.uid(), new.gid()), (old.uid(), old.gid()));
+            assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        }
     }
 
     #[test]

@@ -109,12 +109,13 @@ fn options(args: &SealArgs) -> Outcome<SealOptions> {
     Ok(options)
 }
 
-fn read_keys(paths: &[PathBuf]) -> Outcome<Vec<AuthorityKey>> {
+/// The public records in these files.
+pub(crate) fn read_keys(paths: &[PathBuf]) -> Outcome<Vec<AuthorityKey>> {
     paths.iter().map(|path| read_record(path)).collect()
 }
 
 /// Every fingerprint must belong to a key and, where any is given, every key must have its fingerprint (check S1).
-fn check_fingerprints<'a>(
+pub(crate) fn check_fingerprints<'a>(
     given: &[String],
     keys: impl Iterator<Item = &'a AuthorityKey>,
 ) -> Outcome {
@@ -140,7 +141,8 @@ fn check_fingerprints<'a>(
     }
 }
 
-fn policy_ref(choice: &PolicyChoice) -> Outcome<PolicyRef> {
+/// The policy that was chosen.
+pub(crate) fn policy_ref(choice: &PolicyChoice) -> Outcome<PolicyRef> {
     if let Some(path) = &choice.policy {
         return Ok(PolicyRef::Inline(canonical(&policy_file(path)?)?));
     }
