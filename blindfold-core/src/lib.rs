@@ -62,6 +62,7 @@ mod batch;
 mod codec;
 mod dem;
 mod evaluate;
+pub mod floor;
 mod group;
 mod info;
 mod kdf;
