@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+mod locks;
 mod unsealer;
 
+pub(crate) use locks::*;
 pub(crate) use unsealer::*;
 
 /// Seal secrets offline under a policy; open them with help that sees nothing.
@@ -190,45 +192,19 @@ Examples:
 
 Sealing needs no network and no account. Check the key's fingerprint once, over a channel you trust:
 --fingerprint refuses any other key.")]
+#[command(mut_arg("keys", |arg| arg.required(true)), mut_group("PolicyChoice", |group| group.required(true)))]
 pub(crate) struct SealArgs {
     /// The secret; standard input when absent or -
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) file: Option<PathBuf>,
-    /// Public record of an unsealing authority's key; repeat for several authorities
-    #[arg(long = "key", short, required = true, value_hint = ValueHint::FilePath)]
-    pub(crate) keys: Vec<PathBuf>,
-    /// Expected fingerprint of a key, 64 hex digits; repeat for several keys
-    #[arg(long = "fingerprint", value_name = "HEX")]
-    pub(crate) fingerprints: Vec<String>,
     #[command(flatten)]
-    pub(crate) policy: PolicyChoice,
-    /// How many of the authorities are needed to open
-    #[arg(long, short, default_value_t = 1)]
-    pub(crate) threshold: u8,
-    /// Public record of a site key without which nothing opens; may be repeated
-    #[arg(long = "site-lock", value_name = "KEY", value_hint = ValueHint::FilePath)]
-    pub(crate) site_locks: Vec<PathBuf>,
-    /// Public record of a recovery key that opens alone (keep its secret key offline); may be repeated
-    #[arg(long = "recovery", value_name = "KEY", value_hint = ValueHint::FilePath)]
-    pub(crate) recovery: Vec<PathBuf>,
+    pub(crate) locks: LockArgs,
     /// What the object is, for people and for checks at opening; public
     #[arg(long, short, default_value = "")]
     pub(crate) label: String,
     /// File with external data that must be given again at opening
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) aad_file: Option<PathBuf>,
-    /// First day on which it may be opened (UTC, YYYY-MM-DD)
-    #[arg(long, value_name = "DATE")]
-    pub(crate) not_before: Option<String>,
-    /// Last day on which it may be opened (UTC, YYYY-MM-DD)
-    #[arg(long, value_name = "DATE")]
-    pub(crate) not_after: Option<String>,
-    /// Payload cipher
-    #[arg(long, value_enum, default_value_t = Cipher::Aes256GcmSiv)]
-    pub(crate) cipher: Cipher,
-    /// Do not round the length up
-    #[arg(long)]
-    pub(crate) no_pad: bool,
     /// Form of the object
     #[arg(long, short, value_enum, default_value_t = Form::Text)]
     pub(crate) format: Form,
@@ -238,30 +214,6 @@ pub(crate) struct SealArgs {
     /// Replace an existing output file
     #[arg(long)]
     pub(crate) force: bool,
-}
-
-/// Under which policy.
-#[derive(Args, Debug)]
-#[group(required = true, multiple = false)]
-pub(crate) struct PolicyChoice {
-    /// Policy document (YAML or JSON), sealed in whole
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) policy: Option<PathBuf>,
-    /// Name of a policy in the unsealer's store; its rules may change later
-    #[arg(long, value_name = "NAME")]
-    pub(crate) policy_name: Option<String>,
-    /// Policy document of which only the digest is sealed in; register it with the unsealer
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) policy_digest_of: Option<PathBuf>,
-}
-
-/// Payload cipher.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(crate) enum Cipher {
-    /// AES-256-GCM-SIV (RFC 8452)
-    Aes256GcmSiv,
-    /// ChaCha20-Poly1305 (RFC 8439)
-    Chacha20Poly1305,
 }
 
 /// Form of an object.

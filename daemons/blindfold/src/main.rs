@@ -8,6 +8,7 @@ mod commands;
 mod control_plane;
 mod failure;
 mod files;
+mod locks;
 mod object;
 mod random;
 
