@@ -80,6 +80,7 @@ mod schedule;
 mod seal;
 mod secret;
 mod shamir;
+mod signature;
 mod stream;
 mod text;
 
@@ -108,6 +109,10 @@ pub use policy::{
 
 pub use profile::{AcceptanceProfile, Expectation, PinnedKeys};
 pub use seal::{LockSpec, SealError, SealOptions, Sealer};
+pub use signature::{
+    AcceptedStream, SealerKey, SealerKeyId, SealerKeys, SealerSignature, SignatureError, Signed,
+    SignedReader, SignedStream,
+};
 
 /// The raw pieces, for tests, vectors and other implementations of the same protocol.
 ///

@@ -57,5 +57,9 @@ pub const MAX_CHUNKS: u64 = 1 << 32;
 pub const SMALL_PADDING_BYTES: u64 = 256;
 /// Longer padded plaintexts are multiples of this (spec 9.7); it divides a chunk.
 pub const LARGE_PADDING_BYTES: u64 = 4096;
+/// Largest signature file that is read: minisign writes comments of up to 1 and 8 KiB.
+pub const MAX_SIGNATURE_BYTES: usize = 16 * 1024;
+/// Largest public key file of a sealer that is read: minisign writes a comment of up to 1 KiB.
+pub const MAX_SEALER_KEY_BYTES: usize = 2 * 1024;
 /// Characters of a full line of the armor (spec 9.6; as RFC 7468, section 2).
 pub const ARMOR_LINE_CHARS: usize = 64;

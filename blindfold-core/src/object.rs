@@ -19,7 +19,7 @@
 //!
 //! # Not promised
 //!
-//! Who sealed the object: anybody who has the public key records can. Pin labels, or sign the object.
+//! Who sealed the object: anybody who has the public key records can. Pin labels, or demand a signature.
 //!
 //! Specification: PBSEAL v1, section 9.6.
 
@@ -33,6 +33,7 @@ use crate::key::KeyId;
 use crate::open::{Accepted, AcceptedHeader, OpenError, StreamError};
 use crate::policy::{PolicyRef, Window};
 use crate::profile::{AcceptanceProfile, Expectation, PinnedKeys};
+use crate::signature::SealerKey;
 use crate::text;
 
 mod parse;
@@ -300,19 +301,41 @@ impl Header {
         profile: &AcceptanceProfile,
         expectation: &Expectation,
     ) -> Result<AcceptedHeader, OpenError> {
-        AcceptedHeader::new(Arc::new(self), keys, profile, expectation)
+        self.accept_signed(keys, profile, expectation, &[])
+    }
+
+    /// As [`Header::accept`], for a header that one of `signers` has signed or will be proven to have.
+    pub(crate) fn accept_signed(
+        self,
+        keys: &PinnedKeys,
+        profile: &AcceptanceProfile,
+        expectation: &Expectation,
+        signers: &[&SealerKey],
+    ) -> Result<AcceptedHeader, OpenError> {
+        AcceptedHeader::new(Arc::new(self), keys, profile, expectation, signers)
     }
 }
 
 /// A whole sealed object in memory, well formed.
 ///
-/// Cloning is cheap: the bytes are shared.
-#[derive(Clone, Eq, PartialEq)]
+/// Cloning is cheap: the bytes are shared. Equal are objects of the same bytes, whoever signed them.
+#[derive(Clone)]
 pub struct Sealed {
     // INVARIANT (whole): `bytes` is `header`, a commitment, and chunks none of which is shorter than a tag.
     bytes: Arc<Vec<u8>>,
     header: Arc<Header>,
+    // INVARIANT (proven): set only by what has verified this sealer's signature over the bytes.
+    signer: Option<Arc<SealerKey>>,
 }
+
+impl PartialEq for Sealed {
+    fn eq(&self, other: &Self) -> bool {
+        // The header is read from these bytes.
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Sealed {}
 
 impl Sealed {
     /// Parses a binary object, strictly.
@@ -336,7 +359,20 @@ impl Sealed {
         Ok(Self {
             bytes: Arc::new(bytes),
             header: Arc::new(header),
+            signer: None,
         })
+    }
+
+    /// The same object, of which it is proven that `signer` signed it.
+    pub(crate) fn signed_by(mut self, signer: &SealerKey) -> Self {
+        self.signer = Some(Arc::new(signer.clone()));
+        self
+    }
+
+    /// Who is proven to have signed the object, or the file that it stands in; see [`Signed`](crate::Signed).
+    #[must_use]
+    pub fn signer(&self) -> Option<&SealerKey> {
+        self.signer.as_deref()
     }
 
     /// Parses either text form, strictly: `pbseal1:` on one line, or the armor.
@@ -428,7 +464,9 @@ impl Sealed {
         profile: &AcceptanceProfile,
         expectation: &Expectation,
     ) -> Result<Accepted, OpenError> {
-        let header = AcceptedHeader::new(Arc::clone(&self.header), keys, profile, expectation)?;
+        let signers: Vec<_> = self.signer().into_iter().collect();
+        let header = Arc::clone(&self.header);
+        let header = AcceptedHeader::new(header, keys, profile, expectation, &signers)?;
         Ok(Accepted::new(header, self.clone()))
     }
 }
@@ -464,6 +502,7 @@ impl fmt::Debug for Sealed {
         f.debug_struct("Sealed")
             .field("header", &self.header)
             .field("len", &self.bytes.len())
+            .field("signer", &self.signer)
             .finish_non_exhaustive()
     }
 }

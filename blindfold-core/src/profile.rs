@@ -13,6 +13,7 @@ use crate::dem::Dem;
 use crate::key::{AuthorityKey, KeyId, Purpose, Suite};
 use crate::object::{Header, Role};
 use crate::open::OpenError;
+use crate::signature::{SealerKey, SealerKeys};
 
 /// The key records that this opener trusts, found by their fingerprint.
 ///
@@ -80,7 +81,7 @@ impl Extend<AuthorityKey> for PinnedKeys {
 /// Which objects an opener accepts at all.
 ///
 /// The default accepts locks of any pinned key, every suite and DEM that this crate has, any threshold, any label,
-/// asks for no site lock, and leaves RECOVERY locks alone.
+/// asks for no site lock and no signature, and leaves RECOVERY locks alone.
 ///
 /// ```
 /// use blindfold_core::{AcceptanceProfile, Dem};
@@ -100,6 +101,7 @@ pub struct AcceptanceProfile {
     dems: BTreeSet<Dem>,
     label: Option<String>,
     allow_recovery: bool,
+    sealers: Option<SealerKeys>,
 }
 
 impl Default for AcceptanceProfile {
@@ -115,6 +117,7 @@ impl Default for AcceptanceProfile {
             dems: [Dem::Aes256GcmSiv, Dem::ChaCha20Poly1305].into(),
             label: None,
             allow_recovery: false,
+            sealers: None,
         }
     }
 }
@@ -176,12 +179,42 @@ impl AcceptanceProfile {
         self
     }
 
+    /// Refuses objects that none of these sealers is proven to have signed; with no key at all, every object.
+    ///
+    /// A signed object comes from [`Signed`](crate::Signed) or [`SignedStream`](crate::SignedStream).
+    #[must_use]
+    pub fn require_signature_by(mut self, sealers: SealerKeys) -> Self {
+        self.sealers = Some(sealers);
+        self
+    }
+
+    /// The sealers one of whom must have signed; `None` where no signature is demanded.
+    #[must_use]
+    pub fn sealers(&self) -> Option<&SealerKeys> {
+        self.sealers.as_ref()
+    }
+
     pub(crate) fn recovery_allowed(&self) -> bool {
         self.allow_recovery
     }
 
     /// Checks everything that concerns the object as a whole.
-    pub(crate) fn check(&self, header: &Header, keys: &PinnedKeys) -> Result<(), OpenError> {
+    ///
+    /// The object is signed by one of `signers`, or will be proven to be before its end; by nobody if there is none.
+    pub(crate) fn check(
+        &self,
+        header: &Header,
+        keys: &PinnedKeys,
+        signers: &[&SealerKey],
+    ) -> Result<(), OpenError> {
+        let accepted = |sealers: &SealerKeys| {
+            !signers.is_empty() && signers.iter().all(|signer| sealers.contains(signer))
+        };
+        if !self.sealers.as_ref().is_none_or(accepted) {
+            return Err(OpenError::ProfileViolation(
+                "it carries no signature of an accepted sealer",
+            ));
+        }
         if !self.dems.contains(&header.dem()) {
             return Err(OpenError::ProfileViolation(
                 "its way of encryption (DEM) is not allowed",

@@ -348,7 +348,7 @@ impl<R: Read> OpenReader<R> {
         (&mut reader)
             .take(COMMIT_BYTES as u64)
             .read_to_end(&mut commit)
-            .map_err(StreamError::Read)?;
+            .map_err(StreamError::reading)?;
         if commit.len() != COMMIT_BYTES {
             return Err(OpenError::Truncated.into());
         }
@@ -374,7 +374,7 @@ impl<R: Read> OpenReader<R> {
                 State::Complete => break,
                 State::Failed(error) => return Err(error.clone().into()),
             }
-            let (len, last) = self.pieces.next().map_err(StreamError::Read)?;
+            let (len, last) = self.pieces.next().map_err(StreamError::reading)?;
             let index = self.pieces.index;
             match open_chunk(
                 &self.payload,

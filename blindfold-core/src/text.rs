@@ -34,8 +34,13 @@ pub(crate) fn to_line(object: &[u8]) -> String {
     let mut text =
         String::with_capacity(LINE_PREFIX.len() + Base64UrlUnpadded::encoded_len(object));
     text.push_str(LINE_PREFIX);
-    text.push_str(&Base64UrlUnpadded::encode_string(object));
+    text.push_str(&to_base64(object));
     text
+}
+
+/// What both text forms hold, without the one's prefix and the other's lines.
+pub(crate) fn to_base64(object: &[u8]) -> String {
+    Base64UrlUnpadded::encode_string(object)
 }
 
 /// The armored form of `object`, ended by an LF.

@@ -62,7 +62,7 @@ impl<R: Read> Source for Stream<'_, R> {
             .take(count as u64)
             .read_to_end(out)
             .map(|_| ())
-            .map_err(StreamError::Read)
+            .map_err(StreamError::reading)
     }
 }
 

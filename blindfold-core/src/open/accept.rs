@@ -10,6 +10,7 @@ use crate::limits::MLKEM768_CIPHERTEXT_BYTES;
 use crate::object::{Header, Lock, Role};
 use crate::profile::{AcceptanceProfile, Expectation, PinnedKeys};
 use crate::schedule::ext_aad_digest;
+use crate::signature::SealerKey;
 
 impl AcceptedHeader {
     /// Checks `header` and finds its usable locks; see [`crate::Sealed::accept`] for the errors.
@@ -18,8 +19,9 @@ impl AcceptedHeader {
         keys: &PinnedKeys,
         profile: &AcceptanceProfile,
         expectation: &Expectation,
+        signers: &[&SealerKey],
     ) -> Result<Self, OpenError> {
-        profile.check(&header, keys)?;
+        profile.check(&header, keys, signers)?;
         expectation.check(&header)?;
         check_distinct(&header, keys)?;
 

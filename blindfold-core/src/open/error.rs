@@ -5,6 +5,7 @@ use std::io;
 use crate::key::KeyId;
 use crate::message::Refusal;
 use crate::object::Role;
+use crate::signature::SignatureError;
 
 /// Reason an object was refused, or could not be opened.
 ///
@@ -146,6 +147,9 @@ pub enum OpenError {
         "the acceptance profile refuses the object: {0}; have it sealed as the profile demands, or change the profile"
     )]
     ProfileViolation(&'static str),
+    /// The sealer's signature is missing, malformed or does not hold.
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
 }
 
 fn retry_hint(seconds: u32) -> String {
@@ -184,6 +188,7 @@ impl OpenError {
             Self::LabelMismatch => "LABEL_MISMATCH",
             Self::AadMismatch { .. } => "AAD_MISMATCH",
             Self::ProfileViolation(_) => "PROFILE_VIOLATION",
+            Self::Signature(_) => "SIGNATURE_INVALID",
         }
     }
 }
@@ -219,6 +224,15 @@ pub enum StreamError {
 }
 
 impl StreamError {
+    /// What a failed read means: a signature that does not hold is the object's fault, not the reader's.
+    pub(crate) fn reading(error: io::Error) -> Self {
+        let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+        match cause {
+            Some(error) => Self::Refused(OpenError::Signature(*error)),
+            None => Self::Read(error),
+        }
+    }
+
     /// The specification's name of the error, if it is one of the specification's.
     #[must_use]
     pub fn name(&self) -> Option<&'static str> {
