@@ -40,30 +40,40 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod document;
 pub mod http;
 pub mod identity;
 pub mod sealed;
 
 mod builder;
+mod credential;
 mod error;
 mod explain;
 mod files;
 mod gather;
+mod health;
 mod limits;
 mod random;
 mod retry;
 mod secret;
+mod signed;
 mod unsealer;
 mod wingman;
 
-pub use blindfold_core::{AcceptanceProfile, Expectation, Sealed as SealedObject};
+pub use blindfold_core::{
+    AcceptanceProfile, Expectation, Sealed as SealedObject, SealerKey, SealerKeys, SealerSignature,
+    SignatureError, Signed, SignedReader,
+};
 
 pub use builder::{Ready, WantsIdentity, WingmanBuilder};
 pub use config::{ConfigError, UnsealerConfig};
+pub use credential::CredentialError;
 pub use error::{Error, LoadError, UnsealerError, UnsealerFault};
 pub use files::FileError;
+pub use health::{UnsealerHealth, UnsealerIncident, UnsealerStatus};
 pub use sealed::Sealed;
 pub use secret::{ExposeSecret, SecretBytes, SecretString};
+pub use signed::{SignedFileError, signature_path};
 pub use wingman::Wingman;
 
 /// The page of the book, whose examples are compiled here.

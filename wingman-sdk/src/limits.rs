@@ -11,6 +11,12 @@ pub(crate) const MAX_KEY_RECORD_BYTES: u64 = blindfold_core::limits::MAX_KEY_JSO
 /// A secret key file (`PBSS`).
 pub(crate) const MAX_KEY_FILE_BYTES: u64 = blindfold_core::limits::MAX_KEY_FILE_BYTES as u64;
 
+/// A sealer's public key.
+pub(crate) const MAX_SEALER_KEY_BYTES: u64 = blindfold_core::limits::MAX_SEALER_KEY_BYTES as u64;
+
+/// A sealer's signature.
+pub(crate) const MAX_SIGNATURE_BYTES: u64 = blindfold_core::limits::MAX_SIGNATURE_BYTES as u64;
+
 /// A certificate chain in PEM.
 pub(crate) const MAX_CHAIN_BYTES: u64 = ::identity::limits::MAX_CHAIN_PEM_BYTES as u64;
 
@@ -64,8 +70,22 @@ pub(crate) const BACKOFF_LONGEST: Duration = Duration::from_secs(5);
 /// round trip, far below a person's patience.
 pub(crate) const HEDGE_AFTER: Duration = Duration::from_millis(700);
 
-/// An authority that failed is asked last for this long.
-pub(crate) const SHUN_FAILED_FOR: Duration = Duration::from_secs(30);
+/// An authority that failed is tried again beside healthy ones after this pause, which doubles with every vain try:
+/// a restart takes a few seconds.
+pub(crate) const RETRY_FIRST: Duration = Duration::from_secs(5);
+
+/// Longest such pause: a repaired authority takes part again within minutes.
+pub(crate) const RETRY_LONGEST: Duration = Duration::from_secs(300);
+
+/// Doublings that are counted: more change nothing, and few answers make up for them.
+pub(crate) const MOST_STRIKES: u32 = 8;
+
+/// An authority that answered with a wrong proof is tried again after this pause, which doubles with every lie:
+/// no fault of a network looks like this, so somebody has to look first.
+pub(crate) const LIED_FIRST: Duration = Duration::from_secs(600);
+
+/// Longest such pause.
+pub(crate) const LIED_LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// Requests to one authority at a time from one call: keeps its per-caller quota from filling at once.
 pub(crate) const PARALLEL_REQUESTS: usize = 4;
@@ -100,3 +120,15 @@ pub(crate) const BUNDLE_LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A temporary file this old belongs to no running writer: a write takes seconds.
 pub(crate) const LEFTOVER_AGE: Duration = Duration::from_secs(3600);
+
+/// A configuration file with sealed values: some 5,000 of them sealed to one authority, 1,000 to three.
+pub(crate) const MAX_DOCUMENT_BYTES: usize = 4 * 1024 * 1024;
+
+/// Nesting of a configuration file: ten times what people write, far from the end of any stack.
+pub(crate) const MAX_DOCUMENT_DEPTH: usize = 64;
+
+/// Values of a configuration file, scalars and collections together: as many as fit in its bytes at 100 each.
+pub(crate) const MAX_DOCUMENT_VALUES: usize = 40_000;
+
+/// A key path as text: a label of 1,024 bytes holds it with its kind.
+pub(crate) const MAX_KEY_PATH_BYTES: usize = 1_000;
