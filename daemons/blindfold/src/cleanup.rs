@@ -36,8 +36,23 @@ impl Drop for Unfinished {
     }
 }
 
-/// Starts to wait for signals. Not for commands that drain on a signal.
+/// Removes what is unfinished, and ends, on a signal. Not for commands that drain on a signal.
 pub(crate) fn watch() -> Outcome {
+    on_signals(|number| {
+        // Held until the end: nothing is registered, and nothing renamed into place, any more.
+        let paths = unfinished();
+        for path in paths.iter() {
+            // A file goes at once; a folder may be written to by processes that got the same signal.
+            if std::fs::remove_file(path).is_err() {
+                let _ = std::fs::remove_dir_all(path);
+            }
+        }
+        std::process::exit(128 + number);
+    })
+}
+
+/// Calls `act`, on a thread of its own, with the number of each SIGINT, SIGTERM and SIGHUP.
+pub(crate) fn on_signals(act: impl Fn(i32) + Send + 'static) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -52,22 +67,16 @@ pub(crate) fn watch() -> Outcome {
         )
     };
     std::thread::spawn(move || {
-        let number = runtime.block_on(async {
-            tokio::select! {
-                _ = interrupt.recv() => SignalKind::interrupt(),
-                _ = terminate.recv() => SignalKind::terminate(),
-                _ = hangup.recv() => SignalKind::hangup(),
-            }
-        });
-        // Held until the end: nothing is registered, and nothing renamed into place, any more.
-        let paths = unfinished();
-        for path in paths.iter() {
-            // A file goes at once; a folder may be written to by processes that got the same signal.
-            if std::fs::remove_file(path).is_err() {
-                let _ = std::fs::remove_dir_all(path);
-            }
+        loop {
+            let kind = runtime.block_on(async {
+                tokio::select! {
+                    _ = interrupt.recv() => SignalKind::interrupt(),
+                    _ = terminate.recv() => SignalKind::terminate(),
+                    _ = hangup.recv() => SignalKind::hangup(),
+                }
+            });
+            act(kind.as_raw_value());
         }
-        std::process::exit(128 + number.as_raw_value());
     });
     Ok(())
 }

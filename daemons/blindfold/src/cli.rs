@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+mod bench;
 mod locks;
 mod unsealer;
 
+pub(crate) use bench::*;
 pub(crate) use locks::*;
 pub(crate) use unsealer::*;
 
@@ -58,6 +60,7 @@ pub(crate) enum Command {
     /// Administer an unsealer: tenants, keys, named policies, documents, denied digests
     #[command(subcommand)]
     Unsealer(UnsealerCommand),
+    Bench(BenchArgs),
     /// Run the whole control plane in one process on loopback
     Dev(DevArgs),
     /// Show the main job from end to end, with real processes

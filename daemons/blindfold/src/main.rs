@@ -18,7 +18,7 @@ use clap::{CommandFactory, Parser};
 
 use crate::{
     cli::{Cli, Command},
-    commands::{demo, dev, inspect, key, open, policy, recover, seal, site, token, unsealer},
+    commands::{bench, demo, dev, inspect, key, open, policy, recover, seal, site, token, unsealer},
     failure::{Kind, Outcome},
 };
 
@@ -45,8 +45,8 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Outcome {
     let json = cli.json;
-    // `dev` drains when it is asked to end.
-    if !matches!(cli.command, Command::Dev(_)) {
+    // `dev` drains when it is asked to end; `bench` shows what it has.
+    if !matches!(cli.command, Command::Dev(_) | Command::Bench(_)) {
         cleanup::watch()?;
     }
     match cli.command {
@@ -59,6 +59,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Token(command) => token::run(command, json),
         Command::Site(command) => site::run(command, json),
         Command::Unsealer(command) => unsealer::run(command, json),
+        Command::Bench(args) => bench::run(&args, json),
         Command::Dev(args) => dev::run(&args, json),
         Command::Demo(args) => demo::run(&args, json),
         Command::Completions { shell } => {

@@ -9,13 +9,13 @@ use std::{
 use crate::program::Bench;
 
 /// A control plane that ends with the test.
-struct Dev {
+pub(crate) struct Dev {
     child: Child,
     ready: serde_json::Value,
 }
 
 impl Dev {
-    fn start(bench: &mut Bench) -> Self {
+    pub(crate) fn start(bench: &mut Bench) -> Self {
         let mut child = bench
             .command("dev --dir dev --json")
             .stderr(Stdio::inherit())
@@ -37,8 +37,13 @@ impl Dev {
         Self { child, ready }
     }
 
+    /// Its process ID.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Asks it to end, as Ctrl-C does, and expects that it does so in order.
-    fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
         let deadline = Instant::now() + Duration::from_secs(30);

@@ -7,6 +7,7 @@
     reason = "test helpers stop at the first surprise"
 )]
 
+mod bench;
 mod book;
 mod dev;
 mod offline;
