@@ -16,9 +16,11 @@
 //! ciphers = ["aes256-gcm-siv"]           # default: every cipher that is known
 //! allow_recovery = false                 # whether the key of [site] may open RECOVERY locks, which open alone
 //! pinned_keys = ["recovery.pub.json"]    # further key records that objects may name
+//! signers = ["sealer.pub"]               # refuse what none of these sealers signed; default: no signature is asked for
 //!
-//! [site]
-//! key_file = "site.key"                  # opens site locks here, without asking anybody
+//! [site]                                 # opens site locks here, without asking anybody; one of the two
+//! key_file = "site.key"
+//! # credential = "site-key"              # a file of the environment's credential directory (systemd)
 //!
 //! [timeouts]
 //! open_seconds = 30                      # all attempts of one call together
@@ -35,10 +37,13 @@ use std::{
 };
 
 use ::identity::SpiffeId;
-use blindfold_core::{AcceptanceProfile, AuthorityKey, Dem, KeyId, SecretKey};
+use blindfold_core::{
+    AcceptanceProfile, AuthorityKey, Dem, KeyId, SealerKey, SealerKeys, SecretKey, SignatureError,
+};
 use serde::Deserialize;
 
 use crate::{
+    credential::{self, CredentialError},
     files::{self, FileError},
     http::HttpError,
     identity::{IdentityConfig, IdentityError, IdentitySource},
@@ -69,6 +74,33 @@ pub enum ConfigError {
     Key {
         /// The file.
         path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A sealer's public key is not one.
+    #[error("{} is not a usable sealer key", path.display())]
+    Sealer {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: SignatureError,
+    },
+    /// A signature is demanded, and no sealer is left whose signature would do.
+    #[error(
+        "a signature is demanded and no sealer accepted: name the sealers' public keys under [profile] signers, or \
+         leave the key out to accept unsigned objects"
+    )]
+    NoSealer,
+    /// The site's key was not handed over as a credential.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+    /// What was handed over as the site's key is not one.
+    #[error(
+        "the credential `{name}` is not a usable key ({why}): hand over the site's secret key file"
+    )]
+    CredentialKey {
+        /// The credential.
+        name: String,
         /// What is wrong with it.
         why: String,
     },
@@ -134,6 +166,7 @@ pub(crate) struct Config {
     pub(crate) unsealers: Vec<UnsealerConfig>,
     pub(crate) pinned: Vec<AuthorityKey>,
     pub(crate) profile: ProfileConfig,
+    pub(crate) sealers: Option<SealerKeys>,
     pub(crate) site_keys: Vec<SecretKey>,
     pub(crate) open_deadline: Option<Duration>,
     pub(crate) attempt_timeout: Option<Duration>,
@@ -180,6 +213,8 @@ pub(crate) struct ProfileConfig {
     /// Further key records that objects may name: of recovery keys, of authorities that this workload never asks.
     #[serde(default)]
     pinned_keys: Vec<PathBuf>,
+    /// Public keys of the sealers one of whom must have signed.
+    signers: Option<Vec<PathBuf>>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -212,10 +247,40 @@ impl ProfileConfig {
     }
 }
 
+/// The `[site]` section: where the site's secret key is.
+#[derive(Deserialize)]
+#[serde(try_from = "SiteTable")]
+enum Site {
+    KeyFile(PathBuf),
+    Credential(String),
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Site {
-    key_file: PathBuf,
+struct SiteTable {
+    key_file: Option<PathBuf>,
+    credential: Option<String>,
+}
+
+impl TryFrom<SiteTable> for Site {
+    type Error = &'static str;
+
+    fn try_from(table: SiteTable) -> Result<Self, Self::Error> {
+        match (table.key_file, table.credential) {
+            (Some(path), None) => Ok(Self::KeyFile(path)),
+            (None, Some(name)) => Ok(Self::Credential(name)),
+            _ => Err("expected one of `key_file` and `credential`"),
+        }
+    }
+}
+
+impl Site {
+    fn read(&self, base: &Path) -> Result<SecretKey, ConfigError> {
+        match self {
+            Self::KeyFile(path) => read_secret_key(&base.join(path)),
+            Self::Credential(name) => read_credential_key(name),
+        }
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -245,8 +310,12 @@ impl Config {
         let site_keys = file
             .site
             .iter()
-            .map(|site| read_secret_key(&base.join(&site.key_file)))
+            .map(|site| site.read(base))
             .collect::<Result<_, _>>()?;
+        let sealers = file.profile.signers.as_ref().map(|paths| {
+            let paths = paths.iter().map(|path| base.join(path));
+            paths.map(|path| read_sealer(&path)).collect()
+        });
         let seconds =
             |seconds: Option<NonZeroU16>| seconds.map(|s| Duration::from_secs(s.get().into()));
         Ok(Self {
@@ -256,6 +325,7 @@ impl Config {
             unsealers,
             pinned,
             profile: file.profile,
+            sealers: sealers.transpose()?,
             site_keys,
             open_deadline: seconds(file.timeouts.open_seconds),
             attempt_timeout: seconds(file.timeouts.attempt_seconds),
@@ -289,7 +359,25 @@ fn read_record(path: &Path) -> Result<AuthorityKey, ConfigError> {
     })
 }
 
-fn read_secret_key(path: &Path) -> Result<SecretKey, ConfigError> {
+fn read_sealer(path: &Path) -> Result<SealerKey, ConfigError> {
+    let text = files::read_text(path, limits::MAX_SEALER_KEY_BYTES)?;
+    SealerKey::parse(&text).map_err(|source| ConfigError::Sealer {
+        path: path.into(),
+        source,
+    })
+}
+
+/// Reads a secret key that the environment hands over.
+pub(crate) fn read_credential_key(name: &str) -> Result<SecretKey, ConfigError> {
+    let bytes = credential::read(name, limits::MAX_KEY_FILE_BYTES)?;
+    SecretKey::from_file_bytes(&bytes).map_err(|error| ConfigError::CredentialKey {
+        name: name.to_owned(),
+        why: error.to_string(),
+    })
+}
+
+/// Reads a secret key file.
+pub(crate) fn read_secret_key(path: &Path) -> Result<SecretKey, ConfigError> {
     let bytes = files::read_secret(path, limits::MAX_KEY_FILE_BYTES)?;
     SecretKey::from_file_bytes(&bytes).map_err(|error| ConfigError::Key {
         path: path.into(),

@@ -55,7 +55,7 @@ pub enum Error {
     /// A site lock needs a key that is not here.
     #[error(
         "the object has a site lock of key {key_id}, whose secret key is not here: name its file under [site] key_file, \
-         if this workload is meant to open it"
+         or its credential under [site] credential, if this workload is meant to open it"
     )]
     NoSiteKey {
         /// The site's key.
@@ -69,6 +69,11 @@ pub enum Error {
         "no identity is configured, and the object needs the help of an unsealing authority: add an [identity] section"
     )]
     NoIdentity,
+    /// A signed object is to be opened, and no sealer is accepted.
+    #[error(
+        "whose signatures are accepted is not configured: name the sealers' public keys under [profile] signers"
+    )]
+    NoSealers,
     /// The opened content is not of the type that was asked for.
     #[error(transparent)]
     Content(#[from] NotDecoded),

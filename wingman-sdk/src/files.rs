@@ -81,6 +81,11 @@ impl FileError {
         matches!(self, Self::Missing { .. })
     }
 
+    /// Why `path` could not be read.
+    pub(crate) fn reading(path: &Path, error: io::Error) -> Self {
+        Self::io("read", path)(error)
+    }
+
     fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| match source.kind() {
             io::ErrorKind::NotFound if what == "read" => Self::Missing { path: path.into() },
@@ -125,6 +130,19 @@ pub(crate) fn read_secret(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>,
             owner: metadata.uid(),
             user,
         });
+    }
+    read_opened_secret(file, &metadata, path, limit)
+}
+
+/// Reads an opened secret file, whose permissions were found good, as [`read_secret`] does.
+pub(crate) fn read_opened_secret(
+    file: File,
+    metadata: &fs::Metadata,
+    path: &Path,
+    limit: u64,
+) -> Result<Zeroizing<Vec<u8>>, FileError> {
+    if !metadata.is_file() {
+        return Err(FileError::NotAFile { path: path.into() });
     }
     // Sized beforehand: a vector that grows leaves copies behind.
     let size = metadata.len().min(limit).saturating_add(1);
