@@ -2,15 +2,14 @@
 
 use std::{fmt, marker::PhantomData, path::Path, time::Duration};
 
-use blindfold_core::{AcceptanceProfile, AuthorityKey, PinnedKeys, Purpose, SecretKey};
+use blindfold_core::{AcceptanceProfile, AuthorityKey, PinnedKeys, Purpose, SealerKeys, SecretKey};
 
 use crate::{
     Wingman,
-    config::{Config, ConfigError, UnsealerConfig},
+    config::{self, Config, ConfigError, UnsealerConfig},
     gather::Unsealers,
     identity::IdentitySource,
     limits,
-    unsealer::Unsealer,
     wingman::Inner,
 };
 
@@ -86,7 +85,8 @@ impl WingmanBuilder<WantsIdentity> {
     ///
     /// # Errors
     ///
-    /// [`ConfigError::File`], [`ConfigError::Syntax`], [`ConfigError::Key`].
+    /// [`ConfigError::File`], [`ConfigError::Syntax`], [`ConfigError::Key`], [`ConfigError::Sealer`],
+    /// [`ConfigError::Credential`], [`ConfigError::CredentialKey`].
     pub fn config(self, path: impl AsRef<Path>) -> Result<WingmanBuilder<Ready>, ConfigError> {
         let config = Config::read(path.as_ref())?;
         let mut builder = self.ready(config.identity);
@@ -94,6 +94,9 @@ impl WingmanBuilder<WantsIdentity> {
         builder.pinned = config.pinned;
         builder.least_threshold = config.profile.least_threshold();
         builder.profile = config.profile.to_profile();
+        if let Some(sealers) = config.sealers {
+            builder.profile = builder.profile.require_signature_by(sealers);
+        }
         builder.site_keys = config.site_keys;
         builder.open_deadline = config.open_deadline.unwrap_or(builder.open_deadline);
         builder.attempt_timeout = config.attempt_timeout.unwrap_or(builder.attempt_timeout);
@@ -147,6 +150,42 @@ impl WingmanBuilder<Ready> {
         self
     }
 
+    /// As [`WingmanBuilder::site_key`], from a file that only its owner may read.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::File`], [`ConfigError::Key`].
+    pub fn site_key_file(self, path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        let key = config::read_secret_key(path.as_ref())?;
+        Ok(self.site_key(key))
+    }
+
+    /// As [`WingmanBuilder::site_key`], from the file `name` of the directory that `CREDENTIALS_DIRECTORY` names:
+    /// what systemd hands over with `LoadCredential=`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Credential`], [`ConfigError::CredentialKey`].
+    pub fn site_credential(self, name: &str) -> Result<Self, ConfigError> {
+        let key = config::read_credential_key(name)?;
+        Ok(self.site_key(key))
+    }
+
+    /// Demands a signature of one of `sealers`. Where the profile demands one already, only those that are in both
+    /// lists remain: a configuration is narrowed, never widened.
+    #[must_use]
+    pub fn require_signature_by(mut self, sealers: SealerKeys) -> Self {
+        let sealers = match self.profile.sealers() {
+            None => sealers,
+            Some(before) => {
+                let both = sealers.iter().filter(|key| before.contains(key));
+                both.cloned().collect()
+            }
+        };
+        self.profile = self.profile.require_signature_by(sealers);
+        self
+    }
+
     /// Adds a recovery key, which opens RECOVERY locks alone, whatever the threshold. For break-glass tools; a
     /// workload should not have one. Its record is pinned, and the profile allows recovery from now on.
     #[must_use]
@@ -181,7 +220,7 @@ impl WingmanBuilder<Ready> {
     /// # Errors
     ///
     /// [`ConfigError::NoIdentity`], [`ConfigError::NoKey`], [`ConfigError::DuplicateKey`],
-    /// [`ConfigError::WrongPurpose`], [`ConfigError::Threshold`], [`ConfigError::Url`].
+    /// [`ConfigError::WrongPurpose`], [`ConfigError::Threshold`], [`ConfigError::Url`], [`ConfigError::NoSealer`].
     pub fn build(self) -> Result<Wingman, ConfigError> {
         if self.identity.is_none() && !self.unsealers.is_empty() {
             return Err(ConfigError::NoIdentity);
@@ -193,10 +232,15 @@ impl WingmanBuilder<Ready> {
                 authorities,
             });
         }
+        if self.profile.sealers().is_some_and(SealerKeys::is_empty) {
+            return Err(ConfigError::NoSealer);
+        }
         let mut pinned: PinnedKeys = self.pinned.into_iter().collect();
         let mut unsealers = Unsealers::default();
         for config in self.unsealers {
-            add(config, self.attempt_timeout, &mut unsealers, &mut pinned)?;
+            check(&config, &unsealers)?;
+            pinned.extend(config.keys.iter().cloned());
+            unsealers.push(config, self.attempt_timeout, self.hedge_after);
         }
         if let Some(key) = self
             .site_keys
@@ -231,15 +275,12 @@ impl WingmanBuilder<Ready> {
     }
 }
 
-fn add(
-    config: UnsealerConfig,
-    attempt_timeout: Duration,
-    unsealers: &mut Unsealers,
-    pinned: &mut PinnedKeys,
-) -> Result<(), ConfigError> {
+fn check(config: &UnsealerConfig, before: &Unsealers) -> Result<(), ConfigError> {
     crate::http::check_url(&config.url)?;
     if config.keys.is_empty() {
-        return Err(ConfigError::NoKey { url: config.url });
+        return Err(ConfigError::NoKey {
+            url: config.url.clone(),
+        });
     }
     for key in &config.keys {
         let key_id = key.key_id();
@@ -247,16 +288,10 @@ fn add(
             let why = "is a static key, which no unsealing authority has: name the authority's own record";
             return Err(ConfigError::WrongPurpose { key_id, why });
         }
-        if unsealers.knows(&key_id) {
+        if before.knows(&key_id) {
             return Err(ConfigError::DuplicateKey { key_id });
         }
     }
-    let ids: Vec<_> = config.keys.iter().map(AuthorityKey::key_id).collect();
-    unsealers.push(
-        Unsealer::new(config.url, config.spiffe_id, attempt_timeout),
-        ids,
-    );
-    pinned.extend(config.keys);
     Ok(())
 }
 

@@ -1,9 +1,12 @@
 //! Gathering lock secrets: which authorities are asked for which locks, and when enough have answered.
 //!
 //! Locks of all objects that share key, policy and window go into one request. Of a threshold t of n, t
-//! authorities are asked first, those that failed lately last. When one fails, stumbles or stays silent for
-//! a while, the next one is asked too; whoever answers first counts. A wrong proof or a lock that does not
-//! open is a failure like any other: it is named, and the others go on.
+//! authorities are asked first: healthy ones, of them the least busy, of equals any; those that failed lately last
+//! (see [`crate::health`]). When one fails, stumbles or stays silent for a while, the next one is asked too; whoever
+//! answers first counts. A wrong proof or a lock that does not open is a failure like any other: it is named, and
+//! the others go on.
+//!
+//! Whoever was shunned long enough is tried again with one lock, beside those that are needed; nobody waits for it.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -15,15 +18,17 @@ use blindfold_core::{Batch, KeyId, LockSecrets, PolicyRef, Role};
 
 pub(crate) use self::locked::Locked;
 use self::{
-    lane::{Event, Lane, Outcome},
+    lane::{Event, Job, Lane, Outcome},
     want::Want,
 };
 use crate::{
+    config::UnsealerConfig,
     error::{Error, UnsealerError, UnsealerFault},
     identity::IdentityError,
     unsealer::{Call, Unsealer},
 };
 
+mod choose;
 mod lane;
 mod locked;
 mod want;
@@ -36,10 +41,17 @@ pub(crate) struct Unsealers {
 }
 
 impl Unsealers {
-    pub(crate) fn push(&mut self, unsealer: Unsealer, keys: impl IntoIterator<Item = KeyId>) {
+    pub(crate) fn push(
+        &mut self,
+        config: UnsealerConfig,
+        attempt_timeout: Duration,
+        slow_after: Duration,
+    ) {
         let index = self.all.len();
+        let keys = config.keys.iter().map(|key| (key.key_id(), index));
+        self.by_key.extend(keys);
+        let unsealer = Unsealer::new(config, attempt_timeout, slow_after);
         self.all.push(Arc::new(unsealer));
-        self.by_key.extend(keys.into_iter().map(|key| (key, index)));
     }
 
     pub(crate) fn knows(&self, key: &KeyId) -> bool {
@@ -134,6 +146,11 @@ impl Gathered {
         })
     }
 
+    /// What authorities answered instead of helping, whether or not others made up for it.
+    pub(crate) fn into_faults(self) -> Vec<Arc<UnsealerFault>> {
+        self.faults.into_values().flatten().collect()
+    }
+
     /// What the authorities of `object` answered instead of helping.
     pub(crate) fn faults_of(
         &self,
@@ -178,16 +195,25 @@ pub(crate) fn gather(
     let distinct = objects
         .iter()
         .filter(|object| seen.insert(object.header().as_bytes()));
+    // One order for the whole call, so that all objects turn to the same few.
+    let ranks: Vec<_> = unsealers
+        .all
+        .iter()
+        .map(|unsealer| unsealer.rank())
+        .collect();
     let mut gathering = Gathering {
         lanes: lanes.collect(),
         wants: distinct
-            .map(|object| Want::new(*object, unsealers))
+            .map(|object| Want::new(*object, unsealers, &ranks))
             .collect(),
         progress: HashMap::new(),
+        news: vec![Instant::now(); unsealers.len()],
+        retried: None,
         unsealers,
         hedge_after: call.hedge_after,
         gathered,
     };
+    gathering.plan_retry();
     gathering.run(call, &receiver);
     // Whoever still waits or pauses for a repetition need not go on.
     call.over.store(true, Ordering::Relaxed);
@@ -200,10 +226,30 @@ struct Gathering<'a> {
     lanes: Vec<Arc<Lane>>,
     wants: Vec<Want<'a>>,
     progress: HashMap<Group, Progress>,
+    /// When each authority was last heard of.
+    news: Vec<Instant>,
+    /// The group of the lock with which a shunned authority is tried again.
+    retried: Option<Group>,
     gathered: Gathered,
 }
 
 impl Gathering<'_> {
+    /// Picks one shunned authority whose time has come, and one lock to try it with.
+    fn plan_retry(&mut self) {
+        let mut asked_about = HashSet::new();
+        let shares = self.wants.iter_mut().flat_map(Want::shares_mut);
+        for wanted in shares {
+            let Some((index, unsealer)) = self.unsealers.find(&wanted.group.key) else {
+                continue;
+            };
+            if asked_about.insert(index) && unsealer.claim_retry() {
+                wanted.retry = true;
+                self.retried = Some(wanted.group.clone());
+                return;
+            }
+        }
+    }
+
     fn run(&mut self, call: &Call, events: &mpsc::Receiver<Event>) {
         loop {
             self.ask();
@@ -250,16 +296,25 @@ impl Gathering<'_> {
                     self.progress.insert(group.clone(), waiting);
                 }
             }
+            let retry = self.retried.as_ref() == Some(&group);
             if alone {
                 lane.run_here(group, batch)
             } else {
-                lane.submit(group, batch)
+                lane.submit(Job {
+                    group,
+                    batch,
+                    retry,
+                })
             }
         }
     }
 
     fn take(&mut self, event: Event) {
         let Event { group, outcome } = event;
+        let heard_of = self.unsealers.find(&group.key);
+        if let Some(news) = heard_of.and_then(|(index, _)| self.news.get_mut(index)) {
+            *news = Instant::now();
+        }
         match outcome {
             Outcome::Stumbled => {
                 if let Some(Progress::Waiting { slow, .. }) = self.progress.get_mut(&group) {
@@ -289,24 +344,44 @@ impl Gathering<'_> {
             .any(|progress| matches!(progress, Progress::Waiting { .. }))
     }
 
-    fn until_next_hedge(&self) -> Duration {
-        let left = |progress: &Progress| match progress {
-            Progress::Waiting {
-                since, slow: false, ..
-            } => Some(self.hedge_after.saturating_sub(since.elapsed())),
-            _ => None,
-        };
+    /// How long the authority of a group that waits since then has said nothing, not even about another group.
+    fn silence(&self, group: &Group, since: Instant) -> Duration {
+        let heard_of = self.unsealers.find(&group.key);
+        let news = heard_of.and_then(|(index, _)| self.news.get(index));
+        news.map_or(since, |news| since.max(*news)).elapsed()
+    }
+
+    /// The groups that wait and were not silent for long, with their silence.
+    fn prompt(&self) -> impl Iterator<Item = (&Group, Duration)> {
         self.progress
-            .values()
-            .filter_map(left)
-            .min()
-            .unwrap_or(Duration::MAX)
+            .iter()
+            .filter_map(|(group, progress)| match progress {
+                Progress::Waiting {
+                    since, slow: false, ..
+                } => Some((group, self.silence(group, *since))),
+                _ => None,
+            })
+    }
+
+    fn until_next_hedge(&self) -> Duration {
+        let left = self
+            .prompt()
+            .map(|(_, silence)| self.hedge_after.saturating_sub(silence));
+        left.min().unwrap_or(Duration::MAX)
     }
 
     fn mark_slow(&mut self) {
-        for progress in self.progress.values_mut() {
-            if let Progress::Waiting { since, slow, .. } = progress {
-                *slow |= since.elapsed() >= self.hedge_after;
+        let silent: Vec<_> = self
+            .prompt()
+            .filter(|(_, silence)| *silence >= self.hedge_after)
+            .map(|(group, _)| group.clone())
+            .collect();
+        for group in silent {
+            if let Some((_, unsealer)) = self.unsealers.find(&group.key) {
+                unsealer.note_silence();
+            }
+            if let Some(Progress::Waiting { slow, .. }) = self.progress.get_mut(&group) {
+                *slow = true;
             }
         }
     }

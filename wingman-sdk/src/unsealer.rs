@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -10,12 +10,14 @@ use std::{
 
 use ::identity::{SpiffeId, tls::TlsIdentity};
 use blindfold_core::{
-    Batch, CONTENT_TYPE, LockSecrets, OpenError, PATH, PolicyRef, Refusal, Response,
+    AuthorityKey, Batch, CONTENT_TYPE, LockSecrets, OpenError, PATH, PolicyRef, Refusal, Response,
 };
-use tracing::debug;
+use tracing::{debug, info, warn};
 
 use crate::{
+    config::UnsealerConfig,
     error::{Chain, UnsealerError},
+    health::{Change, Health, News, Rank, UnsealerHealth, UnsealerStatus},
     http::{Exchange, HttpClient, HttpError},
     identity::time,
     limits,
@@ -25,11 +27,12 @@ use crate::{
 /// A configured authority.
 #[derive(Debug)]
 pub(crate) struct Unsealer {
+    keys: Vec<AuthorityKey>,
     url: String,
     spiffe_id: SpiffeId,
     attempt_timeout: Duration,
     client: OnceLock<Arc<HttpClient>>,
-    failed_at: Mutex<Option<Instant>>,
+    health: Health,
 }
 
 /// One call of the application, as far as an authority is concerned.
@@ -44,13 +47,19 @@ pub(crate) struct Call {
 }
 
 impl Unsealer {
-    pub(crate) fn new(url: String, spiffe_id: SpiffeId, attempt_timeout: Duration) -> Self {
+    /// The authority that `config` describes; it has one key at least.
+    pub(crate) fn new(
+        config: UnsealerConfig,
+        attempt_timeout: Duration,
+        slow_after: Duration,
+    ) -> Self {
         Self {
-            url,
-            spiffe_id,
+            keys: config.keys,
+            url: config.url,
+            spiffe_id: config.spiffe_id,
             attempt_timeout,
             client: OnceLock::new(),
-            failed_at: Mutex::new(None),
+            health: Health::new(slow_after),
         }
     }
 
@@ -58,16 +67,80 @@ impl Unsealer {
         &self.url
     }
 
-    /// Whether it failed a short while ago, so that others are asked first.
-    pub(crate) fn is_shunned(&self) -> bool {
-        self.failed_at()
-            .is_some_and(|at| at.elapsed() < limits::SHUN_FAILED_FOR)
+    /// How early it is asked.
+    pub(crate) fn rank(&self) -> Rank {
+        self.health.rank()
     }
 
-    fn failed_at(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.failed_at
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    /// Whether the caller should try it again beside healthy ones.
+    pub(crate) fn claim_retry(&self) -> bool {
+        self.health.claim_retry()
+    }
+
+    /// Notes that somebody else was asked in its place.
+    pub(crate) fn note_silence(&self) {
+        self.note(News::Silent, &|| {
+            "it stayed silent, so another one was asked in its place".to_owned()
+        });
+    }
+
+    /// How it is doing.
+    pub(crate) fn status(&self) -> UnsealerStatus {
+        self.health.describe(UnsealerStatus {
+            authority: self.name().to_owned(),
+            server: self.url.clone(),
+            spiffe_id: self.spiffe_id.clone(),
+            keys: self.keys.iter().map(AuthorityKey::key_id).collect(),
+            health: UnsealerHealth::Healthy,
+            retry_at: None,
+            in_flight: 0,
+            answered: 0,
+            refused: 0,
+            failed: 0,
+            lied: 0,
+            last_answer: None,
+            last_fault: None,
+        })
+    }
+
+    fn name(&self) -> &str {
+        self.keys.first().map_or("", AuthorityKey::authority)
+    }
+
+    fn note(&self, news: News, reason: &dyn Fn() -> String) {
+        let Some(Change { from, to }) = self.health.note(news, reason) else {
+            return;
+        };
+        let (authority, server) = (self.name(), self.url.as_str());
+        let (from, health) = (from.name(), to.name());
+        match to {
+            UnsealerHealth::Down | UnsealerHealth::Lying => {
+                warn!(
+                    authority,
+                    server,
+                    from,
+                    health,
+                    reason = reason(),
+                    "unsealing authority is asked last from now on"
+                );
+            }
+            UnsealerHealth::Healthy => {
+                info!(
+                    authority,
+                    server, from, health, "unsealing authority answers again"
+                );
+            }
+            _ => {
+                debug!(
+                    authority,
+                    server,
+                    from,
+                    health,
+                    reason = reason(),
+                    "unsealing authority is asked later"
+                );
+            }
+        }
     }
 
     /// Has a batch evaluated. Each attempt blinds anew. `stumbled` is called before the first repetition.
@@ -80,16 +153,10 @@ impl Unsealer {
         let mut backoff = Backoff::new(limits::BACKOFF_FIRST, limits::BACKOFF_LONGEST);
         let mut attempt = 1;
         loop {
-            let error = match self.attempt(batch, call) {
-                Ok(secrets) => {
-                    *self.failed_at() = None;
-                    return Ok(secrets);
-                }
+            let error = match self.observed(batch, call) {
+                Ok(secrets) => return Ok(secrets),
                 Err(error) => error,
             };
-            if error.is_the_servers() {
-                *self.failed_at() = Some(Instant::now());
-            }
             if !error.may_pass()
                 || attempt >= limits::MAX_ATTEMPTS
                 || call.over.load(Ordering::Relaxed)
@@ -104,6 +171,36 @@ impl Unsealer {
             }
             attempt += 1;
         }
+    }
+
+    /// One attempt, whose outcome is remembered.
+    fn observed(&self, batch: &Batch, call: &Call) -> Result<LockSecrets, UnsealerError> {
+        let under_way = self.health.begin();
+        let start = Instant::now();
+        let outcome = self.attempt(batch, call);
+        drop(under_way);
+        match &outcome {
+            Ok(_) => {
+                let after = start.elapsed();
+                self.note(News::Answered(after), &|| format!("it took {after:?}"));
+            }
+            Err(error) => {
+                if matches!(error, UnsealerError::ProofInvalid) {
+                    // Each time, not only the first: this is never an accident of a network.
+                    warn!(
+                        authority = batch.key().authority(),
+                        server = self.url,
+                        spiffe_id = %self.spiffe_id,
+                        key_id = %batch.key().key_id(),
+                        "unsealing authority answered with a wrong proof; its answer was thrown away"
+                    );
+                }
+                if let Some(news) = error.news() {
+                    self.note(news, &|| Chain(error).to_string());
+                }
+            }
+        }
+        outcome
     }
 
     fn attempt(&self, batch: &Batch, call: &Call) -> Result<LockSecrets, UnsealerError> {
@@ -156,12 +253,24 @@ impl Unsealer {
 }
 
 impl UnsealerError {
-    /// Whether the server is to blame, so that others are asked first for a while.
-    fn is_the_servers(&self) -> bool {
-        matches!(
-            self,
-            Self::Internal | Self::ProofInvalid | Self::Answer { .. } | Self::Http(_)
-        )
+    /// What it says about the server, if anything.
+    fn news(&self) -> Option<News> {
+        if let Some(patience) = self.retry_after() {
+            return Some(News::Busy(patience));
+        }
+        match self {
+            Self::ProofInvalid => Some(News::Lied),
+            Self::Internal | Self::Answer { .. } | Self::Http(_) => Some(News::Failed),
+            Self::RateLimited { .. } => Some(News::Busy(Duration::ZERO)),
+            Self::Denied { .. }
+            | Self::KeyUnknown
+            | Self::PolicyUnknown { .. }
+            | Self::BadRequest { .. } => Some(News::Refused),
+            // Of the object, or of this side.
+            Self::NotValidNow { .. } | Self::NotAsked { .. } | Self::NoServer | Self::OutOfTime => {
+                None
+            }
+        }
     }
 }
 

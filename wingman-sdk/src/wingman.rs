@@ -14,7 +14,7 @@ use blindfold_core::{
 };
 
 use crate::{
-    Error, LoadError, SealedObject, SecretBytes, SecretString,
+    Error, LoadError, SealedObject, SecretBytes, SecretString, UnsealerFault, UnsealerStatus,
     builder::{WantsIdentity, WingmanBuilder},
     config::ConfigError,
     explain::explain,
@@ -23,7 +23,7 @@ use crate::{
     retry::Deadline,
     sealed::{self, Fields, NotDecoded, SealedFields},
     secret,
-    unsealer::Call,
+    unsealer::{Call, Unsealer},
 };
 
 /// Opens sealed values as this workload. Clones share everything.
@@ -70,6 +70,10 @@ impl Wingman {
     /// Every [`ConfigError`]; each names the file and what to do.
     pub fn from_config(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         Self::builder().config(path)?.build()
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
     }
 
     pub(crate) fn from_inner(inner: Inner) -> Self {
@@ -168,11 +172,29 @@ impl Wingman {
             .collect()
     }
 
+    /// How each configured unsealing authority is doing, as far as this process has seen; in the order of the
+    /// configuration. Asks nobody.
+    pub fn unsealer_status(&self) -> Vec<UnsealerStatus> {
+        self.inner.unsealers.iter().map(Unsealer::status).collect()
+    }
+
     /// Opens several objects as [`Wingman::open_all`] does; each has its own result.
     pub fn open_each(
         &self,
         objects: &[(&SealedObject, &Expectation)],
     ) -> Vec<Result<SecretBytes, Error>> {
+        self.open_each_with_faults(objects).0
+    }
+
+    /// Opens as [`Wingman::open_each`] does, and tells what authorities answered instead of helping, also where others
+    /// of a threshold made up for it.
+    ///
+    /// An authority that was not waited for, since enough others had answered, is not among them; see
+    /// [`Wingman::unsealer_status`].
+    pub fn open_each_with_faults(
+        &self,
+        objects: &[(&SealedObject, &Expectation)],
+    ) -> (Vec<Result<SecretBytes, Error>>, Vec<Arc<UnsealerFault>>) {
         let inner = &*self.inner;
         let accepted: Vec<Result<Accepted, Error>> = objects
             .iter()
@@ -195,10 +217,11 @@ impl Wingman {
                 .map(|opened| secret::bytes(&opened.into_plaintext()))
                 .map_err(Error::Object)
         };
-        accepted
+        let opened = accepted
             .into_iter()
             .map(|accepted| accepted.and_then(open))
-            .collect()
+            .collect();
+        (opened, gathered.into_faults())
     }
 
     /// Opens every sealed field that `holder` names, in as few requests as possible. Those already open are skipped.
@@ -277,6 +300,8 @@ impl Wingman {
     ) -> Result<C, LoadError<E>> {
         let (made, values) = sealed::collect(deserialize);
         let made = made.map_err(LoadError::Deserialize)?;
+        // Those of a configuration file that was read meanwhile are open already.
+        let values: Vec<_> = values.into_iter().filter(|value| !value.is_open()).collect();
         let opened = self
             .open_all(values.iter().map(|value| value.object()))
             .map_err(LoadError::Open)?;
@@ -342,7 +367,7 @@ impl Wingman {
 
 impl Inner {
     /// Gathers the secrets of all locks that are needed: with the keys at hand, then from the authorities.
-    fn gather(&self, objects: &[&dyn Locked]) -> Gathered {
+    pub(crate) fn gather(&self, objects: &[&dyn Locked]) -> Gathered {
         let mut local = Gathered::default();
         for object in objects {
             self.unlock_here(*object, &mut local.secrets);
@@ -387,7 +412,11 @@ impl Inner {
         }
     }
 
-    fn check_gathered(&self, object: &dyn Locked, gathered: &Gathered) -> Result<(), Error> {
+    pub(crate) fn check_gathered(
+        &self,
+        object: &dyn Locked,
+        gathered: &Gathered,
+    ) -> Result<(), Error> {
         let missing = object.missing(&gathered.secrets);
         if missing.is_empty() {
             return Ok(());
@@ -402,7 +431,7 @@ impl Inner {
     }
 
     /// An object that is not accepted.
-    fn refused(&self, error: OpenError, header: &Header) -> Error {
+    pub(crate) fn refused(&self, error: OpenError, header: &Header) -> Error {
         match error {
             OpenError::UnknownKey { key_id } => {
                 let lock = header.locks().iter().find(|lock| lock.key_id() == key_id);

@@ -37,9 +37,17 @@ pub(super) struct Lane {
     queue: Mutex<Queue>,
 }
 
+/// A batch for the authority.
+pub(super) struct Job {
+    pub(super) group: Group,
+    pub(super) batch: Batch,
+    /// It tells whether the authority is well again, so it is sent even if the call no longer needs it.
+    pub(super) retry: bool,
+}
+
 #[derive(Default)]
 struct Queue {
-    batches: VecDeque<(Group, Batch)>,
+    jobs: VecDeque<Job>,
     threads: usize,
 }
 
@@ -62,9 +70,9 @@ impl Lane {
     }
 
     /// Queues a batch and starts a thread for it, unless enough are at work.
-    pub(super) fn submit(self: &Arc<Self>, group: Group, batch: Batch) {
+    pub(super) fn submit(self: &Arc<Self>, job: Job) {
         let mut queue = self.queue();
-        queue.batches.push_back((group, batch));
+        queue.jobs.push_back(job);
         if queue.threads >= PARALLEL_REQUESTS {
             return;
         }
@@ -86,12 +94,10 @@ impl Lane {
     fn work(&self) {
         loop {
             let mut queue = self.queue();
-            let next = if self.call.over.load(Ordering::Relaxed) {
-                None
-            } else {
-                queue.batches.pop_front()
-            };
-            let Some((group, batch)) = next else {
+            if self.call.over.load(Ordering::Relaxed) {
+                queue.jobs.retain(|job| job.retry);
+            }
+            let Some(Job { group, batch, .. }) = queue.jobs.pop_front() else {
                 queue.threads -= 1;
                 return;
             };

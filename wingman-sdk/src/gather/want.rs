@@ -4,7 +4,11 @@ use std::collections::HashMap;
 
 use blindfold_core::{LockSecrets, PolicyLock, Role};
 
-use super::{Group, Locked, Progress, Unsealers};
+use super::{
+    Group, Locked, Progress, Unsealers,
+    choose::{Candidate, Choice, Stage, choose},
+};
+use crate::health::Rank;
 
 /// One object that is not open yet.
 pub(super) struct Want<'a> {
@@ -18,37 +22,44 @@ pub(super) struct Want<'a> {
 pub(super) struct WantedLock {
     pub(super) lock: PolicyLock,
     pub(super) group: Group,
-    /// Healthy authorities first, then in the order of the configuration.
-    preference: (bool, usize),
     pub(super) asked: bool,
+    /// Its authority, shunned so far, is tried again with it.
+    pub(super) retry: bool,
 }
 
 impl<'a> Want<'a> {
-    pub(super) fn new(object: &'a dyn Locked, unsealers: &Unsealers) -> Self {
+    /// Its locks come in the order in which they are to be asked for: `ranks` holds each authority's.
+    pub(super) fn new(object: &'a dyn Locked, unsealers: &Unsealers, ranks: &[Rank]) -> Self {
         let askable = |lock: PolicyLock| {
             // A RECOVERY lock opens alone: it is for a key in hand, never for a request.
-            let (index, unsealer) = unsealers
+            let (index, _) = unsealers
                 .find(&lock.key().key_id())
                 .filter(|_| lock.role() != Role::Recovery)?;
-            let group = Group::of(lock.key().key_id(), lock.policy(), lock.window());
-            Some(WantedLock {
-                preference: (unsealer.is_shunned(), index),
-                group,
+            let wanted = WantedLock {
+                group: Group::of(lock.key().key_id(), lock.policy(), lock.window()),
                 lock,
                 asked: false,
-            })
+                retry: false,
+            };
+            Some((ranks.get(index).copied().unwrap_or_default(), wanted))
         };
         let mut locks: Vec<_> = object
             .policy_locks()
             .into_iter()
             .filter_map(askable)
             .collect();
-        locks.sort_by_key(|wanted| wanted.preference);
+        locks.sort_by_key(|(rank, _)| *rank);
         Self {
             object,
-            locks,
+            locks: locks.into_iter().map(|(_, wanted)| wanted).collect(),
             settled: false,
         }
+    }
+
+    /// Its SHARE locks.
+    pub(super) fn shares_mut(&mut self) -> impl Iterator<Item = &mut WantedLock> {
+        let locks = self.locks.iter_mut();
+        locks.filter(|wanted| wanted.lock.role() == Role::Share)
     }
 
     /// Whether there are further authorities to turn to.
@@ -66,53 +77,33 @@ impl<'a> Want<'a> {
         if self.settled {
             return;
         }
-        let missing = self.object.missing(secrets);
-        if missing.is_empty() {
-            self.settled = true;
-            return;
-        }
-        let running = |wanted: &WantedLock| {
-            wanted.asked && matches!(progress.get(&wanted.group), Some(Progress::Waiting { .. }))
+        let stage = |wanted: &WantedLock| match progress.get(&wanted.group) {
+            _ if !wanted.asked => Stage::Unasked,
+            Some(Progress::Waiting { slow: false, .. }) => Stage::Prompt,
+            Some(Progress::Waiting { slow: true, .. }) => Stage::Slow,
+            Some(Progress::Ended) | None => Stage::Ended,
         };
-        let prompt = |wanted: &WantedLock| {
-            wanted.asked
-                && matches!(
-                    progress.get(&wanted.group),
-                    Some(Progress::Waiting { slow: false, .. })
-                )
-        };
-        let hoped_for = |wanted: &&WantedLock| !wanted.asked || running(wanted);
-        let share = |wanted: &&WantedLock| wanted.lock.role() == Role::Share;
-        let required = |position: u8| {
-            self.locks
-                .iter()
-                .any(|wanted| wanted.lock.position() == position && hoped_for(&wanted))
-        };
-        let shares_hoped_for = self.locks.iter().filter(share).filter(hoped_for).count();
-        if shares_hoped_for < missing.shares
-            || !missing.required.iter().all(|position| required(*position))
-        {
-            // Nobody is asked in vain.
-            self.settled = true;
-            return;
-        }
-        let prompt_shares = self
+        let candidates: Vec<_> = self
             .locks
             .iter()
-            .filter(share)
-            .filter(|wanted| prompt(wanted))
-            .count();
-        let mut shares_to_ask = missing.shares.saturating_sub(prompt_shares);
-        for wanted in self.locks.iter_mut().filter(|wanted| !wanted.asked) {
-            let needed = match wanted.lock.role() {
-                Role::Share => shares_to_ask > 0,
-                _ => missing.required.contains(&wanted.lock.position()),
-            };
-            if needed {
-                if wanted.lock.role() == Role::Share {
-                    shares_to_ask -= 1;
-                }
+            .map(|wanted| Candidate {
+                role: wanted.lock.role(),
+                position: wanted.lock.position(),
+                stage: stage(wanted),
+                retry: wanted.retry,
+            })
+            .collect();
+        let Choice::Ask { needed, retries } = choose(&candidates, &self.object.missing(secrets))
+        else {
+            self.settled = true;
+            return;
+        };
+        for (index, wanted) in self.locks.iter_mut().enumerate() {
+            let is_needed = needed.contains(&index);
+            if is_needed || retries.contains(&index) {
                 wanted.asked = true;
+                // Who is needed is waited for, and replaced, like everybody else.
+                wanted.retry &= !is_needed;
                 into.push(wanted.lock.clone());
             }
         }

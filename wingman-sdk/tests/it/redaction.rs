@@ -72,6 +72,7 @@ fn debug_of_everything_is_redacted() {
     for (what, printed) in [
         ("builder", built),
         ("Wingman", format!("{wingman:?}")),
+        ("UnsealerStatus", format!("{:?}", wingman.unsealer_status())),
         ("IdentitySource", format!("{source:#?}")),
         ("IdentitySource of a token", format!("{in_memory:#?}")),
         ("IdentityStatus", format!("{:?}", source.status())),
