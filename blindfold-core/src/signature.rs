@@ -306,9 +306,7 @@ impl<'a> Signed<'a> {
 fn holds_pieces(bytes: &[u8], text: &str) -> bool {
     let mut rest = bytes;
     text.as_bytes().chunks(PIECE_CHARS).all(|piece| {
-        let found = rest
-            .windows(piece.len())
-            .position(|window| window == piece);
+        let found = rest.windows(piece.len()).position(|window| window == piece);
         rest = found
             .and_then(|at| rest.get(at + piece.len()..))
             .unwrap_or_default();

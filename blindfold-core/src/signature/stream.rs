@@ -18,6 +18,7 @@ use crate::profile::{AcceptanceProfile, Expectation, PinnedKeys};
 /// An error of a bad signature stays: every later read repeats it.
 pub struct SignedReader<'a, R> {
     reader: R,
+    signature: &'a SealerSignature,
     state: State<'a>,
 }
 
@@ -39,7 +40,11 @@ impl<'a, R: Read> SignedReader<'a, R> {
         keys: &'a SealerKeys,
     ) -> Result<Self, SignatureError> {
         let state = State::Reading(Check::new(signature, keys)?);
-        Ok(Self { reader, state })
+        Ok(Self {
+            reader,
+            signature,
+            state,
+        })
     }
 
     /// Who signed, once all was read and the signature held.
@@ -49,6 +54,14 @@ impl<'a, R: Read> SignedReader<'a, R> {
             State::Held(signer) => Some(signer),
             _ => None,
         }
+    }
+
+    /// What the signer said beside the bytes, once all was read and the signature held; see
+    /// [`Signed::trusted_comment`](super::Signed::trusted_comment).
+    #[must_use]
+    pub fn trusted_comment(&self) -> Option<&'a str> {
+        self.signer()
+            .map(|_| self.signature.inner.trusted_comment())
     }
 }
 

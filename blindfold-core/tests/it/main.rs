@@ -14,5 +14,7 @@ mod properties;
 mod rfc9497;
 mod ring;
 mod server;
+mod signatures;
+mod signed_streams;
 mod streams;
 mod voprf;
