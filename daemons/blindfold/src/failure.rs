@@ -46,7 +46,7 @@ impl Kind {
 }
 
 /// A failure, as the person at the terminal sees it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Failure {
     kind: Kind,
     message: String,
@@ -93,18 +93,39 @@ impl Failure {
         self
     }
 
+    /// Puts the place before the message.
+    #[must_use]
+    pub(crate) fn at(mut self, place: impl fmt::Display) -> Self {
+        self.message = format!("{place}: {}", self.message);
+        self
+    }
+
+    /// What went wrong.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What to do next, where that is known.
+    pub(crate) fn remedy_text(&self) -> Option<&str> {
+        self.remedy.as_deref()
+    }
+
     /// The kind, for those who choose by it.
     pub(crate) fn kind(&self) -> Kind {
         self.kind
     }
 
+    /// The failure as `--json` shows it.
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "error": self.kind.name(), "message": self.message, "remedy": self.remedy,
+        })
+    }
+
     /// Prints the failure on standard error and gives the exit code.
     pub(crate) fn report(&self, json: bool) -> ExitCode {
         if json {
-            let error = serde_json::json!({
-                "error": self.kind.name(), "message": self.message, "remedy": self.remedy,
-            });
-            eprintln!("{error}");
+            eprintln!("{}", self.to_json());
         } else {
             eprintln!("blindfold: {self}");
         }

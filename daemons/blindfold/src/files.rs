@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, Metadata, OpenOptions},
-    io::{self, IsTerminal, Read, Write},
+    io::{self, IsTerminal, Read, Seek, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
     path::{Path, PathBuf},
 };
@@ -56,7 +56,7 @@ impl Source {
                 let length = file
                     .metadata()
                     .ok()
-                    .filter(std::fs::Metadata::is_file)
+                    .filter(Metadata::is_file)
                     .map(|m| m.len());
                 Ok((Box::new(file), length))
             }
@@ -176,6 +176,22 @@ impl Sink {
                 .map_err(failed)?;
         }
         Ok(sink)
+    }
+
+    /// What was written, to be read from its beginning; nothing for standard output.
+    ///
+    /// Read through the same open file, which nobody can exchange for another one.
+    pub(crate) fn reread(&mut self) -> Outcome<Option<&mut File>> {
+        let failed = |e: io::Error| Failure::new(Kind::Io, format_args!("output: {e}"));
+        self.flush().map_err(failed)?;
+        match self {
+            Self::Stdout(_) => Ok(None),
+            Self::File { temporary, .. } => {
+                let file = temporary.as_file_mut();
+                file.rewind().map_err(failed)?;
+                Ok(Some(file))
+            }
+        }
     }
 
     /// Writes `bytes` and finishes.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use blindfold_core::{
-    AuthorityKey, Dem, Header, LockSpec, PinnedKeys, PolicyName, PolicyRef, Purpose, Role,
+    AuthorityKey, Dem, Header, Lock, LockSpec, PinnedKeys, PolicyName, PolicyRef, Purpose, Role,
     SealError, SealOptions, Sealer, Window,
 };
 
@@ -96,7 +96,6 @@ impl From<&LockArgs> for Choice {
 #[derive(Clone, Debug)]
 pub(crate) struct Locks {
     specs: Vec<LockSpec>,
-    policy: Option<PolicyRef>,
     threshold: u8,
     dem: Dem,
     padded: bool,
@@ -139,7 +138,6 @@ impl Locks {
         }
         Ok(Self {
             specs,
-            policy: Some(policy),
             threshold: choice.threshold,
             dem: match choice.cipher {
                 Cipher::Aes256GcmSiv => Dem::Aes256GcmSiv,
@@ -151,13 +149,26 @@ impl Locks {
 
     /// The locks and settings of an object whose keys are all among `keys`.
     pub(crate) fn like(header: &Header, keys: &PinnedKeys) -> Outcome<Self> {
+        Self::like_but(header, keys, |_| (None, None))
+    }
+
+    /// As [`Locks::like`], with another key or another policy for those locks to which `other` gives one.
+    pub(crate) fn like_but<'a>(
+        header: &Header,
+        keys: &'a PinnedKeys,
+        mut other: impl FnMut(&Lock) -> (Option<&'a AuthorityKey>, Option<&'a PolicyRef>),
+    ) -> Outcome<Self> {
         let specs = header.locks().iter().map(|lock| {
             let id = lock.key_id();
-            let Some(key) = keys.get(&id) else {
+            let (other_key, other_policy) = other(lock);
+            let Some(key) = other_key.or_else(|| keys.get(&id)) else {
                 return Err(Failure::data(format_args!("the record of the key {id} (tenant {}, version {}) is not at hand", lock.tenant(), lock.key_version()))
                     .remedy("name the key's public record: --key FILE, a rule's `keys`, or `pinned_keys` in the workload's configuration"));
             };
-            let policy = lock.policy().about(Kind::Data, "policy of a lock")?;
+            let policy = match other_policy {
+                Some(policy) => Some(policy.clone()),
+                None => lock.policy().about(Kind::Data, "policy of a lock")?,
+            };
             let window = lock.window();
             Ok(match (lock.role(), policy) {
                 (Role::Share, Some(policy)) => LockSpec::share(key, policy, window),
@@ -170,29 +181,10 @@ impl Locks {
         });
         Ok(Self {
             specs: specs.collect::<Outcome<_>>()?,
-            policy: None,
             threshold: header.threshold(),
             dem: header.dem(),
             padded: header.is_padded(),
         })
-    }
-
-    /// The keys of the locks of one role.
-    pub(crate) fn keys(&self, role: Role) -> impl Iterator<Item = &AuthorityKey> {
-        self.specs
-            .iter()
-            .filter(move |spec| spec.role() == role)
-            .map(LockSpec::key)
-    }
-
-    /// The one policy of all locks, where it was chosen.
-    pub(crate) fn policy(&self) -> Option<&PolicyRef> {
-        self.policy.as_ref()
-    }
-
-    /// How many shares are needed.
-    pub(crate) fn threshold(&self) -> u8 {
-        self.threshold
     }
 
     /// A sealer of objects with these locks.

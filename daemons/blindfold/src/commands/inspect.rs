@@ -48,7 +48,8 @@ fn suite(id: u16) -> String {
     }
 }
 
-fn date(day: u32) -> Option<String> {
+/// A day of a window, if it has one.
+pub(crate) fn date(day: u32) -> Option<String> {
     (day != 0).then(|| {
         jiff::Timestamp::from_second(i64::from(day) * DAY).map_or_else(
             |_| format!("day {day}"),
@@ -58,7 +59,7 @@ fn date(day: u32) -> Option<String> {
 }
 
 /// The policy of a lock: mode and value in a form for people and programs.
-fn policy(lock: &Lock) -> (&'static str, Value) {
+pub(crate) fn policy(lock: &Lock) -> (&'static str, Value) {
     let bytes = lock.policy_bytes();
     match lock.policy_mode() {
         1 => (
