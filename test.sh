@@ -41,6 +41,8 @@ need c++ g++
 need make make
 # A real peer for certificates: what we issue, OpenSSL must accept.
 need openssl openssl
+# A real peer for the signatures of sealers.
+need minisign minisign
 cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest
 
 step "format"

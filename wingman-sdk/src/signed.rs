@@ -94,7 +94,7 @@ impl Wingman {
     /// - [`Error::NoSealers`]: the profile names none.
     /// - [`Error::Object`]: the signature is malformed, of somebody else, or does not hold.
     pub fn verify_signed<'a>(&self, bytes: &'a [u8], signature: &str) -> Result<Signed<'a>, Error> {
-        Signed::verify(bytes, signature, self.sealers()?).map_err(refused)
+        Signed::verify(bytes, signature, self.needed_sealers()?).map_err(refused)
     }
 
     /// Opens a signed object: its bytes as they are stored, in any form, and the text of its `.minisig` file.
@@ -167,7 +167,7 @@ impl Wingman {
         expectation: &Expectation,
     ) -> Result<(AcceptedStream<'a, R>, LockSecrets), Error> {
         let inner = self.inner();
-        let stream = SignedStream::read_from(reader, signature, self.sealers()?)?;
+        let stream = SignedStream::read_from(reader, signature, self.needed_sealers()?)?;
         let header = stream.header().clone();
         let accepted = stream
             .accept(&inner.pinned, &inner.profile, expectation)
@@ -177,8 +177,13 @@ impl Wingman {
         Ok((accepted, gathered.secrets))
     }
 
-    fn sealers(&self) -> Result<&SealerKeys, Error> {
-        self.inner().profile.sealers().ok_or(Error::NoSealers)
+    /// The sealers one of whom must have signed whatever is opened; `None` where no signature is asked for.
+    pub fn sealers(&self) -> Option<&SealerKeys> {
+        self.inner().profile.sealers()
+    }
+
+    fn needed_sealers(&self) -> Result<&SealerKeys, Error> {
+        self.sealers().ok_or(Error::NoSealers)
     }
 }
 
