@@ -22,7 +22,8 @@
 //!
 //! - [`Wingman`] opens objects: one, several in one round trip, streams, fields of a configuration.
 //! - [`sealed`]: [`Sealed`], a value that any serde format can carry.
-//! - [`config`]: the configuration file.
+//! - [`document`]: configuration files of four formats, with the place of every value.
+//! - [`config`]: the configuration file of this library.
 //! - [`identity`]: the workload's identity, also for daemons that need one of their own.
 //! - [`http`]: mutual TLS to other members of the trust domain.
 //!
@@ -53,6 +54,7 @@ mod files;
 mod gather;
 mod health;
 mod limits;
+mod load;
 mod random;
 mod retry;
 mod secret;
@@ -71,6 +73,11 @@ pub use credential::CredentialError;
 pub use error::{Error, LoadError, UnsealerError, UnsealerFault};
 pub use files::FileError;
 pub use health::{UnsealerHealth, UnsealerIncident, UnsealerStatus};
+#[cfg(feature = "config")]
+pub use load::ConfigSource;
+#[cfg(feature = "figment")]
+pub use load::FigmentProvider;
+pub use load::{LoadConfigError, Place};
 pub use sealed::Sealed;
 pub use secret::{ExposeSecret, SecretBytes, SecretString};
 pub use signed::{SignedFileError, signature_path};
@@ -80,6 +87,11 @@ pub use wingman::Wingman;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/src/sdk.md")]
 struct SdkPage;
+
+/// The page on signatures.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/src/signatures.md")]
+struct SignaturesPage;
 
 /// The README, whose example is compiled here.
 #[cfg(doctest)]

@@ -4,8 +4,10 @@
 //! same; a secret in plain text is refused, so that none slips into a file by mistake. Until it is opened it
 //! holds no secret, and [`Sealed::expose`] is a clear error.
 //!
-//! There are two ways to open, both in one round trip for all fields that share key, policy and window:
+//! There are three ways to open, each in one round trip for all fields that share key, policy and window:
 //!
+//! - [`Wingman::load_config`] reads a whole configuration file, checks that each value stands where it was sealed for, and
+//!   fills plain fields and [`Sealed`] ones alike.
 //! - [`Wingman::load`] runs any deserializer and opens every [`Sealed`] it produced, however deep it is nested
 //!   (`Option`, `Vec`, maps, enums, `#[serde(flatten)]`). Nothing has to be listed.
 //! - [`Wingman::open_fields`] opens fields that a struct names through [`SealedFields`]. It works where the struct
@@ -41,9 +43,10 @@
 //! # Not promised
 //!
 //! That a value belongs where it stands: whoever can write the file can swap two sealed values. Seal each with
-//! a label and demand it, by [`Fields::labelled`] or [`Sealed::expose_labelled`].
+//! a label and demand it, by [`Fields::labelled`] or [`Sealed::expose_labelled`]; [`Wingman::load_config`] demands it always.
 //!
 //! [`Wingman::load`]: crate::Wingman::load
+//! [`Wingman::load_config`]: crate::Wingman::load_config
 //! [`Wingman::open_fields`]: crate::Wingman::open_fields
 
 use std::{
@@ -52,7 +55,10 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-pub(crate) use self::{collect::collect, fields::Field};
+pub(crate) use self::{
+    collect::{Opened, collect, offer},
+    fields::Field,
+};
 pub use self::{
     decode::{Decode, Json, NotDecoded, Raw, Text},
     fields::{Fields, SealedFields},

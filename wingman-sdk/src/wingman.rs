@@ -301,7 +301,10 @@ impl Wingman {
         let (made, values) = sealed::collect(deserialize);
         let made = made.map_err(LoadError::Deserialize)?;
         // Those of a configuration file that was read meanwhile are open already.
-        let values: Vec<_> = values.into_iter().filter(|value| !value.is_open()).collect();
+        let values: Vec<_> = values
+            .into_iter()
+            .filter(|value| !value.is_open())
+            .collect();
         let opened = self
             .open_all(values.iter().map(|value| value.object()))
             .map_err(LoadError::Open)?;

@@ -47,6 +47,18 @@ impl Kind {
         }
     }
 
+    /// What a content of this kind is, for errors.
+    pub(crate) fn wanted(self) -> &'static str {
+        match self {
+            Self::String => "text",
+            Self::Integer => "an integer, as its label says",
+            Self::Float => "a floating-point number, as its label says",
+            Self::Boolean => "true or false, as its label says",
+            Self::DateTime => "a TOML date or time, as its label says",
+            Self::Null => "null, as its label says",
+        }
+    }
+
     pub(super) fn of_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }

@@ -1,36 +1,106 @@
-//! Collects the sealed values that a deserializer produces, so that nobody has to list them.
+//! What a deserializer makes and meets, so that nobody has to list it.
 //!
-//! A deserializer has no context of its own, so a list is kept per thread while one closure runs. It holds
-//! weak references: what a deserializer made and dropped again (an untagged enum tries its variants in turn)
-//! is not opened.
+//! A deserializer has no context of its own, so a scope is kept per thread while one closure runs. It holds
+//!
+//! - weak references to the sealed values that were made: what a deserializer made and dropped again (an untagged
+//!   enum tries its variants in turn) is not opened;
+//! - values of configuration files that are open already, so that a [`Sealed`](super::Sealed) field that meets their
+//!   clear text still gets the object, and is filled at once.
 
 use std::{
     cell::RefCell,
     sync::{Arc, Weak},
 };
 
+use secrecy::ExposeSecret;
+use subtle::ConstantTimeEq;
+
 use super::Fill;
+use crate::{SealedObject, document::Kind, secret::SecretBytes};
 
 thread_local! {
-    /// The lists of the `collect` calls that run on this thread, the innermost last.
-    static LISTS: RefCell<Vec<Vec<Weak<dyn Fill>>>> = const { RefCell::new(Vec::new()) };
+    /// The scopes of the `collect` calls that run on this thread, the innermost last.
+    static SCOPES: RefCell<Vec<Scope>> = const { RefCell::new(Vec::new()) };
+}
+
+#[derive(Default)]
+struct Scope {
+    made: Vec<Weak<dyn Fill>>,
+    opened: Vec<Arc<Opened>>,
+}
+
+/// A value of a configuration file that was opened; wiped on drop.
+pub(crate) struct Opened {
+    pub(crate) object: SealedObject,
+    pub(crate) kind: Kind,
+    pub(crate) secret: SecretBytes,
+}
+
+impl Opened {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.secret.expose_secret()
+    }
+
+    /// Its text, if it is one.
+    pub(crate) fn text(&self) -> Option<&str> {
+        std::str::from_utf8(self.bytes()).ok()
+    }
+
+    /// A copy for a field that keeps it.
+    pub(super) fn copy(&self) -> SecretBytes {
+        SecretBytes::from(Box::<[u8]>::from(self.bytes()))
+    }
 }
 
 /// Runs `deserialize` and returns, with its result, the sealed values it made that are still in use.
 pub(crate) fn collect<R>(deserialize: impl FnOnce() -> R) -> (R, Vec<Arc<dyn Fill>>) {
-    LISTS.with_borrow_mut(|lists| lists.push(Vec::new()));
-    // Ends the list also when the closure panics.
-    let list = PopOnDrop;
+    SCOPES.with_borrow_mut(|scopes| scopes.push(Scope::default()));
+    // Ends the scope also when the closure panics.
+    let scope = PopOnDrop;
     let result = deserialize();
-    let found = list.take();
-    (result, found.iter().filter_map(Weak::upgrade).collect())
+    let made = scope.take();
+    (result, made.iter().filter_map(Weak::upgrade).collect())
 }
 
-/// Enters a value in the innermost list, if there is one; makes the reference only then.
+/// Makes opened values known in the innermost scope, if there is one.
+pub(crate) fn offer(opened: impl IntoIterator<Item = Arc<Opened>>) {
+    innermost(|scope| scope.opened.extend(opened));
+}
+
+/// Enters a sealed value in the innermost scope, if there is one; makes the reference only then.
 pub(super) fn enter(value: impl FnOnce() -> Weak<dyn Fill>) {
-    LISTS.with_borrow_mut(|lists| {
-        if let Some(list) = lists.last_mut() {
-            list.push(value());
+    innermost(|scope| scope.made.push(value()));
+}
+
+/// The opened value of which a deserializer gives the clear bytes.
+///
+/// Two values may have the same content: the very bytes that the scope holds come first.
+pub(super) fn opened_as(content: &[u8]) -> Option<Arc<Opened>> {
+    find(|opened| std::ptr::eq(opened.bytes(), content))
+        .or_else(|| find(|opened| bool::from(opened.bytes().ct_eq(content))))
+}
+
+/// The opened value of another kind than text that reads as a deserializer gives it.
+pub(super) fn opened_of(kind: Kind, reads: impl Fn(&str) -> bool) -> Option<Arc<Opened>> {
+    find(|opened| opened.kind == kind && opened.text().is_some_and(&reads))
+}
+
+/// The opened value of this sealed object.
+pub(super) fn opened_from(object: &SealedObject) -> Option<Arc<Opened>> {
+    find(|opened| opened.object.as_bytes() == object.as_bytes())
+}
+
+fn find(fits: impl Fn(&Opened) -> bool) -> Option<Arc<Opened>> {
+    SCOPES.with_borrow(|scopes| {
+        let scope = scopes.last()?;
+        scope.opened.iter().find(|opened| fits(opened)).cloned()
+    })
+}
+
+fn innermost(act: impl FnOnce(&mut Scope)) {
+    SCOPES.with_borrow_mut(|scopes| {
+        if let Some(scope) = scopes.last_mut() {
+            act(scope);
         }
     });
 }
@@ -39,14 +109,20 @@ struct PopOnDrop;
 
 impl PopOnDrop {
     fn take(self) -> Vec<Weak<dyn Fill>> {
-        LISTS
-            .with_borrow_mut(|lists| lists.last_mut().map(std::mem::take))
+        SCOPES
+            .with_borrow_mut(|scopes| {
+                scopes
+                    .last_mut()
+                    .map(|scope| std::mem::take(&mut scope.made))
+            })
             .unwrap_or_default()
     }
 }
 
 impl Drop for PopOnDrop {
     fn drop(&mut self) {
-        LISTS.with_borrow_mut(Vec::pop);
+        // Dropped outside of the borrow: what is dropped may be anything.
+        let ended = SCOPES.with_borrow_mut(Vec::pop);
+        drop(ended);
     }
 }

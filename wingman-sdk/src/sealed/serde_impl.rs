@@ -7,8 +7,14 @@ use serde::{
     de::{self, Visitor},
 };
 
-use super::{Decode, Fill, Sealed, collect};
-use crate::SealedObject;
+use super::{
+    Decode, Fill, Sealed,
+    collect::{self, Opened},
+};
+use crate::{
+    SealedObject,
+    document::{Kind, number},
+};
 
 impl<T, D> Serialize for Sealed<T, D> {
     /// Writes the sealed object, opened or not: one line of text, or its bytes in a binary format.
@@ -28,12 +34,23 @@ where
 {
     fn deserialize<S: Deserializer<'de>>(deserializer: S) -> Result<Self, S::Error> {
         let visitor = ObjectVisitor(PhantomData);
-        let object = if deserializer.is_human_readable() {
+        let found = if deserializer.is_human_readable() {
             deserializer.deserialize_str(visitor)?
         } else {
             deserializer.deserialize_bytes(visitor)?
         };
+        let (object, opened) = match found {
+            Found::Sealed(object) => {
+                let opened = collect::opened_from(&object);
+                (object, opened)
+            }
+            Found::Opened(opened) => (opened.object.clone(), Some(opened)),
+        };
         let sealed = Self::new(object);
+        if let Some(opened) = opened {
+            let filled = sealed.slot.fill(opened.copy());
+            filled.map_err(de::Error::custom)?;
+        }
         collect::enter(|| {
             let slot: Arc<dyn Fill> = Arc::clone(&sealed.slot) as _;
             Arc::downgrade(&slot)
@@ -42,18 +59,39 @@ where
     }
 }
 
-struct ObjectVisitor(PhantomData<SealedObject>);
+enum Found {
+    Sealed(SealedObject),
+    /// A value of a configuration file that is open already.
+    Opened(Arc<Opened>),
+}
+
+struct ObjectVisitor(PhantomData<Found>);
+
+impl ObjectVisitor {
+    /// A value that is no text: right only where it was sealed and is open already.
+    fn other<E: de::Error>(opened: Option<Arc<Opened>>) -> Result<Found, E> {
+        opened.map(Found::Opened).ok_or_else(|| {
+            E::custom(
+                "not a sealed value: make one with `blindfold seal`, whose text begins with `pbseal1:`; \
+                 a secret in plain text is refused here",
+            )
+        })
+    }
+}
 
 impl Visitor<'_> for ObjectVisitor {
-    type Value = SealedObject;
+    type Value = Found;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a sealed value: text that begins with `pbseal1:`, or an armored PBSEAL block")
     }
 
-    // Neither error quotes its input: what is not sealed may be a secret in plain text.
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<SealedObject, E> {
-        SealedObject::from_text(text).map_err(|error| {
+    // No error quotes its input: what is not sealed may be a secret in plain text.
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Found, E> {
+        if let Some(opened) = collect::opened_as(text.as_bytes()) {
+            return Ok(Found::Opened(opened));
+        }
+        SealedObject::from_text(text).map(Found::Sealed).map_err(|error| {
             E::custom(format_args!(
                 "not a sealed value ({error}): make one with `blindfold seal`, whose text begins with `pbseal1:`; \
                  a secret in plain text is refused here"
@@ -61,11 +99,42 @@ impl Visitor<'_> for ObjectVisitor {
         })
     }
 
-    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<SealedObject, E> {
-        SealedObject::parse(bytes).map_err(|error| {
-            E::custom(format_args!(
-                "not a sealed value ({error}): make one with `blindfold seal --format binary`"
-            ))
-        })
+    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Found, E> {
+        if let Some(opened) = collect::opened_as(bytes) {
+            return Ok(Found::Opened(opened));
+        }
+        SealedObject::parse(bytes)
+            .map(Found::Sealed)
+            .map_err(|error| {
+                E::custom(format_args!(
+                    "not a sealed value ({error}): make one with `blindfold seal --format binary`"
+                ))
+            })
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Found, E> {
+        self.visit_i128(value.into())
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Found, E> {
+        self.visit_i128(value.into())
+    }
+
+    fn visit_i128<E: de::Error>(self, value: i128) -> Result<Found, E> {
+        Self::other(collect::opened_of(Kind::Integer, |text| {
+            number::integer(text) == Some(value)
+        }))
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Found, E> {
+        Self::other(collect::opened_of(Kind::Float, |text| {
+            number::float(text).is_some_and(|read| read.to_bits() == value.to_bits())
+        }))
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Found, E> {
+        Self::other(collect::opened_of(Kind::Boolean, |text| {
+            number::boolean(text) == Some(value)
+        }))
     }
 }
