@@ -4,12 +4,20 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
-mod bench;
+use crate::control_plane::MAX_AUTHORITIES;
+
 mod locks;
+mod bench;
+mod config;
+mod reseal;
+mod sign;
 mod unsealer;
 
-pub(crate) use bench::*;
 pub(crate) use locks::*;
+pub(crate) use bench::*;
+pub(crate) use config::*;
+pub(crate) use reseal::*;
+pub(crate) use sign::*;
 pub(crate) use unsealer::*;
 
 /// Seal secrets offline under a policy; open them with help that sees nothing.
@@ -49,8 +57,17 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Open a sealed object as a workload
     Open(OpenArgs),
+    /// Sign files as their sealer, for openers that demand it
+    Sign(SignArgs),
+    /// Check the sealer's signature of files
+    VerifySignature(VerifySignatureArgs),
     /// Open a sealed object offline with secret keys (break-glass)
     Recover(RecoverArgs),
+    /// Seal values anew in a tree of files: to a new version of a key, or under a new policy
+    Reseal(ResealArgs),
+    /// Seal, edit, verify and compare values inside configuration files
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Make single-use join tokens
     #[command(subcommand)]
     Token(TokenCommand),
@@ -83,6 +100,7 @@ pub(crate) enum KeyCommand {
 Examples:
   blindfold key generate --authority unsealer.acme.example --tenant acme --out unsealer.key > unsealer.pub
   blindfold key generate --kind site --authority site.paris --tenant acme --out site.key > site.pub
+  blindfold key generate --kind sealer --passphrase --out sealer.key > sealer.pub
 
 The public record is for everybody; give its fingerprint to those who seal over a channel they trust.
 The secret key file is readable by its owner only. Who has it opens everything sealed to the key.")]
@@ -102,12 +120,12 @@ pub(crate) struct KeyGenerateArgs {
     /// What the key is for
     #[arg(long, value_enum, default_value_t = KeyKind::Unsealing)]
     pub(crate) kind: KeyKind,
-    /// Name of the authority (a-z 0-9 . _ -)
+    /// Name of the authority (a-z 0-9 . _ -); not for a sealer
     #[arg(long)]
-    pub(crate) authority: String,
-    /// Tenant the key belongs to (a-z 0-9 . _ -)
+    pub(crate) authority: Option<String>,
+    /// Tenant the key belongs to (a-z 0-9 . _ -); not for a sealer
     #[arg(long)]
-    pub(crate) tenant: String,
+    pub(crate) tenant: Option<String>,
     /// Version of the key; goes up by one at each rotation
     #[arg(long, default_value_t = 1)]
     pub(crate) key_version: u32,
@@ -117,6 +135,12 @@ pub(crate) struct KeyGenerateArgs {
     /// Where the public record goes; standard output when absent
     #[arg(long, value_hint = ValueHint::FilePath)]
     pub(crate) public: Option<PathBuf>,
+    /// Ask for a passphrase that protects the secret key; for a sealer only
+    #[arg(long, conflicts_with = "passphrase_file")]
+    pub(crate) passphrase: bool,
+    /// File with that passphrase, readable by its owner only
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) passphrase_file: Option<PathBuf>,
 }
 
 /// What a key is for.
@@ -126,6 +150,8 @@ pub(crate) enum KeyKind {
     Unsealing,
     /// Site or recovery key: static locks with ML-KEM-768
     Site,
+    /// Sealer: signatures with Ed25519; both files are those of minisign
+    Sealer,
 }
 
 /// `blindfold policy …`
@@ -192,6 +218,7 @@ Examples:
   blindfold seal --key unsealer.pub --policy-name prod/db --format armor -o tls.key.sealed tls.key
   blindfold seal --key a.pub --key b.pub --key c.pub --threshold 2 --policy p.yaml --site-lock site.pub < secret
   blindfold seal --key unsealer.pub --policy p.yaml --format binary -o backup.sealed backup.tar
+  blindfold seal --key unsealer.pub --policy p.yaml --sign sealer.key -o password.sealed < password
 
 Sealing needs no network and no account. Check the key's fingerprint once, over a channel you trust:
 --fingerprint refuses any other key.")]
@@ -214,6 +241,8 @@ pub(crate) struct SealArgs {
     /// Where the object goes; standard output when absent
     #[arg(long, short, value_hint = ValueHint::FilePath)]
     pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) signing: SignOutputArgs,
     /// Replace an existing output file
     #[arg(long)]
     pub(crate) force: bool,
@@ -264,7 +293,8 @@ pub(crate) struct ExpectationArgs {
 Examples:
   export BLINDFOLD_CONFIG=/etc/blindfold/wingman.toml
   blindfold open password.sealed
-  blindfold open --label db/password -o password < password.sealed")]
+  blindfold open --label db/password -o password < password.sealed
+  blindfold open --signer sealer.pub password.sealed    # with password.sealed.minisig beside it")]
 pub(crate) struct OpenArgs {
     /// Sealed object in any form; standard input when absent or -
     #[arg(value_hint = ValueHint::FilePath)]
@@ -274,6 +304,8 @@ pub(crate) struct OpenArgs {
     pub(crate) config: PathBuf,
     #[command(flatten)]
     pub(crate) expect: ExpectationArgs,
+    #[command(flatten)]
+    pub(crate) signed: SignerArgs,
 }
 
 /// Words of `recover`.
@@ -397,6 +429,7 @@ Example:
   (in another terminal)  export BLINDFOLD_CONFIG=$PWD/dev/wingman.toml BLINDFOLD_ADMIN=$PWD/dev/admin.toml
                          printf 'hunter2' | blindfold seal --key dev/unsealer.pub --policy dev/policy.yaml > password.sealed
                          blindfold open password.sealed
+  blindfold dev --dir ./dev --authorities 3    three unsealing authorities, to seal with --threshold 2
 
 State is kept in the folder and survives a restart; remove the folder to begin anew. For development only:
 the root key lies beside what it protects.")]
@@ -407,9 +440,12 @@ pub(crate) struct DevArgs {
     /// Where the identity authority listens; port 0 picks a free one at first start and keeps it
     #[arg(long, default_value = "127.0.0.1:0")]
     pub(crate) authority_listen: std::net::SocketAddr,
-    /// Where the unsealer listens; port 0 picks a free one at first start and keeps it
+    /// Where the (first) unsealer listens; port 0 picks a free one at first start and keeps it
     #[arg(long, default_value = "127.0.0.1:0")]
     pub(crate) unsealer_listen: std::net::SocketAddr,
+    /// How many independent unsealing authorities run, 1 to 8; as many as the folder has when absent, one at first
+    #[arg(long, value_name = "N")]
+    pub(crate) authorities: Option<std::num::NonZeroU8>,
     /// Trust domain of the identities, fixed at first start; dev.blindfold.example when absent
     #[arg(long)]
     pub(crate) trust_domain: Option<String>,
@@ -417,8 +453,18 @@ pub(crate) struct DevArgs {
 
 /// Words of `demo`.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  blindfold demo\n  blindfold demo --json | jq .")]
+#[command(after_help = "\
+Examples:
+  blindfold demo
+  blindfold demo --json | jq .
+  blindfold demo --authorities 3 --threshold 2    no single service has to be trusted: one is stopped, one lies")]
 pub(crate) struct DemoArgs {
+    /// Show several independent unsealing authorities, this many of them (2 to 8), in place of the main job
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(2..=i64::from(MAX_AUTHORITIES)))]
+    pub(crate) authorities: Option<u8>,
+    /// How many of them are needed to open; a majority when absent
+    #[arg(long, value_name = "T", requires = "authorities")]
+    pub(crate) threshold: Option<std::num::NonZeroU8>,
     /// Keep the folder with everything the demo made
     #[arg(long)]
     pub(crate) keep: bool,
@@ -428,4 +474,7 @@ pub(crate) struct DemoArgs {
     /// Internal: the workload rewrites the policy first
     #[arg(long, hide = true, requires = "workload")]
     pub(crate) rewrite_policy: bool,
+    /// Internal: the workload opens this many times and tells who helped
+    #[arg(long, hide = true, requires = "workload", value_name = "TIMES")]
+    pub(crate) count: Option<u16>,
 }

@@ -1,6 +1,7 @@
 //! One module for each command.
 
 pub(crate) mod bench;
+pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod dev;
 pub(crate) mod inspect;
@@ -8,7 +9,9 @@ pub(crate) mod key;
 pub(crate) mod open;
 pub(crate) mod policy;
 pub(crate) mod recover;
+pub(crate) mod reseal;
 pub(crate) mod seal;
+pub(crate) mod sign;
 pub(crate) mod site;
 pub(crate) mod token;
 pub(crate) mod unsealer;

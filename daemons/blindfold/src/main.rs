@@ -8,9 +8,11 @@ mod commands;
 mod control_plane;
 mod failure;
 mod files;
+mod limits;
 mod locks;
 mod object;
 mod random;
+mod sealer;
 
 use std::process::ExitCode;
 
@@ -18,7 +20,7 @@ use clap::{CommandFactory, Parser};
 
 use crate::{
     cli::{Cli, Command},
-    commands::{bench, demo, dev, inspect, key, open, policy, recover, seal, site, token, unsealer},
+    commands::{bench, config, demo, dev, inspect, key, open, policy, recover, reseal, seal, sign, site, token, unsealer},
     failure::{Kind, Outcome},
 };
 
@@ -55,7 +57,11 @@ fn run(cli: Cli) -> Outcome {
         Command::Seal(args) => seal::run(&args, json),
         Command::Inspect(args) => inspect::run(&args, json),
         Command::Open(args) => open::run(&args),
+        Command::Sign(args) => sign::run(&args, json),
+        Command::VerifySignature(args) => sign::verify(&args, json),
         Command::Recover(args) => recover::run(&args),
+        Command::Reseal(args) => reseal::run(&args, json),
+        Command::Config(command) => config::run(command, json),
         Command::Token(command) => token::run(command, json),
         Command::Site(command) => site::run(command, json),
         Command::Unsealer(command) => unsealer::run(command, json),

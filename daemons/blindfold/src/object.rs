@@ -70,7 +70,33 @@ impl ReadError {
 pub(crate) type Payload<R> = std::io::Chain<Cursor<Vec<u8>>, R>;
 
 /// Reads an object; see the module.
-pub(crate) fn read<R: Read>(mut reader: R) -> Result<Object<Payload<R>>, ReadError> {
+pub(crate) fn read<R: Read>(reader: R) -> Result<Object<Payload<R>>, ReadError> {
+    let mut payload = match stored(reader)? {
+        Stored::Text(bytes) => {
+            return Sealed::from_bytes_any(&bytes)
+                .map(Object::Whole)
+                .map_err(ReadError::Refused);
+        }
+        Stored::Binary(payload) => payload,
+    };
+    let header = Header::read_from(&mut payload).map_err(|error| match error {
+        StreamError::Refused(error) => ReadError::Refused(error),
+        StreamError::Read(error) | StreamError::Write(error) => ReadError::Io(error),
+        other => ReadError::Io(std::io::Error::other(other.to_string())),
+    })?;
+    Ok(Object::Stream { header, payload })
+}
+
+/// An object as it is stored, not parsed yet.
+pub(crate) enum Stored<R> {
+    /// All bytes of a text form, or of what is none.
+    Text(Vec<u8>),
+    /// The binary form from its first byte on.
+    Binary(Payload<R>),
+}
+
+/// Tells the binary form from the text forms, and reads those.
+pub(crate) fn stored<R: Read>(mut reader: R) -> Result<Stored<R>, ReadError> {
     let mut start = Vec::new();
     reader
         .by_ref()
@@ -78,13 +104,7 @@ pub(crate) fn read<R: Read>(mut reader: R) -> Result<Object<Payload<R>>, ReadErr
         .read_to_end(&mut start)
         .map_err(ReadError::Io)?;
     if start == BINARY_MAGIC {
-        let mut payload = Cursor::new(start).chain(reader);
-        let header = Header::read_from(&mut payload).map_err(|error| match error {
-            StreamError::Refused(error) => ReadError::Refused(error),
-            StreamError::Read(error) | StreamError::Write(error) => ReadError::Io(error),
-            other => ReadError::Io(std::io::Error::other(other.to_string())),
-        })?;
-        return Ok(Object::Stream { header, payload });
+        return Ok(Stored::Binary(Cursor::new(start).chain(reader)));
     }
     reader
         .take(MAX_WHOLE + 1)
@@ -93,7 +113,5 @@ pub(crate) fn read<R: Read>(mut reader: R) -> Result<Object<Payload<R>>, ReadErr
     if start.len() as u64 > MAX_WHOLE {
         return Err(ReadError::TooLarge);
     }
-    Sealed::from_bytes_any(&start)
-        .map(Object::Whole)
-        .map_err(ReadError::Refused)
+    Ok(Stored::Text(start))
 }

@@ -2,21 +2,32 @@
 
 use std::io::{Read, Write};
 
-use wingman_sdk::{Error, ExposeSecret, UnsealerError, Wingman, identity::IdentityError};
+use wingman_sdk::{
+    Error, Expectation, ExposeSecret, UnsealerError, Wingman, identity::IdentityError,
+    signature_path,
+};
 
 use super::recover::{expectation, secret_sink};
 use crate::{
     admin::identity_failure,
     cli::OpenArgs,
     failure::{Context, Failure, Kind, Outcome, chain},
-    files::{Progress, Source},
-    object::{self, Object},
+    files::{self, Progress, Source},
+    object::{self, Object, Stored},
+    sealer::read_signers,
 };
 
 /// Runs `blindfold open`.
 pub(crate) fn run(args: &OpenArgs) -> Outcome {
-    let wingman = Wingman::from_config(&args.config).kind(Kind::Usage)?;
+    let mut builder = Wingman::builder().config(&args.config).kind(Kind::Usage)?;
+    if !args.signed.signers.is_empty() {
+        builder = builder.require_signature_by(read_signers(&args.signed.signers)?);
+    }
+    let wingman = builder.build().kind(Kind::Usage)?;
     let expectation = expectation(&args.expect)?;
+    if wingman.sealers().is_some() || args.signed.signature.is_some() {
+        return signed(args, &wingman, &expectation);
+    }
     let source = Source::of(args.file.as_deref());
     let (reader, length) = source.open("sealed object")?;
     // The place of the output is claimed before anybody is asked for anything.
@@ -41,6 +52,38 @@ pub(crate) fn run(args: &OpenArgs) -> Outcome {
     }
 }
 
+/// Opens an object that a sealer must have signed.
+fn signed(args: &OpenArgs, wingman: &Wingman, expectation: &Expectation) -> Outcome {
+    let source = Source::of(args.file.as_deref());
+    let signature = match (&args.signed.signature, &source) {
+        (Some(path), _) => path.clone(),
+        (None, Source::File(file)) => signature_path(file),
+        (None, Source::Stdin) => {
+            return Err(Failure::usage(
+                "the object must be signed, and standard input has no name",
+            )
+            .remedy("name the sealer's signature: --signature FILE"));
+        }
+    };
+    let signature = files::read(&signature, "signature")?;
+    let signature = std::str::from_utf8(&signature).about(Kind::Data, "signature")?;
+    let (reader, length) = source.open("sealed object")?;
+    let mut sink = secret_sink(&args.expect)?;
+    let stored = object::stored(Progress::new(reader, length, "opening"));
+    match stored.map_err(|e| e.named(&source.name()))? {
+        Stored::Text(bytes) => {
+            let secret = wingman.open_signed_with(&bytes, signature, expectation);
+            sink.complete(secret.map_err(|e| failed(&e))?.expose_secret())
+        }
+        Stored::Binary(reader) => {
+            wingman
+                .open_signed_stream(reader, signature, &mut sink, expectation)
+                .map_err(|e| failed(&e))?;
+            sink.finish()
+        }
+    }
+}
+
 /// A failure to open, with the exit code that fits.
 pub(crate) fn failed(error: &Error) -> Failure {
     if let Error::Identity(identity) = error {
@@ -49,7 +92,7 @@ pub(crate) fn failed(error: &Error) -> Failure {
     }
     let kind = match error {
         Error::Stream { .. } => Kind::Io,
-        Error::NoIdentity => Kind::Usage,
+        Error::NoIdentity | Error::NoSealers => Kind::Usage,
         _ => match error.faults().first().map(|fault| &fault.reason) {
             Some(UnsealerError::Http(error)) => crate::admin::http_failure(error).kind(),
             Some(UnsealerError::OutOfTime) => Kind::Unavailable,

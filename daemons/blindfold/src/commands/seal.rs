@@ -1,17 +1,23 @@
 //! `blindfold seal`: offline, without network or account.
 
-use std::{collections::BTreeSet, io::Write, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    io::Write,
+    path::{Path, PathBuf},
+};
 
-use blindfold_core::{AuthorityKey, CanonicalPolicy, PolicyRef, Sealed, Sealer};
+use blindfold_core::{AuthorityKey, CanonicalPolicy, Sealed, Sealer};
 use identity::policy::Policy;
+use wingman_sdk::signature_path;
 
-use super::key::read_record;
+use super::{key::read_record, sign::SIGNATURE_MODE};
 use crate::{
-    cli::{Form, PolicyChoice, SealArgs},
+    cli::{Form, SealArgs},
     failure::{Context, Failure, Kind, Outcome},
     files::{self, Progress, Sink, Source},
-    locks::{Choice, Locks, PolicyPlace},
+    locks::{Choice, Locks},
     random,
+    sealer::SealerSecret,
 };
 
 /// Runs `blindfold seal`.
@@ -23,16 +29,61 @@ pub(crate) fn run(args: &SealArgs, _json: bool) -> Outcome {
     };
     let sealer = locks.sealer(&args.label, ext_aad)?;
 
+    let signature = Signature::prepare(args)?;
+
     let source = Source::of(args.file.as_deref());
-    let sink = Sink::open(args.out.as_deref(), 0o644, args.force)?;
+    let mut sink = Sink::open(args.out.as_deref(), 0o644, args.force)?;
     match args.format {
-        Form::Binary => stream(&sealer, &source, sink),
-        form => whole(&sealer, &source, sink, form),
+        Form::Binary => stream(&sealer, &source, &mut sink)?,
+        form => whole(&sealer, &source, &mut sink, form)?,
+    }
+    match signature {
+        None => sink.finish(),
+        Some(signature) => signature.finish(sink),
+    }
+}
+
+/// A signature of what is sealed, to be put beside it.
+struct Signature<'a> {
+    secret: SealerSecret,
+    output: &'a Path,
+    sink: Sink,
+}
+
+impl<'a> Signature<'a> {
+    /// Reads the sealer's key and claims the signature's place, before anything is sealed.
+    fn prepare(args: &'a SealArgs) -> Outcome<Option<Self>> {
+        let Some(key) = &args.signing.sign else {
+            return Ok(None);
+        };
+        let output = args.out.as_deref().filter(|path| *path != Path::new("-"));
+        let output = output.ok_or_else(|| {
+            Failure::usage("--sign wants an output file, beside which the signature goes")
+                .remedy("name it: --out FILE")
+        })?;
+        let sink = Sink::open(Some(&signature_path(output)), SIGNATURE_MODE, args.force)?;
+        Ok(Some(Self {
+            secret: SealerSecret::read(key, &args.signing.passphrase)?,
+            output,
+            sink,
+        }))
+    }
+
+    /// Signs what was written to `sealed`, and puts both into place.
+    ///
+    /// A crash between the two leaves a file whose signature is missing or is another file's: it is refused.
+    fn finish(self, mut sealed: Sink) -> Outcome {
+        let written = sealed
+            .reread()?
+            .ok_or_else(|| Failure::new(Kind::Internal, "nothing to sign"))?;
+        let text = self.secret.sign(written, self.output, None)?;
+        sealed.finish()?;
+        self.sink.complete(text.as_bytes())
     }
 }
 
 /// Text forms: the object is held in memory.
-fn whole(sealer: &Sealer, source: &Source, sink: Sink, form: Form) -> Outcome {
+fn whole(sealer: &Sealer, source: &Source, sink: &mut Sink, form: Form) -> Outcome {
     let plaintext = source.read("secret")?;
     let object = sealer
         .seal(&plaintext, &mut random::generator())
@@ -42,20 +93,19 @@ fn whole(sealer: &Sealer, source: &Source, sink: Sink, form: Form) -> Outcome {
         Form::Armor => sealed.to_armor(),
         _ => format!("{}\n", sealed.to_text()),
     };
-    sink.complete(text.as_bytes())
+    sink.write_all(text.as_bytes())
+        .map_err(|e| Failure::new(Kind::Io, format_args!("output: {e}")))
 }
 
 /// Binary form: constant memory, any size.
-fn stream(sealer: &Sealer, source: &Source, mut sink: Sink) -> Outcome {
+fn stream(sealer: &Sealer, source: &Source, sink: &mut Sink) -> Outcome {
     let (reader, length) = source.open("secret")?;
     let mut reader = Progress::new(reader, length, "sealing");
-    let mut writer = std::io::BufWriter::with_capacity(256 * 1024, &mut sink);
+    let mut writer = std::io::BufWriter::with_capacity(256 * 1024, sink);
     sealer
         .seal_stream(&mut reader, &mut writer, &mut random::generator())
         .about(Kind::Io, "cannot seal")?;
-    writer.flush().about(Kind::Io, "output")?;
-    drop(writer);
-    sink.finish()
+    writer.flush().about(Kind::Io, "output")
 }
 
 /// The public records in these files.
@@ -88,15 +138,6 @@ pub(crate) fn check_fingerprints<'a>(
             "no key has the fingerprint {hex}"
         ))),
     }
-}
-
-/// The policy that was chosen.
-pub(crate) fn policy_ref(choice: &PolicyChoice) -> Outcome<PolicyRef> {
-    let Some(place) = PolicyPlace::of(choice) else {
-        return Err(Failure::usage("no policy is given")
-            .remedy("name one: --policy FILE, --policy-name NAME or --policy-digest-of FILE"));
-    };
-    place.read()
 }
 
 /// The canonical bytes, as the format accepts them (check S6).

@@ -9,6 +9,13 @@
 
 mod bench;
 mod book;
+mod config_git;
+mod config_offline;
 mod dev;
 mod offline;
 mod program;
+mod signatures;
+mod reseal;
+mod reseal_offline;
+mod sizes;
+mod several;
