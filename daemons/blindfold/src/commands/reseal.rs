@@ -24,6 +24,7 @@ mod find;
 mod log;
 mod plan;
 mod report;
+mod signed;
 mod walk;
 mod work;
 
@@ -103,6 +104,12 @@ fn workload(wingman: Option<Wingman>, target: &Target, args: &ResealArgs) -> Out
             config.display()
         ))
         .remedy("add its public record to `key` of its [[unsealer]], before the old one"));
+    }
+    if args.verify && wingman.sealers().is_some() {
+        return Err(Failure::usage(
+            "--verify cannot open what nobody has signed yet, and the profile demands a signature",
+        )
+        .remedy("leave --verify away, look at the new files and sign them; or use a profile without `signers`"));
     }
     Ok(Mode::Reseal {
         wingman: Box::new(wingman),

@@ -497,3 +497,68 @@ fn interrupted_run_leaves_whole_files_and_is_run_again() {
     }
     it.dev.stop();
 }
+
+#[test]
+fn profile_that_demands_signatures_is_obeyed() {
+    let it = Rotated::new();
+    let bench = &it.bench;
+    let public = bench.ok("key generate --kind sealer --out sealer.key", b"");
+    bench.write("sealer.pub", public);
+    let config = String::from_utf8(bench.read("dev/both.toml")).unwrap();
+    let strict = config.replace("[profile]\n", "[profile]\nsigners = [\"../sealer.pub\"]\n");
+    assert_ne!(strict, config);
+    bench.write("dev/both.toml", strict);
+    let (one, two) = (it.seal(INLINE, b"one"), it.seal(INLINE, b"two"));
+    let armor = bench.text(
+        &format!("seal --key v1.pub --format armor {INLINE}"),
+        b"three",
+    );
+    let text = format!(
+        "A={one}\nB={two}\nC=\"{}\"\n",
+        armor.trim_end().replace('\n', "\\n")
+    );
+    bench.write("tree/app.env", &text);
+    let large = vec![7; 2_000_000];
+    for (name, secret) in [("tree/large", &large[..]), ("tree/small", b"small")] {
+        bench.ok(
+            &format!("seal --key v1.pub {INLINE} --format binary -o {name}"),
+            secret,
+        );
+    }
+
+    let files = ["tree/app.env", "tree/large", "tree/small"];
+    let before = files.map(|name| bench.read(name));
+    let error = bench.fails(66, "reseal --key v2.pub tree", b"");
+    assert_eq!(error.matches("must be signed").count(), 3, "{error}");
+    let error = bench.fails(64, "reseal --verify --key v2.pub tree", b"");
+    assert!(error.contains("signed"), "{error}");
+    assert_eq!(files.map(|name| bench.read(name)), before);
+
+    // Signed, and changed afterwards: refused.
+    bench.ok(&format!("sign -s sealer.key {}", files.join(" ")), b"");
+    bench.write("tree/app.env", format!("{text}# more\n"));
+    let mut bent = before[1].clone();
+    let last = bent.len() - 1;
+    bent[last] ^= 1;
+    bench.write("tree/large", &bent);
+    bench.fails(65, "reseal --key v2.pub tree/app.env tree/large", b"");
+    assert_eq!(bench.read("tree/large"), bent);
+    assert!(
+        String::from_utf8(bench.read("tree/app.env"))
+            .unwrap()
+            .contains(&one)
+    );
+
+    // As it was signed: resealed; the new content waits for its sealer.
+    bench.write("tree/app.env", &text);
+    bench.write("tree/large", &before[1]);
+    let output = bench.text("reseal --key v2.pub tree", b"");
+    assert_eq!(output.matches("sign it again").count(), 3, "{output}");
+    assert!(output.contains("5 resealed in 3 files"), "{output}");
+    bench.fails(65, "open tree/small", b"");
+    bench.ok(&format!("sign -s sealer.key {}", files.join(" ")), b"");
+    assert_eq!(bench.ok("open tree/small", b""), b"small");
+    assert_eq!(bench.ok("open tree/large", b""), large);
+    bench.ok("reseal --report --check --key v2.pub tree", b"");
+    it.dev.stop();
+}

@@ -12,11 +12,12 @@ use blindfold_core::{Expectation, Header, SealError, Sealed, Sealer};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use wingman_sdk::{ExposeSecret, SecretBytes, Wingman};
+use wingman_sdk::{ExposeSecret, SecretBytes, Wingman, signature_path};
 
 use super::{
     log::{Log, Place, merged},
     plan::{Plan, Target},
+    signed::{open_stream, signed_values},
     walk::{Content, Holder},
 };
 use crate::{
@@ -265,6 +266,10 @@ impl Resealer {
         if items.is_empty() || matches!(self.mode, Mode::DryRun) {
             return Ok(());
         }
+        let items = match self.proven(&holder, items) {
+            Ok(items) => items,
+            Err(failure) => return self.log.problem(&Place::file(&holder.path), &failure),
+        };
         self.held += holder.held();
         self.round.push(Job { holder, items });
         let values: usize = self.round.iter().map(|job| job.items.len()).sum();
@@ -272,6 +277,18 @@ impl Resealer {
             self.work_off()?;
         }
         Ok(())
+    }
+
+    /// The same values as their sealer signed them, where the profile asks for that.
+    fn proven(&self, holder: &Holder, mut items: Vec<Item>) -> Outcome<Vec<Item>> {
+        if let Mode::Reseal { wingman, .. } = &self.mode {
+            let numbers: Vec<_> = items.iter().map(|item| item.index).collect();
+            let signed = signed_values(wingman, holder, &numbers)?;
+            for (item, signed) in items.iter_mut().zip(signed.into_iter().flatten()) {
+                item.sealed = signed;
+            }
+        }
+        Ok(items)
     }
 
     /// Opens all values of the round together, seals them anew and replaces their files.
@@ -338,27 +355,28 @@ impl Resealer {
             return Ok(false);
         };
         let expectation = self.expectation(header);
-        let length = Some(holder.metadata.len());
-        let mut plaintext = Hashed::new(
-            wingman
-                .open_reader(Progress::new(file, length, "resealing"), &expectation)
-                .map_err(|e| failed(&e))?,
-        );
         let mut sink = Sink::replacing(&holder.path, &holder.metadata)?;
-        let mut writer = BufWriter::with_capacity(WRITE_BUFFER, &mut sink);
-        sealer
-            .seal_stream(&mut plaintext, &mut writer, &mut random::generator())
-            .map_err(|error| not_sealed(&error))?;
-        writer.flush().about(Kind::Io, "output")?;
-        drop(writer);
+        let size = holder.metadata.len();
+        let digest = open_stream(wingman, &holder.path, file, size, &expectation, |opened| {
+            let mut plaintext = Hashed::new(opened);
+            let mut writer = BufWriter::with_capacity(WRITE_BUFFER, &mut sink);
+            sealer
+                .seal_stream(&mut plaintext, &mut writer, &mut random::generator())
+                .map_err(|error| not_sealed(&error))?;
+            writer.flush().about(Kind::Io, "output")?;
+            Ok(plaintext.digest())
+        })?;
         if *verify && let Some(written) = sink.reread()? {
             let mut again = Hashed::new(
                 wingman
-                    .open_reader(Progress::new(written, length, "verifying"), &expectation)
+                    .open_reader(
+                        Progress::new(written, Some(size), "verifying"),
+                        &expectation,
+                    )
                     .map_err(|e| not_verified(&failed(&e)))?,
             );
             io::copy(&mut again, &mut io::sink()).about(Kind::Data, "verifying")?;
-            if !bool::from(again.digest().ct_eq(&plaintext.digest())) {
+            if !bool::from(again.digest().ct_eq(&digest)) {
                 return Err(differs());
             }
         }
@@ -371,10 +389,7 @@ impl Resealer {
     fn replaced(&mut self, holder: &Holder, values: usize) -> Outcome {
         self.counts.replaced += 1;
         self.counts.resealed += values;
-        let mut signature = holder.path.clone().into_os_string();
-        signature.push(".minisig");
-        let signature = PathBuf::from(signature);
-        let stale = signature.symlink_metadata().is_ok();
+        let stale = signature_path(&holder.path).symlink_metadata().is_ok();
         let place = Place::file(&holder.path);
         let hint = if stale {
             " — its signature does not fit any more, sign it again"
