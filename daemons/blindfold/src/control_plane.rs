@@ -1,4 +1,5 @@
-//! The control plane in one process on loopback: an identity authority and an unsealer, embedded as libraries.
+//! The control plane in one process on loopback: an identity authority and one or several unsealing authorities,
+//! embedded as libraries.
 //!
 //! All state lies in one folder and survives a restart:
 //!
@@ -7,33 +8,44 @@
 //! | `dev.toml` | trust domain and addresses, fixed at the first start |
 //! | `authority/`, `unsealer/` | configuration, store, root key, audit log of each |
 //! | `unsealer.pub` | the unsealer's public key record |
+//! | `unsealer-2/`, `unsealer-2.pub`, … | the same of further unsealing authorities |
+//!
+//! Unsealing authorities share nothing but the identity authority, as those of different operators would.
 //!
 //! For development and demonstrations: the root keys lie beside what they protect.
 
 use std::{
     net::SocketAddr,
+    num::NonZeroU8,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
-use blindfold_core::{AuthorityKey, KeyState};
 use identity::{
-    Attributes, SiteName, SpiffeId, TrustDomain,
-    wire::{CreateSiteRequest, CreateTokenRequest, SiteRules},
+    SiteName, SpiffeId, TrustDomain,
+    wire::{CreateSiteRequest, SiteRules},
 };
 use identity_authority::Authority;
 use serde::{Deserialize, Serialize};
 use service::shutdown::Shutdown;
 use tokio::task::JoinHandle;
-use unsealer::{Unsealer, wire};
-use wingman_sdk::identity::{IdentityConfig, IdentitySource};
+use wingman_sdk::identity::IdentitySource;
 
+pub(crate) use self::{
+    identities::{Who, blocking},
+    unsealing::UnsealingAuthority,
+};
+use self::{
+    identities::{identity, write_token},
+    unsealing::Surroundings,
+};
 use crate::{
     admin::ServerEntry,
-    commands::read_policy_text,
     failure::{Context, Failure, Kind, Outcome},
     files,
 };
+
+mod identities;
+mod unsealing;
 
 /// Site of the control plane's own servers.
 const CONTROL_SITE: &str = "control";
@@ -44,17 +56,18 @@ pub(crate) const WORKLOAD_SITE: &str = "dev";
 /// The one tenant.
 pub(crate) const TENANT: &str = "dev";
 
-/// Name of the unsealing authority in key records.
-pub(crate) const UNSEALER: &str = "dev.unsealer";
-
 /// The file that holds what is fixed at the first start.
 const LAYOUT: &str = "dev.toml";
 
 /// Trust domain of `blindfold dev` when none is asked for.
 const TRUST_DOMAIN: &str = "dev.blindfold.example";
 
-/// How long a join token of the control plane's own may wait, in seconds.
-const TOKEN_SECONDS: u64 = 600;
+/// Most unsealing authorities in one process: each has a store, an audit log and a thread for each core.
+pub(crate) const MAX_AUTHORITIES: u8 = 8;
+
+/// A free port of the loopback interface.
+pub(crate) const FREE_PORT: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
 /// Greatest lifetime of an identity document, in seconds.
 const DOCUMENT_SECONDS: u64 = 3600;
@@ -70,8 +83,11 @@ pub(crate) struct Layout {
     pub(crate) trust_domain: TrustDomain,
     /// Where the identity authority listens.
     pub(crate) authority_listen: SocketAddr,
-    /// Where the unsealer listens.
+    /// Where the first unsealing authority listens.
     pub(crate) unsealer_listen: SocketAddr,
+    /// Where further ones listen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) further_unsealers: Vec<SocketAddr>,
 }
 
 impl Layout {
@@ -89,7 +105,7 @@ impl Layout {
 
     /// What is in force must be on loopback, and of the trust domain that was asked for.
     fn check(&self, wanted: &Self, place: &Path) -> Outcome {
-        for address in [self.authority_listen, self.unsealer_listen] {
+        for address in self.unsealers().chain([self.authority_listen]) {
             if !address.ip().is_loopback() {
                 return Err(Failure::usage(format_args!("{}: {address} is not a loopback address", place.display()))
                     .remedy("root keys lie beside the data here; run the daemons themselves to serve a network"));
@@ -105,18 +121,42 @@ impl Layout {
         }
         Ok(())
     }
+
+    fn unsealers(&self) -> impl Iterator<Item = SocketAddr> {
+        [self.unsealer_listen]
+            .into_iter()
+            .chain(self.further_unsealers.iter().copied())
+    }
+
+    /// Makes room for as many unsealing authorities as are asked for; as many as there are when none are.
+    fn grow(&mut self, asked: Option<NonZeroU8>, place: &Path) -> Outcome {
+        let have = 1 + self.further_unsealers.len();
+        let want = asked.map_or(have, |asked| usize::from(asked.get()));
+        if want > usize::from(MAX_AUTHORITIES) {
+            return Err(Failure::usage(format_args!(
+                "{want} unsealing authorities are too many for one process: at most {MAX_AUTHORITIES}"
+            )));
+        }
+        if want < have {
+            return Err(Failure::usage(format_args!(
+                "{} has {have} unsealing authorities already",
+                place.display()
+            ))
+            .remedy("leave --authorities out to run them all, or choose another --dir"));
+        }
+        self.further_unsealers.resize(want - 1, FREE_PORT);
+        Ok(())
+    }
 }
 
 /// A running control plane.
 #[derive(Debug)]
 pub(crate) struct ControlPlane {
-    folder: PathBuf,
     layout: Layout,
     authority_entry: ServerEntry,
-    unsealer_entry: ServerEntry,
-    record: AuthorityKey,
     authority: identity_authority::Operator,
-    shutdown: Shutdown,
+    unsealers: Vec<UnsealingAuthority>,
+    surroundings: Surroundings,
     tasks: Vec<JoinHandle<Outcome>>,
     // Kept so that their identities are renewed.
     sources: Vec<IdentitySource>,
@@ -124,35 +164,50 @@ pub(crate) struct ControlPlane {
 }
 
 impl ControlPlane {
-    /// Starts in `folder`; `wanted` counts only at the first start.
-    pub(crate) async fn start(folder: &Path, wanted: Layout) -> Outcome<Self> {
+    /// Starts in `folder`; `wanted` counts only at the first start. `authorities` is how many unsealing authorities
+    /// there are to be; as many as before when nothing is asked for.
+    pub(crate) async fn start(
+        folder: &Path,
+        wanted: Layout,
+        authorities: Option<NonZeroU8>,
+    ) -> Outcome<Self> {
         files::private_folder(folder)?;
         let lock = files::lock(&folder.join("dev.lock"))?;
         let place = folder.join(LAYOUT);
         let mut layout = Layout::read(&place)?.unwrap_or_else(|| wanted.clone());
         layout.check(&wanted, &place)?;
-        let shutdown = Shutdown::new();
+        layout.grow(authorities, &place)?;
+        let surroundings = Surroundings {
+            folder: folder.to_owned(),
+            trust_domain: layout.trust_domain.clone(),
+            shutdown: Shutdown::new(),
+        };
         let mut plane = Starting {
-            folder,
+            surroundings: &surroundings,
             layout: &mut layout,
-            shutdown: &shutdown,
             tasks: Vec::new(),
         };
         let (authority_entry, authority) = plane.authority().await?;
-        let (unsealer_entry, record, source) = plane.unsealer(&authority).await?;
         let tasks = plane.tasks;
+        let mut unsealers = Vec::new();
+        for (index, listen) in layout.unsealers().enumerate() {
+            unsealers.push(
+                UnsealingAuthority::start(index + 1, listen, &surroundings, &authority).await?,
+            );
+        }
+        let mut listening = unsealers.iter().map(UnsealingAuthority::listen);
+        layout.unsealer_listen = listening.next().unwrap_or(layout.unsealer_listen);
+        layout.further_unsealers = listening.collect();
         let text = toml::to_string(&layout).about(Kind::Internal, "configuration")?;
         files::write(Some(&place), 0o600, true, text.as_bytes())?;
         Ok(Self {
-            folder: folder.to_owned(),
             layout,
             authority_entry,
-            unsealer_entry,
-            record,
             authority,
-            shutdown,
+            unsealers,
+            surroundings,
             tasks,
-            sources: vec![source],
+            sources: Vec::new(),
             _lock: lock,
         })
     }
@@ -167,19 +222,27 @@ impl ControlPlane {
         &self.authority_entry
     }
 
-    /// The unsealer, for clients.
-    pub(crate) fn unsealer_entry(&self) -> &ServerEntry {
-        &self.unsealer_entry
+    /// The unsealing authorities, of which there is one at least.
+    pub(crate) fn unsealers(&self) -> &[UnsealingAuthority] {
+        &self.unsealers
     }
 
-    /// The unsealer's public key record.
-    pub(crate) fn record(&self) -> &AuthorityKey {
-        &self.record
+    /// The first unsealing authority.
+    pub(crate) fn unsealer(&self) -> Outcome<&UnsealingAuthority> {
+        self.unsealers
+            .first()
+            .ok_or_else(|| Failure::new(Kind::Internal, "there is no unsealing authority"))
     }
 
-    /// The unsealer's audit log.
-    pub(crate) fn unsealer_audit(&self) -> PathBuf {
-        self.folder.join("unsealer").join("audit.jsonl")
+    /// One of the unsealing authorities, with what it needs to be started again.
+    pub(crate) fn unsealer_mut(
+        &mut self,
+        index: usize,
+    ) -> Outcome<(&mut UnsealingAuthority, &Surroundings)> {
+        self.unsealers
+            .get_mut(index)
+            .map(|unsealer| (unsealer, &self.surroundings))
+            .ok_or_else(|| Failure::new(Kind::Internal, "there is no such unsealing authority"))
     }
 
     /// Writes a join token to `path`, for somebody else to redeem.
@@ -196,17 +259,21 @@ impl ControlPlane {
 
     /// Waits until a signal or a failure ends it, then drains.
     pub(crate) async fn run(self) -> Outcome {
-        self.shutdown
+        self.surroundings
+            .shutdown
             .on_signals()
             .about(Kind::Internal, "signals")?;
-        self.shutdown.wait().await;
+        self.surroundings.shutdown.wait().await;
         self.stop().await
     }
 
     /// Drains and ends.
     pub(crate) async fn stop(self) -> Outcome {
-        self.shutdown.trigger();
+        self.surroundings.shutdown.trigger();
         let mut outcome = Ok(());
+        for mut unsealer in self.unsealers {
+            outcome = outcome.and(unsealer.stop().await);
+        }
         for task in self.tasks {
             let ended = task
                 .await
@@ -218,105 +285,16 @@ impl ControlPlane {
     }
 }
 
-/// For whom a join token is.
-#[derive(Clone, Debug)]
-pub(crate) enum Who {
-    /// A workload or server with these attributes.
-    Workload(SpiffeId, Attributes),
-    /// The administrator.
-    Administrator,
-}
-
-async fn write_token(authority: &identity_authority::Operator, who: Who, path: &Path) -> Outcome {
-    let response = match who {
-        Who::Workload(spiffe_id, attributes) => {
-            let request = CreateTokenRequest {
-                spiffe_id,
-                attributes,
-                lifetime_seconds: TOKEN_SECONDS,
-                document_lifetime_seconds: None,
-            };
-            authority.create_token(request).await
-        }
-        Who::Administrator => authority.create_admin_token("dev").await,
-    }
-    .about(Kind::Internal, "join token")?;
-    files::write(
-        Some(path),
-        0o600,
-        true,
-        response.token.expose_text().as_bytes(),
-    )
-}
-
-/// An identity that is renewed: the one in `directory` while it is valid, else a new one by a join token, which is
-/// removed once it is redeemed.
-async fn identity(
-    authority: &identity_authority::Operator,
-    directory: PathBuf,
-    token: &Path,
-    who: Who,
-) -> Outcome<IdentitySource> {
-    let config = IdentityConfig::new(&directory);
-    if let Ok(source) = renewing(config.clone()).await {
-        return Ok(source);
-    }
-    write_token(authority, who, token).await?;
-    let joined = renewing(config.join_token_file(token)).await;
-    std::fs::remove_file(token).map_err(|e| Failure::file(Kind::Output, token, &e))?;
-    joined.map_err(|failure| {
-        failure.remedy(format_args!(
-            "if it stays so, remove {} and start again",
-            directory.display()
-        ))
-    })
-}
-
-async fn renewing(config: IdentityConfig) -> Outcome<IdentitySource> {
-    blocking(move || {
-        let source = IdentitySource::from_config(&config);
-        source
-            .start_renewal()
-            .map_err(|e| crate::admin::identity_failure(&e))?;
-        // A bundle from the folder may be old: the unsealer serves only under one that was confirmed.
-        source
-            .refresh()
-            .map_err(|e| crate::admin::identity_failure(&e))?;
-        Ok(source)
-    })
-    .await
-}
-
-/// Runs blocking work beside the runtime.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Outcome<T> + Send + 'static,
-) -> Outcome<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .about(Kind::Internal, "background work")?
-}
-
 /// A control plane that is being started.
 struct Starting<'a> {
-    folder: &'a Path,
+    surroundings: &'a Surroundings,
     layout: &'a mut Layout,
-    shutdown: &'a Shutdown,
     tasks: Vec<JoinHandle<Outcome>>,
 }
 
 impl Starting<'_> {
-    /// Ends everything when one part fails: a half control plane would only confuse.
-    fn spawn(&mut self, serving: impl Future<Output = Outcome> + Send + 'static) {
-        let shutdown = self.shutdown.clone();
-        self.tasks.push(tokio::spawn(async move {
-            let ended = serving.await;
-            shutdown.trigger();
-            ended
-        }));
-    }
-
     async fn authority(&mut self) -> Outcome<(ServerEntry, identity_authority::Operator)> {
-        let folder = self.folder.join("authority");
+        let folder = self.surroundings.folder.join("authority");
         files::private_folder(&folder)?;
         let policy = administration_policy(&self.layout.trust_domain);
         files::write(
@@ -348,13 +326,16 @@ impl Starting<'_> {
                 .await
                 .about(Kind::Internal, "site")?;
         }
-        let shutdown = self.shutdown.clone();
-        self.spawn(async move {
-            authority
-                .serve(shutdown)
+        let shutdown = self.surroundings.shutdown.clone();
+        self.tasks.push(tokio::spawn(async move {
+            let ended = authority
+                .serve(shutdown.clone())
                 .await
-                .about(Kind::Internal, "identity authority")
-        });
+                .about(Kind::Internal, "identity authority");
+            // Everything ends when one part fails: a half control plane would only confuse.
+            shutdown.trigger();
+            ended
+        }));
         Ok((entry, operator))
     }
 
@@ -362,7 +343,8 @@ impl Starting<'_> {
         let name: SiteName = name.parse().about(Kind::Internal, "site")?;
         Ok(CreateSiteRequest {
             rules: SiteRules {
-                spiffe_id_prefix: self.id([name.as_str()])?,
+                spiffe_id_prefix: SpiffeId::from_segments(&self.layout.trust_domain, [name.as_str()])
+                    .about(Kind::Usage, "SPIFFE ID")?,
                 // On a development machine any attribute may be tried out.
                 attributes: [
                     ("environment", vec![]),
@@ -379,109 +361,6 @@ impl Starting<'_> {
             name,
         })
     }
-
-    fn id<'s>(&self, segments: impl IntoIterator<Item = &'s str>) -> Outcome<SpiffeId> {
-        SpiffeId::from_segments(&self.layout.trust_domain, segments).about(Kind::Usage, "SPIFFE ID")
-    }
-
-    async fn unsealer(
-        &mut self,
-        authority: &identity_authority::Operator,
-    ) -> Outcome<(ServerEntry, AuthorityKey, IdentitySource)> {
-        let folder = self.folder.join("unsealer");
-        files::private_folder(&folder)?;
-        let spiffe_id = self.id([CONTROL_SITE, "unsealer"])?;
-        let who = Who::Workload(spiffe_id.clone(), Attributes::new());
-        let source = identity(
-            authority,
-            folder.join("identity"),
-            &folder.join("join.token"),
-            who,
-        )
-        .await?;
-        let tls = source
-            .obtain()
-            .map_err(|e| crate::admin::identity_failure(&e))?;
-
-        let policy = administration_policy(&self.layout.trust_domain);
-        let place = folder.join("administration.yaml");
-        files::write(Some(&place), 0o600, true, policy.as_bytes())?;
-        let mut config = unsealer::Config::in_directory(UNSEALER, &folder);
-        config.listen.address = self.layout.unsealer_listen;
-        config.admin.policy = Some(place.into());
-        unsealer::init(&config)
-            .await
-            .about(Kind::Internal, "unsealer")?;
-        let unsealer = Unsealer::open(config, Arc::clone(&tls))
-            .await
-            .about(Kind::Unavailable, "unsealer")?
-            .only_while({
-                let source = source.clone();
-                move || unsealer::is_fresh(&source)
-            });
-        self.layout.unsealer_listen = unsealer.local_addr();
-        let record = self.tenant(&unsealer).await?;
-        let entry = ServerEntry {
-            url: format!("https://{}", unsealer.local_addr()),
-            spiffe_id,
-        };
-        let shutdown = self.shutdown.clone();
-        self.spawn(async move {
-            unsealer
-                .serve(shutdown)
-                .await
-                .about(Kind::Internal, "unsealer")
-        });
-        Ok((entry, record, source))
-    }
-
-    /// Tenant and key, made at the first start.
-    async fn tenant(&self, unsealer: &Unsealer) -> Outcome<AuthorityKey> {
-        let operator = unsealer.operator();
-        let tenants = operator
-            .list_tenants()
-            .await
-            .about(Kind::Internal, "tenants")?;
-        if !tenants.iter().any(|tenant| tenant.tenant == TENANT) {
-            let admission = format!(
-                "v: 1\nname: every workload of the development site\nrules:\n  - effect: allow\n    actions: [open]\n    \
-                 principal: {{spiffe_id: \"spiffe://{}/{WORKLOAD_SITE}/**\"}}\n",
-                self.layout.trust_domain
-            );
-            read_policy_text(&admission, "admission policy")?;
-            operator
-                .create_tenant(TENANT, Some(&admission))
-                .await
-                .about(Kind::Internal, "tenant")?;
-        }
-        let keys = operator
-            .list_keys(Some(TENANT))
-            .await
-            .about(Kind::Internal, "keys")?;
-        let active = keys
-            .into_iter()
-            .filter(|key| key.state == KeyState::Active.as_str());
-        let key = match active.max_by_key(|key| key.key_version) {
-            Some(key) => key,
-            None => operator
-                .generate_key(TENANT, 1)
-                .await
-                .about(Kind::Internal, "key")?,
-        };
-        let record = public_record(&key)?;
-        let text = crate::commands::key::record_json(&record)?;
-        files::write(
-            Some(&self.folder.join("unsealer.pub")),
-            0o644,
-            true,
-            text.as_bytes(),
-        )?;
-        Ok(record)
-    }
-}
-
-fn public_record(key: &wire::Key) -> Outcome<AuthorityKey> {
-    AuthorityKey::from_json(&key.record.to_string()).about(Kind::Internal, "key record")
 }
 
 /// Administrators may administer; nobody else may.

@@ -4,10 +4,13 @@
 //! configuration, its join token and the sealed configuration of the application.
 
 mod audit;
+mod impostor;
 mod report;
+mod several;
 mod workload;
 
 use std::{
+    num::NonZeroU8,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -15,17 +18,18 @@ use std::{
 use blindfold_core::{LockSpec, PolicyRef, SealOptions, Sealed, Sealer, Window};
 use identity::{Attributes, DocumentKey, SpiffeId};
 use rand_core::Rng;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use self::{audit::Evaluation, report::Report, workload::Told};
+use self::{audit::Evaluation, report::Report, workload::{Digests, Told}};
 use super::seal::canonical;
 use crate::{
     cleanup::Unfinished,
     cli::DemoArgs,
     commands::{dev::wingman_toml, read_policy_text},
-    control_plane::{ControlPlane, Layout, TENANT, UNSEALER, WORKLOAD_SITE, Who, blocking},
+    control_plane::{ControlPlane, FREE_PORT, Layout, TENANT, WORKLOAD_SITE, Who, blocking},
     failure::{Context, Failure, Kind, Outcome},
     files, random,
 };
@@ -42,8 +46,12 @@ const REPORTS: &str = "reports";
 /// Runs `blindfold demo`.
 pub(crate) fn run(args: &DemoArgs, json: bool) -> Outcome {
     if let Some(config) = &args.workload {
-        return workload::run(config, args.rewrite_policy);
+        return match args.count {
+            Some(count) => several::workload::run(config, count),
+            None => workload::run(config, args.rewrite_policy),
+        };
     }
+    let several = several::Plan::of(args)?;
     let mut report = Report::new(json);
     let folder = tempfile::Builder::new()
         .prefix("blindfold-demo-")
@@ -51,7 +59,12 @@ pub(crate) fn run(args: &DemoArgs, json: bool) -> Outcome {
         .about(Kind::Output, "temporary directory")?;
     let _unfinished = Unfinished::new(folder.path());
     let runtime = tokio::runtime::Runtime::new().about(Kind::Internal, "runtime")?;
-    let shown = runtime.block_on(show(folder.path(), &mut report));
+    let shown = runtime.block_on(async {
+        match several {
+            Some(plan) => several::show(plan, folder.path(), &mut report).await,
+            None => show(folder.path(), &mut report).await,
+        }
+    });
     let place = if args.keep {
         Some(folder.keep())
     } else {
@@ -71,29 +84,54 @@ struct Secrets {
     tls_key: Zeroizing<String>,
 }
 
+impl Secrets {
+    fn by_place(&self) -> [(&'static str, &Zeroizing<String>); 2] {
+        [
+            ("database.password", &self.password),
+            ("tls.private_key", &self.tls_key),
+        ]
+    }
+}
+
+/// Checks that a workload opened at `name` what was sealed there; gives its digest.
+fn same(opened: &Digests, name: &str, secret: &str) -> Outcome<String> {
+    let digest = hex::encode(Sha256::digest(secret.as_bytes()));
+    check(
+        opened.get(name) == Some(&digest),
+        "the workload opened something else",
+    )?;
+    Ok(digest)
+}
+
 async fn show(folder: &Path, report: &mut Report) -> Outcome {
     report.step("The control plane starts on loopback")?;
-    let any = ([127, 0, 0, 1], 0).into();
-    let layout = Layout {
-        trust_domain: TRUST_DOMAIN.parse().about(Kind::Internal, "trust domain")?,
-        authority_listen: any,
-        unsealer_listen: any,
-    };
-    let plane = ControlPlane::start(&folder.join("control-plane"), layout).await?;
+    let plane = start(folder, NonZeroU8::MIN).await?;
     report.fact("identity authority", &plane.authority_entry().url)?;
-    report.fact("unsealer", &plane.unsealer_entry().url)?;
+    report.fact("unsealer", &plane.unsealer()?.entry().url)?;
     // Whatever happens, the control plane drains and its records are whole.
     let shown = show_with(&plane, folder, report).await;
     let stopped = plane.stop().await;
     shown.and(stopped)
 }
 
+/// A control plane with this many unsealing authorities.
+async fn start(folder: &Path, authorities: NonZeroU8) -> Outcome<ControlPlane> {
+    let layout = Layout {
+        trust_domain: TRUST_DOMAIN.parse().about(Kind::Internal, "trust domain")?,
+        authority_listen: FREE_PORT,
+        unsealer_listen: FREE_PORT,
+        further_unsealers: Vec::new(),
+    };
+    ControlPlane::start(&folder.join("control-plane"), layout, Some(authorities)).await
+}
+
 async fn show_with(plane: &ControlPlane, folder: &Path, report: &mut Report) -> Outcome {
     report.step("Two secrets are sealed offline, with a public key and a policy")?;
     let secrets = make_secrets()?;
     let policy = policy_text(plane);
-    let app = seal_app(plane, &policy, &secrets)?;
-    report.fact("public key", plane.record().key_id().to_string())?;
+    let app = seal_app(plane, 1, &policy, &secrets)?;
+    let unsealer = plane.unsealer()?;
+    report.fact("public key", unsealer.record().key_id().to_string())?;
     report.fact(
         "policy",
         format!("only {} with environment=production", id(plane, PAYMENTS)?),
@@ -113,23 +151,16 @@ async fn show_with(plane: &ControlPlane, folder: &Path, report: &mut Report) -> 
     )?;
 
     report.step("Two workloads are launched, as processes with identities of their own")?;
-    let payments = prepare(plane, folder, PAYMENTS, &place).await?;
-    let reports = prepare(plane, folder, REPORTS, &place).await?;
+    let payments = prepare(plane, folder, PAYMENTS, 1, &place).await?;
+    let reports = prepare(plane, folder, REPORTS, 1, &place).await?;
     report.fact(PAYMENTS, id(plane, PAYMENTS)?)?;
     report.fact(REPORTS, id(plane, REPORTS)?)?;
 
     report
         .step("The first one satisfies the policy and opens both values in one blind round trip")?;
-    let opened = launch(&payments, false).await?.opened()?;
-    for (name, secret) in [
-        ("database.password", &secrets.password),
-        ("tls.private_key", &secrets.tls_key),
-    ] {
-        let digest = hex::encode(Sha256::digest(secret.as_bytes()));
-        check(
-            opened.get(name) == Some(&digest),
-            "the workload opened something else",
-        )?;
+    let opened = launch::<Digests>(&payments, &[]).await?.opened()?;
+    for (name, secret) in secrets.by_place() {
+        let digest = same(&opened, name, secret)?;
         report.fact(
             name,
             format!(
@@ -141,12 +172,12 @@ async fn show_with(plane: &ControlPlane, folder: &Path, report: &mut Report) -> 
     }
 
     report.step("The second one is refused")?;
-    let refusal = launch(&reports, false).await?.refused()?;
+    let refusal = launch::<Digests>(&reports, &[]).await?.refused()?;
     check(refusal.name == "DENIED", "the refusal was not DENIED")?;
     report.fact("unsealer says", &refusal.message)?;
 
     report.step("What the unsealer saw, from its audit log")?;
-    let log = files::read(&plane.unsealer_audit(), "audit log")?;
+    let log = files::read(&unsealer.audit(), "audit log")?;
     let seen = audit::evaluations(&log)?;
     let by = |name: &str| -> Outcome<Vec<&Evaluation>> {
         let id = id(plane, name)?.to_string();
@@ -185,12 +216,12 @@ async fn show_with(plane: &ControlPlane, folder: &Path, report: &mut Report) -> 
     report.step(
         "The refused workload rewrites the policy inside the object, so that it permits itself",
     )?;
-    let refusal = launch(&reports, true).await?.refused()?;
+    let refusal = launch::<Digests>(&reports, &["--rewrite-policy"]).await?.refused()?;
     check(
         refusal.name == "LOCK_AUTH",
         "the rewritten object was not refused by its own lock",
     )?;
-    let log = files::read(&plane.unsealer_audit(), "audit log")?;
+    let log = files::read(&unsealer.audit(), "audit log")?;
     let seen = audit::evaluations(&log)?;
     let id = id(plane, REPORTS)?.to_string();
     let answered = seen
@@ -229,19 +260,27 @@ fn id(plane: &ControlPlane, name: &str) -> Outcome<SpiffeId> {
 fn policy_text(plane: &ControlPlane) -> String {
     format!(
         "v: 1\nname: payments-db\nrules:\n  - name: payments in production\n    effect: allow\n    actions: [open]\n    \
-         resource: unseal/{TENANT}/{UNSEALER}\n    principal:\n      \
+         resource: unseal/{TENANT}/*\n    principal:\n      \
          spiffe_id: spiffe://{}/{WORKLOAD_SITE}/{PAYMENTS}\n      selector: environment=production\n",
         plane.trust_domain()
     )
 }
 
-/// Seals both secrets and places them in the application's configuration. Needs the public record and nothing else.
-fn seal_app(plane: &ControlPlane, policy: &str, secrets: &Secrets) -> Outcome<String> {
+/// Seals both secrets to `threshold` of the authorities and places them in the application's configuration. Needs the
+/// public records and nothing else.
+fn seal_app(
+    plane: &ControlPlane,
+    threshold: u8,
+    policy: &str,
+    secrets: &Secrets,
+) -> Outcome<String> {
     let policy = PolicyRef::Inline(canonical(&read_policy_text(policy, "policy")?)?);
     let seal = |label: &str, secret: &str| -> Outcome<String> {
-        let lock = LockSpec::share(plane.record(), policy.clone(), Window::unbounded());
-        let sealer = Sealer::new(vec![lock], SealOptions::new().label(label))
-            .about(Kind::Internal, "seal")?;
+        let locks = plane.unsealers().iter().map(|unsealer| {
+            LockSpec::share(unsealer.record(), policy.clone(), Window::unbounded())
+        });
+        let options = SealOptions::new().label(label).threshold(threshold);
+        let sealer = Sealer::new(locks.collect(), options).about(Kind::Internal, "seal")?;
         let object = sealer
             .seal(secret.as_bytes(), &mut random::generator())
             .about(Kind::Internal, "seal")?;
@@ -270,24 +309,24 @@ fn sealed_parts(app: &str, secrets: &Secrets) -> Outcome<Vec<(&'static str, Zero
     Ok(parts)
 }
 
-/// Gives a workload its folder: configuration, key record, join token.
-async fn prepare(plane: &ControlPlane, folder: &Path, name: &str, app: &Path) -> Outcome<PathBuf> {
+/// Gives a workload its folder: configuration, key records, join token.
+async fn prepare(
+    plane: &ControlPlane,
+    folder: &Path,
+    name: &str,
+    threshold: u8,
+    app: &Path,
+) -> Outcome<PathBuf> {
     let home = folder.join(name);
     files::private_folder(&home)?;
     let config = home.join("wingman.toml");
-    let record = super::key::record_json(plane.record())?;
-    files::write(
-        Some(&home.join("unsealer.pub")),
-        0o644,
-        false,
-        record.as_bytes(),
-    )?;
-    files::write(
-        Some(&config),
-        0o600,
-        false,
-        wingman_toml(plane, "identity", "join.token").as_bytes(),
-    )?;
+    for unsealer in plane.unsealers() {
+        let record = super::key::record_json(unsealer.record())?;
+        let file = home.join(format!("{}.pub", unsealer.short_name()));
+        files::write(Some(&file), 0o644, false, record.as_bytes())?;
+    }
+    let text = wingman_toml(plane, "identity", "join.token", threshold);
+    files::write(Some(&config), 0o600, false, text.as_bytes())?;
     files::write(
         Some(&home.join("app.toml")),
         0o644,
@@ -308,16 +347,14 @@ async fn prepare(plane: &ControlPlane, folder: &Path, name: &str, app: &Path) ->
 }
 
 /// Runs a workload as a process and reads what it tells.
-async fn launch(config: &Path, rewrite: bool) -> Outcome<Told> {
+async fn launch<O: DeserializeOwned>(config: &Path, words: &[&str]) -> Outcome<Told<O>> {
     let program = std::env::current_exe().about(Kind::Internal, "own program")?;
     let mut command = Command::new(program);
     command
         .args(["demo", "--workload"])
         .arg(config)
+        .args(words)
         .stdin(Stdio::null());
-    if rewrite {
-        command.arg("--rewrite-policy");
-    }
     // The workload has what its folder holds, and nothing of this process.
     command.env_clear();
     let output = blocking(move || command.output().about(Kind::Internal, "workload")).await?;

@@ -8,8 +8,11 @@ use service::config::LogConfig;
 
 use super::{print, print_json};
 use crate::{
+    admin::ServerEntry,
     cli::DevArgs,
-    control_plane::{ControlPlane, Layout, TENANT, UNSEALER, WORKLOAD_SITE, Who, trust_domain},
+    control_plane::{
+        ControlPlane, Layout, TENANT, UnsealingAuthority, WORKLOAD_SITE, Who, trust_domain,
+    },
     failure::{Context, Kind, Outcome},
     files,
 };
@@ -20,6 +23,7 @@ pub(crate) fn run(args: &DevArgs, json: bool) -> Outcome {
         trust_domain: trust_domain(args.trust_domain.as_deref(), &args.dir)?,
         authority_listen: args.authority_listen,
         unsealer_listen: args.unsealer_listen,
+        further_unsealers: Vec::new(),
     };
     // Warnings of the daemons go to standard error.
     service::daemon::init_tracing(&LogConfig {
@@ -30,36 +34,81 @@ pub(crate) fn run(args: &DevArgs, json: bool) -> Outcome {
     service::daemon::log_panics();
     let runtime = tokio::runtime::Runtime::new().about(Kind::Internal, "runtime")?;
     runtime.block_on(async {
-        let mut plane = ControlPlane::start(&args.dir, layout).await?;
+        let mut plane = ControlPlane::start(&args.dir, layout, args.authorities).await?;
         let folder = std::path::absolute(&args.dir).about(Kind::Output, args.dir.display())?;
         let exports = write_files(&mut plane, &folder).await?;
         if json {
-            print_json(&json!({
-                "ready": true,
-                "BLINDFOLD_CONFIG": exports.wingman, "BLINDFOLD_ADMIN": exports.admin,
-                "identity_authority": plane.authority_entry().url, "unsealer": plane.unsealer_entry().url,
-                "key": folder.join("unsealer.pub"), "fingerprint": plane.record().key_id().to_string(),
-                "policy": exports.policy,
-            }))?;
+            print_json(&ready(&plane, &folder, &exports)?)?;
         } else {
-            print(format_args!(
-                "identity authority  {}\nunsealer            {}\nkey                 {} (fingerprint {})\n\n\
-                 export BLINDFOLD_CONFIG={}\nexport BLINDFOLD_ADMIN={}\n\n\
-                 Try, in another terminal:\n  printf hunter2 | blindfold seal --key {} --policy {} > password.sealed\n  \
-                 blindfold open password.sealed\n\nCtrl-C ends it; the state stays in {}.\n",
-                plane.authority_entry().url,
-                plane.unsealer_entry().url,
-                folder.join("unsealer.pub").display(),
-                plane.record().key_id(),
-                exports.wingman.display(),
-                exports.admin.display(),
-                folder.join("unsealer.pub").display(),
-                exports.policy.display(),
-                folder.display(),
-            ))?;
+            print(greeting(&plane, &folder, &exports))?;
         }
         plane.run().await
     })
+}
+
+/// What `--json` prints once everything runs.
+fn ready(plane: &ControlPlane, folder: &Path, exports: &Exports) -> Outcome<serde_json::Value> {
+    let first = plane.unsealer()?;
+    let authorities: Vec<_> = plane
+        .unsealers()
+        .iter()
+        .map(|unsealer| {
+            json!({
+                "name": unsealer.name(), "url": unsealer.entry().url, "spiffe_id": unsealer.entry().spiffe_id,
+                "key": key_file(unsealer, folder), "fingerprint": unsealer.record().key_id().to_string(),
+                "BLINDFOLD_ADMIN": admin_file(unsealer, folder),
+            })
+        })
+        .collect();
+    Ok(json!({
+        "ready": true,
+        "BLINDFOLD_CONFIG": exports.wingman, "BLINDFOLD_ADMIN": exports.admin,
+        "identity_authority": plane.authority_entry().url, "unsealer": first.entry().url,
+        "key": key_file(first, folder), "fingerprint": first.record().key_id().to_string(),
+        "policy": exports.policy, "authorities": authorities,
+    }))
+}
+
+/// The same for people, with commands to try.
+fn greeting(plane: &ControlPlane, folder: &Path, exports: &Exports) -> String {
+    let mut text = format!("identity authority  {}\n", plane.authority_entry().url);
+    let mut keys = String::new();
+    for unsealer in plane.unsealers() {
+        let key = key_file(unsealer, folder);
+        text += &format!(
+            "{:<19} {}\n{:<19} {} (fingerprint {})\n",
+            unsealer.short_name(),
+            unsealer.entry().url,
+            "key",
+            key.display(),
+            unsealer.record().key_id(),
+        );
+        keys += &format!(" --key {}", key.display());
+    }
+    let threshold = match plane.unsealers().len() {
+        1 => String::new(),
+        n => format!(" --threshold {}", n / 2 + 1),
+    };
+    text += &format!(
+        "\nexport BLINDFOLD_CONFIG={}\nexport BLINDFOLD_ADMIN={}\n\n\
+         Try, in another terminal:\n  printf hunter2 | blindfold seal{keys}{threshold} --policy {} > password.sealed\n  \
+         blindfold open password.sealed\n\nCtrl-C ends it; the state stays in {}.\n",
+        exports.wingman.display(),
+        exports.admin.display(),
+        exports.policy.display(),
+        folder.display(),
+    );
+    text
+}
+
+fn key_file(unsealer: &UnsealingAuthority, folder: &Path) -> PathBuf {
+    folder.join(format!("{}.pub", unsealer.short_name()))
+}
+
+/// The administrator's configuration for this authority.
+fn admin_file(unsealer: &UnsealingAuthority, folder: &Path) -> PathBuf {
+    let name = unsealer.short_name().replace("unsealer", "admin");
+    folder.join(format!("{name}.toml"))
 }
 
 /// What people put into their environment.
@@ -82,14 +131,17 @@ async fn write_files(plane: &mut ControlPlane, folder: &Path) -> Outcome<Exports
         Some(&exports.wingman),
         0o600,
         true,
-        wingman_toml(plane, "identity", "workload.token").as_bytes(),
+        wingman_toml(plane, "identity", "workload.token", 1).as_bytes(),
     )?;
-    files::write(
-        Some(&exports.admin),
-        0o600,
-        true,
-        admin_toml(plane).as_bytes(),
-    )?;
+    for unsealer in plane.unsealers() {
+        let text = admin_toml(plane, &unsealer.entry());
+        files::write(
+            Some(&admin_file(unsealer, folder)),
+            0o600,
+            true,
+            text.as_bytes(),
+        )?;
+    }
     if !exports.policy.exists() {
         files::write(
             Some(&exports.policy),
@@ -120,20 +172,31 @@ async fn write_files(plane: &mut ControlPlane, folder: &Path) -> Outcome<Exports
     Ok(exports)
 }
 
-/// Configuration of a workload of this control plane.
-pub(crate) fn wingman_toml(plane: &ControlPlane, identity: &str, token: &str) -> String {
-    let unsealer = plane.unsealer_entry();
-    format!(
+/// Configuration of a workload of this control plane, which demands this threshold at least.
+pub(crate) fn wingman_toml(
+    plane: &ControlPlane,
+    identity: &str,
+    token: &str,
+    threshold: u8,
+) -> String {
+    let mut text = format!(
         "# A workload of `blindfold dev`. Paths are relative to this file.\n\n\
-         [identity]\ndirectory = \"{identity}\"\njoin_token_file = \"{token}\"\n\n\
-         [[unsealer]]\nkey = \"unsealer.pub\"\nurl = \"{}\"\nspiffe_id = \"{}\"\n\n\
-         [profile]\nthreshold = 1\n",
-        unsealer.url, unsealer.spiffe_id
-    )
+         [identity]\ndirectory = \"{identity}\"\njoin_token_file = \"{token}\"\n"
+    );
+    for unsealer in plane.unsealers() {
+        let entry = unsealer.entry();
+        text += &format!(
+            "\n[[unsealer]]\nkey = \"{}.pub\"\nurl = \"{}\"\nspiffe_id = \"{}\"\n",
+            unsealer.short_name(),
+            entry.url,
+            entry.spiffe_id
+        );
+    }
+    text + &format!("\n[profile]\nthreshold = {threshold}\n")
 }
 
-fn admin_toml(plane: &ControlPlane) -> String {
-    let (authority, unsealer) = (plane.authority_entry(), plane.unsealer_entry());
+fn admin_toml(plane: &ControlPlane, unsealer: &ServerEntry) -> String {
+    let authority = plane.authority_entry();
     format!(
         "# The administrator of `blindfold dev`. Paths are relative to this file.\n\n\
          [identity]\ndirectory = \"admin-identity\"\njoin_token_file = \"admin.token\"\n\n\
@@ -147,7 +210,7 @@ fn sample_policy(plane: &ControlPlane, workload: &SpiffeId) -> String {
     format!(
         "# Who may open what is sealed under this policy. See: blindfold policy explain --help\n\
          v: 1\nname: development\nrules:\n  - name: the workload of blindfold dev\n    effect: allow\n    \
-         actions: [open]\n    resource: unseal/{TENANT}/{UNSEALER}\n    principal:\n      \
+         actions: [open]\n    resource: unseal/{TENANT}/*\n    principal:\n      \
          spiffe_id: {workload}\n      selector: environment=development\n# trust domain: {}\n",
         plane.trust_domain()
     )

@@ -11,13 +11,18 @@ use crate::program::Bench;
 /// A control plane that ends with the test.
 pub(crate) struct Dev {
     child: Child,
-    ready: serde_json::Value,
+    pub(crate) ready: serde_json::Value,
 }
 
 impl Dev {
     pub(crate) fn start(bench: &mut Bench) -> Self {
+        Self::start_with(bench, "")
+    }
+
+    /// With further words.
+    pub(crate) fn start_with(bench: &mut Bench, words: &str) -> Self {
         let mut child = bench
-            .command("dev --dir dev --json")
+            .command(&format!("dev --dir dev --json {words}"))
             .stderr(Stdio::inherit())
             .spawn()
             .unwrap();

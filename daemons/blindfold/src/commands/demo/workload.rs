@@ -3,9 +3,11 @@
 use std::{collections::BTreeMap, path::Path, process::Output};
 
 use blindfold_core::Sealed as Object;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
-use wingman_sdk::{Error, ExposeSecret, LoadError, Sealed, SecretString, Wingman};
+use wingman_sdk::{
+    Error, ExposeSecret, LoadError, Sealed, SecretString, UnsealerFault, Wingman,
+};
 
 use crate::{
     commands::print_json,
@@ -42,13 +44,16 @@ pub(super) struct Place {
     pub(super) password: String,
 }
 
+/// SHA-256 of what was opened, by place.
+pub(super) type Digests = BTreeMap<String, String>;
+
 /// What a workload tells the demo, on one line of standard output. Holds no secret.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Told {
-    /// SHA-256 of what was opened, by place.
-    Opened(BTreeMap<String, String>),
-    /// Why nothing was.
+pub(super) enum Told<O> {
+    /// What it opened.
+    Opened(O),
+    /// Why it opened nothing.
     Refused(Refusal),
 }
 
@@ -59,9 +64,42 @@ pub(super) struct Refusal {
     pub(super) name: String,
     /// For people.
     pub(super) message: String,
+    /// What unsealing authorities answered.
+    pub(super) faults: Vec<Fault>,
 }
 
-impl Told {
+/// What an unsealing authority answered instead of helping.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Fault {
+    /// The authority's name.
+    pub(super) authority: String,
+    /// The specification's name of the error.
+    pub(super) name: String,
+    /// For people.
+    pub(super) message: String,
+}
+
+impl Fault {
+    pub(super) fn of(fault: &UnsealerFault) -> Self {
+        Self {
+            authority: fault.authority.clone(),
+            name: fault.reason.name().unwrap_or("ERROR").to_owned(),
+            message: fault.to_string(),
+        }
+    }
+}
+
+impl Refusal {
+    pub(super) fn of(error: &Error) -> Self {
+        Self {
+            name: error.name().unwrap_or("ERROR").to_owned(),
+            message: innermost(error),
+            faults: error.faults().iter().map(|fault| Fault::of(fault)).collect(),
+        }
+    }
+}
+
+impl<O: DeserializeOwned> Told<O> {
     /// Reads the output of a workload's process.
     pub(super) fn read(output: &Output) -> Outcome<Self> {
         let told = serde_json::from_slice(&output.stdout).map_err(|_| {
@@ -78,7 +116,7 @@ impl Told {
         Ok(told)
     }
 
-    pub(super) fn opened(self) -> Outcome<BTreeMap<String, String>> {
+    pub(super) fn opened(self) -> Outcome<O> {
         match self {
             Self::Opened(opened) => Ok(opened),
             Self::Refused(refusal) => Err(super::failed(&format!("refused: {}", refusal.message))),
@@ -93,36 +131,47 @@ impl Told {
     }
 }
 
+impl<O: Serialize> Told<O> {
+    /// Tells it; a refusal is the failure of the process too.
+    pub(super) fn tell(&self) -> Outcome {
+        print_json(self)?;
+        match self {
+            Self::Opened(_) => Ok(()),
+            Self::Refused(refusal) => Err(Failure::new(Kind::Denied, &refusal.message)),
+        }
+    }
+}
+
 /// Runs as a workload with the configuration `config`; `app.toml` lies beside it.
 pub(super) fn run(config: &Path, rewrite: bool) -> Outcome {
+    let (wingman, text) = begin(config)?;
+    let result = if rewrite {
+        open_rewritten(&wingman, &text)?
+    } else {
+        open(&wingman, &text)?
+    };
+    let told = match result {
+        Ok(opened) => Told::Opened(opened),
+        Err(error) => Told::Refused(Refusal::of(&error)),
+    };
+    told.tell()
+}
+
+/// What every workload has: its wingman, and the application's configuration.
+pub(super) fn begin(config: &Path) -> Outcome<(Wingman, String)> {
     let wingman = Wingman::from_config(config).kind(Kind::Usage)?;
     let text = files::read(
         &config.with_file_name("app.toml"),
         "application's configuration",
     )?;
-    let text = std::str::from_utf8(&text).about(Kind::Data, "app.toml")?;
-    let result = if rewrite {
-        open_rewritten(&wingman, text)?
-    } else {
-        open(&wingman, text)?
-    };
-    match result {
-        Ok(opened) => print_json(&Told::Opened(opened)),
-        Err(error) => {
-            let refusal = Refusal {
-                name: error_name(&error).to_owned(),
-                message: innermost(&error),
-            };
-            print_json(&Told::Refused(refusal))?;
-            Err(Failure::new(Kind::Denied, innermost(&error)))
-        }
-    }
+    let text = String::from_utf8(text.to_vec()).about(Kind::Data, "app.toml")?;
+    Ok((wingman, text))
 }
 
-type Opened = Result<BTreeMap<String, String>, Error>;
+type Opened = Result<Digests, Error>;
 
 /// What an application does: deserialize, and every sealed value is open.
-fn open(wingman: &Wingman, text: &str) -> Outcome<Opened> {
+pub(super) fn open(wingman: &Wingman, text: &str) -> Outcome<Opened> {
     let app = match wingman.load(|| toml::from_str::<App>(text)) {
         Ok(app) => app,
         Err(LoadError::Open(error)) => return Ok(Err(error)),
@@ -203,10 +252,6 @@ fn with_policy(object: &Object, policy: &[u8]) -> Outcome<Object> {
     forged.extend_from_slice(policy);
     forged.extend_from_slice(part(at + old.len(), bytes.len())?);
     Object::parse(&forged).about(Kind::Internal, "rewritten object")
-}
-
-fn error_name(error: &Error) -> &'static str {
-    error.name().unwrap_or("ERROR")
 }
 
 /// The last cause: what the person needs to read.

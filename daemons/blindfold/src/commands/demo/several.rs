@@ -1,0 +1,253 @@
+//! `blindfold demo --authorities n --threshold t`: no single service has to be trusted.
+
+use std::{num::NonZeroU8, path::Path};
+
+use super::{
+    PAYMENTS, Report, Secrets, check, failed,
+    impostor::Impostor,
+    launch, make_secrets, policy_text, prepare, same, seal_app, start,
+    workload::{Places, Refusal},
+};
+use crate::{
+    cli::DemoArgs,
+    commands::read_policy_text,
+    control_plane::{ControlPlane, UnsealingAuthority},
+    failure::{Context, Failure, Kind, Outcome},
+    files,
+};
+
+pub(super) mod workload;
+
+use workload::{Opened, Seen};
+
+/// How often a workload opens to show how the load is spread: that an authority is never asked by chance would
+/// happen less than once in a million demos.
+const OPENINGS: u16 = 40;
+
+/// What is shown.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plan {
+    authorities: NonZeroU8,
+    threshold: u8,
+}
+
+impl Plan {
+    /// What the words ask for, if they ask for several authorities.
+    pub(super) fn of(args: &DemoArgs) -> Outcome<Option<Self>> {
+        let Some(authorities) = args.authorities.and_then(NonZeroU8::new) else {
+            return Ok(None);
+        };
+        let n = authorities.get();
+        // A majority; of two authorities one, so that the other may fail.
+        let majority = (n / 2 + 1).min(n.saturating_sub(1));
+        let threshold = args.threshold.map_or(majority, NonZeroU8::get);
+        if threshold >= n {
+            return Err(Failure::usage(format_args!(
+                "with --threshold {threshold} of {n} authorities none may fail, and this demo stops one"
+            ))
+            .remedy(format_args!("choose a threshold from 1 to {}", n - 1)));
+        }
+        Ok(Some(Self {
+            authorities,
+            threshold,
+        }))
+    }
+
+    /// How many may fail.
+    fn spare(self) -> usize {
+        usize::from(self.authorities.get() - self.threshold)
+    }
+}
+
+/// Shows it.
+pub(super) async fn show(plan: Plan, folder: &Path, report: &mut Report) -> Outcome {
+    report.step(&format!(
+        "{} unsealing authorities start, each with its own key, store, root key, audit log and identity",
+        plan.authorities
+    ))?;
+    let mut plane = start(folder, plan.authorities).await?;
+    let mut impostor = None;
+    let shown = show_with(plan, &mut plane, &mut impostor, folder, report).await;
+    // Whatever happens, everything drains.
+    let exposed = match impostor {
+        Some(impostor) => impostor.stop().await,
+        None => Ok(()),
+    };
+    let stopped = plane.stop().await;
+    shown.and(exposed).and(stopped)
+}
+
+async fn show_with(
+    plan: Plan,
+    plane: &mut ControlPlane,
+    impostor: &mut Option<Impostor>,
+    folder: &Path,
+    report: &mut Report,
+) -> Outcome {
+    for unsealer in plane.unsealers() {
+        let key = unsealer.record().key_id().to_string();
+        let at = unsealer.entry().url;
+        report.fact(unsealer.name(), format!("{at}, key {}…", super::prefix(&key)))?;
+    }
+    let (n, t) = (plan.authorities, plan.threshold);
+
+    report.step(&format!(
+        "Two secrets are sealed offline to any {t} of the {n}"
+    ))?;
+    let secrets = make_secrets()?;
+    let policy = policy_text(plane);
+    let app = seal_app(plane, t, &policy, &secrets)?;
+    let place = folder.join("app.toml");
+    files::write(Some(&place), 0o644, false, app.as_bytes())?;
+    report.fact("sizes", sizes(&app, &policy)?)?;
+    let config = prepare(plane, folder, PAYMENTS, t, &place).await?;
+
+    report.step(&format!(
+        "A workload opens them {OPENINGS} times: {t} authorities help each time, and the load is spread"
+    ))?;
+    let opened = open(&config, OPENINGS, &secrets).await?;
+    let answers: u64 = opened.authorities.iter().map(|seen| seen.answered).sum();
+    // On a machine that stalls, another one may have been asked in place of a late one.
+    check(
+        answers < u64::from(OPENINGS) * u64::from(n.get()),
+        "all authorities were asked each time",
+    )?;
+    check(
+        opened.authorities.iter().all(|seen| seen.answered > 0),
+        "an authority was never asked",
+    )?;
+    tell(report, &opened)?;
+
+    let stopped: Vec<_> = (0..plan.spare()).collect();
+    let names = names(plane, &stopped);
+    report.step(&format!("{names} stopped: everything opens as before"))?;
+    for index in &stopped {
+        plane.unsealer_mut(*index)?.0.stop().await?;
+    }
+    let opened = open(&config, OPENINGS, &secrets).await?;
+    for seen in opened.authorities.iter().take(stopped.len()) {
+        check(seen.answered == 0, "a stopped authority answered")?;
+    }
+    tell(report, &opened)?;
+
+    report.step(
+        "Another one is taken over: its server proves the right identity, and its evaluation is wrong",
+    )?;
+    let taken = stopped.len();
+    *impostor = Some(take_over(plane, taken, folder).await?);
+    let culprit = authority(plane, taken)?.name().to_owned();
+    let refusal = launch::<Opened>(&config, &["--count", "1"])
+        .await?
+        .refused()?;
+    expose(&refusal, &culprit)?;
+    report.fact(&culprit, "answers under the key's name with another key")?;
+    report.fact("refused", &refusal.message)?;
+
+    report.step("The stopped ones come back: it opens although one lies, and the liar is named, once")?;
+    for index in &stopped {
+        let (unsealer, surroundings) = plane.unsealer_mut(*index)?;
+        unsealer.resume(surroundings).await?;
+    }
+    let opened = open(&config, OPENINGS, &secrets).await?;
+    let liar = opened.authorities.get(taken);
+    let liar = liar.ok_or_else(|| failed("an authority is missing"))?;
+    check(
+        liar.answered == 0 && liar.health == "lying",
+        "the liar was believed, or not noticed",
+    )?;
+    check(liar.lied == 1, "the liar was asked again")?;
+    tell(report, &opened)?;
+    report.fact(
+        "because",
+        "an answer counts only with a proof made with the pinned key, and whoever lied is asked last",
+    )
+}
+
+/// Opens as the workload, and checks that each value is what was sealed.
+async fn open(config: &Path, count: u16, secrets: &Secrets) -> Outcome<Opened> {
+    let opened = launch::<Opened>(config, &["--count", &count.to_string()])
+        .await?
+        .opened()?;
+    for (name, secret) in secrets.by_place() {
+        same(&opened.values, name, secret)?;
+    }
+    Ok(opened)
+}
+
+/// The refusal has to name the culprit for what it did, and nobody else for that.
+fn expose(refusal: &Refusal, culprit: &str) -> Outcome {
+    let mut lies = refusal
+        .faults
+        .iter()
+        .filter(|fault| fault.name == "PROOF_INVALID");
+    let named = lies.next().is_some_and(|fault| fault.authority == culprit);
+    check(
+        named && lies.all(|fault| fault.authority == culprit),
+        "the refusal does not name the liar, or names another",
+    )?;
+    check(
+        refusal.message.contains(culprit),
+        "the message does not name the liar",
+    )
+}
+
+async fn take_over(plane: &mut ControlPlane, index: usize, folder: &Path) -> Outcome<Impostor> {
+    plane.unsealer_mut(index)?.0.stop().await?;
+    let unsealer = authority(plane, index)?;
+    let audit = folder.join("impostor.jsonl");
+    let identity = unsealer.tls_identity()?;
+    Impostor::start(unsealer.listen(), identity, unsealer.record(), &audit).await
+}
+
+fn authority(plane: &ControlPlane, index: usize) -> Outcome<&UnsealingAuthority> {
+    let found = plane.unsealers().get(index);
+    found.ok_or_else(|| failed("an authority is missing"))
+}
+
+fn names(plane: &ControlPlane, indices: &[usize]) -> String {
+    let names: Vec<_> = indices
+        .iter()
+        .filter_map(|index| plane.unsealers().get(*index))
+        .map(UnsealingAuthority::name)
+        .collect();
+    let verb = if names.len() == 1 { "is" } else { "are" };
+    format!("{} {verb}", names.join(" and "))
+}
+
+fn tell(report: &Report, opened: &Opened) -> Outcome {
+    for Seen {
+        name,
+        health,
+        answered,
+        lied,
+        failed,
+        last_fault,
+    } in &opened.authorities
+    {
+        let mut text = format!("{health}, {answered} answers");
+        if *failed > 0 {
+            text += &format!(", {failed} failures");
+        }
+        if *lied > 0 {
+            text += &format!(", {lied} lie");
+        }
+        if let Some(fault) = last_fault {
+            text += &format!(": {fault}");
+        }
+        report.fact(name, text)?;
+    }
+    Ok(())
+}
+
+/// What the lock of each authority costs.
+fn sizes(app: &str, policy: &str) -> Outcome<String> {
+    let places: Places = toml::from_str(app).about(Kind::Internal, "app.toml")?;
+    let object = blindfold_core::Sealed::from_text(&places.database.password)
+        .about(Kind::Internal, "object")?;
+    let policy = read_policy_text(policy, "policy")?.canonical().len();
+    Ok(format!(
+        "the password is {} characters, with {} locks and a policy of {policy} bytes in each",
+        places.database.password.len(),
+        object.locks().len()
+    ))
+}
