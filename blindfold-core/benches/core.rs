@@ -1,23 +1,34 @@
 //! What sealing, blinding, evaluating and opening cost, beside the floor of each.
 //!
-//! The floor of the group operations is one multiplication of a P-384 point by a secret scalar with
-//! the same library: `floor/p384_multiplication`.
+//! The floor of the group operations is one multiplication of a P-384 point by a secret scalar with the same backend:
+//! `floor/p384_multiplication`. Times vary with machine and load, ratios to the floor hardly do; they are printed first,
+//! as minima over many short rounds in turn with the floor. To see nothing else:
+//!
+//! ```text
+//! cargo bench -p blindfold-core --bench core -- ratios
+//! cargo bench -p blindfold-core --bench core --features aws-lc -- ratios
+//! ```
 
 #![expect(
     clippy::unwrap_used,
     reason = "a benchmark: a failure ends the run, which is what it should do"
 )]
 
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use blindfold_core::floor::Multiplication;
 use blindfold_core::hazmat::{
     Element, SecretScalar, blind, decap, encap, raw_info, tweak, unblind, verify_proof,
 };
 use blindfold_core::{
-    CheckedRequest, Info, Outcome, PolicyName, PolicyRef, Request, UnsealingKey, Window,
+    AcceptanceProfile, Batch, CheckedRequest, Expectation, Info, LockSpec, Outcome, PinnedKeys,
+    PolicyLock, PolicyName, PolicyRef, Request, Response, SealOptions, Sealed, Sealer,
+    UnsealingKey, Window, backend,
 };
-use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
-use std::hint::black_box;
 
 /// Numbers of elements of one request.
 const COUNTS: [usize; 3] = [1, 10, 100];
@@ -62,21 +73,8 @@ impl Scene {
 }
 
 fn floor(c: &mut Criterion) {
-    let mut rng = ChaCha20Rng::from_seed([1; 32]);
-    let (base, _) = encap(
-        &Element::generator(),
-        &raw_info(b"").unwrap(),
-        &SecretScalar::random(&mut rng),
-    )
-    .unwrap();
-    let base = p384::ProjectivePoint::from(
-        p384::AffinePoint::try_from(p384::Sec1Point::from_bytes(base.as_bytes()).unwrap()).unwrap(),
-    );
-    let bytes = SecretScalar::random(&mut rng).expose_bytes();
-    let scalar = p384::Scalar::from_slice(bytes.as_slice()).unwrap();
-    c.bench_function("floor/p384_multiplication", |b| {
-        b.iter(|| black_box(base) * black_box(scalar))
-    });
+    let floor = Multiplication::random(&mut ChaCha20Rng::from_seed([1; 32]));
+    c.bench_function("floor/p384_multiplication", |b| b.iter(|| floor.run()));
 }
 
 fn blinding(c: &mut Criterion) {
@@ -178,6 +176,121 @@ fn encapsulation(c: &mut Criterion) {
     });
 }
 
+/// An operation that is timed again and again, and the least that it took.
+struct Timed<'a> {
+    name: &'static str,
+    elements: u32,
+    /// Runs it once; what it took without its preparation.
+    run: Box<dyn FnMut() -> Duration + 'a>,
+    least: Duration,
+}
+
+impl<'a> Timed<'a> {
+    fn new(name: &'static str, elements: u32, run: impl FnMut() -> Duration + 'a) -> Self {
+        Self {
+            name,
+            elements,
+            run: Box::new(run),
+            least: Duration::MAX,
+        }
+    }
+}
+
+fn timed<T>(run: impl FnOnce() -> T) -> Duration {
+    let started = Instant::now();
+    let result = run();
+    let took = started.elapsed();
+    black_box(result);
+    took
+}
+
+/// Both sides of an opening, through the doors that applications use.
+struct Opening {
+    key: UnsealingKey,
+    batch: Batch,
+}
+
+impl Opening {
+    fn new(count: usize) -> Self {
+        let Scene {
+            key,
+            policy,
+            mut rng,
+            ..
+        } = Scene::new(0);
+        let mut pinned = PinnedKeys::new();
+        pinned.insert(key.record().clone());
+        let lock = || LockSpec::share(key.record(), policy.clone(), Window::unbounded());
+        let mut locks: Vec<PolicyLock> = Vec::new();
+        for _ in 0..count {
+            let sealer = Sealer::new(vec![lock()], SealOptions::new()).unwrap();
+            let object = sealer.seal(b"hunter2", &mut rng).unwrap();
+            let sealed = Sealed::parse(&object).unwrap();
+            let (profile, expectation) = (AcceptanceProfile::new(), Expectation::new());
+            let accepted = sealed.accept(&pinned, &profile, &expectation).unwrap();
+            locks.extend(accepted.policy_locks());
+        }
+        let [batch] = <[Batch; 1]>::try_from(Batch::group(locks)).unwrap();
+        Self { key, batch }
+    }
+
+    /// The answer to a request.
+    fn answer(&self, request: &Request, rng: &mut ChaCha20Rng) -> Response {
+        let request = Request::parse(&request.to_bytes())
+            .unwrap()
+            .check()
+            .unwrap();
+        self.key.blind_evaluate(&request, rng).unwrap()
+    }
+}
+
+/// Rounds of every operation, in turn: the least of them is what none of its parts was disturbed in.
+const ROUNDS: usize = 100;
+
+/// Prints what the operations cost for each element, as ratios to the floor.
+fn ratios() {
+    let rng = || ChaCha20Rng::from_seed([3; 32]);
+    let floor = Multiplication::random(&mut rng());
+    let openings = COUNTS.map(|count| (u32::try_from(count).unwrap(), Opening::new(count)));
+    let mut all = vec![Timed::new("floor", 1, || timed(|| floor.run()))];
+    for (count, opening) in &openings {
+        let (request, _) = opening.batch.blind(&mut rng()).unwrap();
+        let (request, mut rng) = (request.check().unwrap(), rng());
+        all.push(Timed::new("evaluate", *count, move || {
+            timed(|| opening.key.blind_evaluate(&request, &mut rng).unwrap())
+        }));
+    }
+    for (count, opening) in &openings {
+        let mut rng = rng();
+        all.push(Timed::new("open", *count, move || {
+            let started = Instant::now();
+            let (request, pending) = opening.batch.blind(&mut rng).unwrap();
+            let blinded = started.elapsed();
+            let response = opening.answer(&request, &mut rng);
+            blinded + timed(|| pending.finalize(response).unwrap())
+        }));
+    }
+    for _ in 0..ROUNDS {
+        for operation in &mut all {
+            operation.least = operation.least.min((operation.run)());
+        }
+    }
+    let floor = all.iter().map(|operation| operation.least).next().unwrap();
+    println!(
+        "backend {}, floor {floor:?}: one multiplication of a point by a secret scalar",
+        backend()
+    );
+    println!(
+        "evaluate: decode, evaluate, prove, check; open: blind, verify, unblind, with T and the locks' secrets"
+    );
+    for operation in &all[1..] {
+        let each = operation.least / operation.elements;
+        let ratio = each.as_secs_f64() / floor.as_secs_f64();
+        let Timed { name, elements, .. } = operation;
+        println!("{name:>8}, each of {elements:>3}: {each:>12?} {ratio:6.2} x floor");
+    }
+}
+
 criterion_group!(
     benches,
     floor,
@@ -186,4 +299,12 @@ criterion_group!(
     finalize,
     encapsulation
 );
-criterion_main!(benches);
+
+fn main() {
+    // Run by tests, without `--bench`, every benchmark runs once and nothing is measured.
+    if std::env::args().any(|argument| argument == "--bench") {
+        ratios();
+    }
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+}

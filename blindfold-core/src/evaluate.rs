@@ -12,7 +12,7 @@ use crate::group::Element;
 use crate::info::Info;
 use crate::key::UnsealingKey;
 use crate::message::{CheckedRequest, Refusal, Response};
-use crate::poprf::{self, EvaluationFailure, Faults, NoFaults};
+use crate::poprf::{self, EvaluationFailure, Faults, NoFaults, Tweaked};
 
 /// Reason a request was not evaluated; nothing was released.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -71,7 +71,8 @@ impl UnsealingKey {
     ///
     /// # Timing
     ///
-    /// Depends on the number of elements and on public values, never on the key.
+    /// Depends on the number of elements, on public values, and on whether the policy was asked for before; never on
+    /// the key.
     pub fn blind_evaluate(
         &self,
         request: &CheckedRequest,
@@ -98,15 +99,20 @@ impl UnsealingKey {
         let blinded = blinded.map_err(|_| EvaluateError::BadElement)?;
         // "8. Info built from key record + parsed policy + window."
         let info = Info::new(self.record(), request.policy(), request.window());
-        let evaluation = poprf::evaluate(
-            self.expose_secret(),
-            self.public_key(),
-            &info,
-            &blinded,
-            None,
-            rng,
-            faults,
-        )?;
+        let secret = self.expose_secret();
+        let kept = self.tweaks().get(&info);
+        let tweaked = match kept {
+            Some(tweaked) => tweaked,
+            None => Tweaked::of(secret, self.public_key(), &info)?,
+        };
+        let evaluation = poprf::evaluate(secret, &tweaked, &blinded, None, rng, faults);
+        // T is kept once it was found to be t·G; after a fault nothing is trusted.
+        match (&evaluation, kept) {
+            (Ok(_), None) => self.tweaks().keep(info, tweaked),
+            (Err(_), Some(_)) => self.tweaks().forget(&info),
+            (Ok(_), Some(_)) | (Err(_), None) => {}
+        }
+        let evaluation = evaluation?;
         Ok(Response::evaluated(request.request_id(), &evaluation))
     }
 }

@@ -8,7 +8,8 @@
 //!
 //! - No I/O but the readers and writers that are passed in, no clock, no global state; randomness is
 //!   an argument everywhere.
-//! - No unsafe code. Secrets are wiped on drop and never printed.
+//! - No unsafe code, but with the feature `aws-lc` the calls of AWS-LC's P-384, in one module. Secrets are wiped on drop
+//!   and never printed.
 //! - Everything from outside is bounded before it is used, and parsed completely or refused.
 //!
 //! # From sealing to opening
@@ -53,6 +54,7 @@
 //!
 //! Specification: PBSEAL version 1; RFC 9497 for the evaluation.
 
+#![cfg_attr(not(feature = "aws-lc"), forbid(unsafe_code))]
 #![cfg_attr(
     not(feature = "hazmat"),
     expect(unreachable_pub, reason = "the raw pieces are public in `hazmat` only")

@@ -19,6 +19,7 @@
 //! Specification: RFC 9497, sections 2.2, 3.3.3 and 4.4; PBSEAL, section 9.7.
 
 mod proof;
+mod tweaks;
 
 use rand_core::CryptoRng;
 use subtle::ConstantTimeEq;
@@ -28,10 +29,11 @@ use self::proof::{Nonce, prove};
 pub use self::proof::{Proof, VerifiedElements, verify_proof};
 #[cfg(feature = "hazmat")]
 pub use self::proof::{ProofInvalid, compute_composites};
+pub(crate) use self::tweaks::Tweaks;
 use crate::codec::len16;
 use crate::group::{
     Element, Identity, Point, Scalar, SecretElement, SecretScalar, invert_each, mul_each,
-    mul_each_secret, mul_each_split,
+    mul_each_masked, mul_each_secret,
 };
 use crate::info::Info;
 use crate::kdf;
@@ -101,6 +103,34 @@ fn tweaked_point(public_key: &Element, tweak: &Scalar) -> Point {
     public_key.point().add(&Point::mul_generator_vartime(tweak))
 }
 
+/// What Info makes of a key, public: m and T.
+#[derive(Clone, Copy)]
+pub(crate) struct Tweaked {
+    // INVARIANT (pair): `key` is the public key plus `tweak`·G.
+    tweak: Scalar,
+    key: Element,
+}
+
+impl Tweaked {
+    /// m and T for `info`, from the public key of `secret`.
+    ///
+    /// # Errors
+    ///
+    /// - [`EvaluationFailure::KeyExposed`]: t is zero.
+    /// - [`EvaluationFailure::Fault`]: T is the identity all the same.
+    pub(crate) fn of(
+        secret: &SecretScalar,
+        public_key: &Element,
+        info: &Info,
+    ) -> Result<Self, EvaluationFailure> {
+        let tweak = hash_to_scalar(info);
+        // "m, t=k+m; t=0 => FATAL_KEY_EXPOSED"
+        secret.add(&tweak).ok_or(EvaluationFailure::KeyExposed)?;
+        let key = tweaked_point(public_key, &tweak).normalize()?;
+        Ok(Self { tweak, key })
+    }
+}
+
 /// `DeriveKeyPair(seed, info)` of RFC 9497, section 3.2.1; `None` where the RFC raises an error.
 ///
 /// `info` is at most 65,535 bytes, else `None`.
@@ -167,7 +197,7 @@ pub fn unblind(
 ///
 /// # Timing
 ///
-/// Constant in `secret`; the multiplications by the secret split it anew each time.
+/// Constant in `secret`; the multiplications by the secret are randomised anew each time.
 #[cfg(feature = "hazmat")]
 pub fn blind_evaluate(
     secret: &SecretScalar,
@@ -176,7 +206,9 @@ pub fn blind_evaluate(
     blinded: &[Element],
     rng: &mut impl CryptoRng,
 ) -> Result<Evaluation, EvaluationFailure> {
-    evaluate(secret, public_key, info, blinded, None, rng, &mut NoFaults)
+    check_count(blinded).map_err(|BadBatch| EvaluationFailure::BadBatch)?;
+    let tweaked = Tweaked::of(secret, public_key, info)?;
+    evaluate(secret, &tweaked, blinded, None, rng, &mut NoFaults)
 }
 
 /// As [`blind_evaluate`], with the proof's nonce given: for published vectors only.
@@ -195,22 +227,15 @@ pub fn blind_evaluate_with_nonce(
     nonce: SecretScalar,
     rng: &mut impl CryptoRng,
 ) -> Result<Evaluation, EvaluationFailure> {
-    evaluate(
-        secret,
-        public_key,
-        info,
-        blinded,
-        Some(nonce),
-        rng,
-        &mut NoFaults,
-    )
+    check_count(blinded).map_err(|BadBatch| EvaluationFailure::BadBatch)?;
+    let tweaked = Tweaked::of(secret, public_key, info)?;
+    evaluate(secret, &tweaked, blinded, Some(nonce), rng, &mut NoFaults)
 }
 
-/// Steps 8 to 10 of Evaluate.
+/// Steps 8 to 10 of Evaluate, for m and T that were made of Info before.
 pub(crate) fn evaluate(
     secret: &SecretScalar,
-    public_key: &Element,
-    info: &Info,
+    tweaked: &Tweaked,
     blinded: &[Element],
     nonce: Option<SecretScalar>,
     rng: &mut impl CryptoRng,
@@ -218,27 +243,25 @@ pub(crate) fn evaluate(
 ) -> Result<Evaluation, EvaluationFailure> {
     check_count(blinded).map_err(|BadBatch| EvaluationFailure::BadBatch)?;
     // "m, t=k+m; t=0 => FATAL_KEY_EXPOSED"
-    let tweak = hash_to_scalar(info);
-    let mut t = secret.add(&tweak).ok_or(EvaluationFailure::KeyExposed)?;
+    let mut t = secret
+        .add(&tweaked.tweak)
+        .ok_or(EvaluationFailure::KeyExposed)?;
     faults.tweaked_secret(&mut t);
     // T from the secret and from the public key must agree: a fault in t is met here.
-    let tweaked = t.mul_generator();
-    if !tweaked.same_element(&tweaked_point(public_key, &tweak)) {
+    let tweaked = tweaked.key;
+    if !t.mul_generator().same_element(&tweaked.point()) {
         return Err(EvaluationFailure::Fault);
     }
     // "ti=t^-1 once; X_i=ti·W_i"
-    let mut points = mul_each_split(&t.invert(), blinded, rng);
+    let mut points = mul_each_masked(&t.invert(), blinded, rng);
     faults.evaluated(&mut points);
-    // One field inversion brings T and all X_i to their encodings.
-    points.push(tweaked);
-    let mut elements = Point::normalize_each(&points)?;
-    let tweaked = elements.pop().ok_or(EvaluationFailure::Fault)?;
+    let elements = Point::normalize_each(points)?;
 
     let nonce = match nonce {
         Some(nonce) => Nonce::given(nonce),
         None => hedged_nonce(&t, &tweaked, blinded, rng),
     };
-    let proof = prove(&t, &tweaked, &elements, blinded, nonce, rng, faults)?;
+    let proof = prove(&t, &tweaked, &elements, blinded, nonce, faults)?;
     Ok(Evaluation { elements, proof })
 }
 

@@ -2,17 +2,11 @@
 
 use core::fmt;
 
-use elliptic_curve::BatchNormalize;
-use elliptic_curve::group::Group;
-use elliptic_curve::ops::{LinearCombination, MulByGeneratorVartime};
-use elliptic_curve::point::{AffineCoordinates, DecompressPoint};
-use p384::{AffinePoint, FieldBytes, ProjectivePoint};
 use rand_core::CryptoRng;
-use subtle::Choice;
-use zeroize::Zeroizing;
 
-use super::{Scalar, SecretElement, SecretScalar};
-use crate::limits::ELEMENT_BYTES;
+use super::arithmetic::{Arithmetic, Coordinates};
+use super::{Backend, Scalar, SecretElement, SecretScalar};
+use crate::limits::{ELEMENT_BYTES, SCALAR_BYTES};
 
 /// Not the encoding of an element: wrong length, tag other than 02 or 03, x not reduced, or not on the curve.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -23,13 +17,13 @@ pub struct BadElement;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Identity;
 
-/// Public element other than the identity, together with its one encoding.
+/// Public element other than the identity: its one encoding, and what else there is to know of it.
 #[derive(Clone, Copy)]
 pub struct Element {
-    // INVARIANT (same element): `encoded` is the compressed form of `point`.
+    // INVARIANT (same element): `encoded` is the compressed form of the point with this y.
     // INVARIANT (no identity)
-    point: AffinePoint,
     encoded: [u8; ELEMENT_BYTES],
+    y: [u8; SCALAR_BYTES],
 }
 
 impl Element {
@@ -44,17 +38,17 @@ impl Element {
     /// [`BadElement`]: anything else.
     pub fn decode(bytes: &[u8]) -> Result<Self, BadElement> {
         let encoded: [u8; ELEMENT_BYTES] = bytes.try_into().map_err(|_| BadElement)?;
-        let [tag, x @ ..] = encoded;
-        let y_is_odd = match tag {
-            0x02 => 0,
-            0x03 => 1,
-            _ => return Err(BadElement),
+        let ([0x02, ..] | [0x03, ..]) = encoded else {
+            return Err(BadElement);
         };
-        let point = AffinePoint::decompress(&FieldBytes::from(x), Choice::from(y_is_odd));
-        point
-            .into_option()
-            .map(|point| Self { point, encoded })
-            .ok_or(BadElement)
+        let coordinates = Backend::decode(&encoded).ok_or(BadElement)?;
+        let element = Self::from_coordinates(&coordinates);
+        // What the library made of the bytes must be what they say.
+        if element.encoded == encoded {
+            Ok(element)
+        } else {
+            Err(BadElement)
+        }
     }
 
     /// The compressed encoding (SEC 1, section 2.3.3).
@@ -65,24 +59,30 @@ impl Element {
     /// The generator G.
     #[cfg(feature = "hazmat")]
     pub fn generator() -> Self {
-        Self {
-            point: AffinePoint::GENERATOR,
-            encoded: encode(&AffinePoint::GENERATOR),
-        }
+        use elliptic_curve::point::AffineCoordinates;
+
+        Self::from_coordinates(&Coordinates {
+            x: p384::AffinePoint::GENERATOR.x().into(),
+            y: p384::AffinePoint::GENERATOR.y().into(),
+        })
     }
 
     pub(crate) fn point(&self) -> Point {
-        Point(ProjectivePoint::from(self.point))
+        Point(Backend::of(self))
     }
 
-    fn from_normalized(point: AffinePoint) -> Result<Self, Identity> {
-        if bool::from(point.is_identity()) {
-            return Err(Identity);
-        }
-        Ok(Self {
-            point,
-            encoded: encode(&point),
-        })
+    pub(super) fn from_coordinates(coordinates: &Coordinates) -> Self {
+        let Coordinates { x, y } = *coordinates;
+        let mut encoded = [0; ELEMENT_BYTES];
+        let [tag, rest @ ..] = &mut encoded;
+        *tag = 2 + y.last().map_or(0, |byte| byte & 1);
+        rest.copy_from_slice(&x);
+        Self { encoded, y }
+    }
+
+    pub(super) fn coordinates(&self) -> Coordinates {
+        let [_, x @ ..] = self.encoded;
+        Coordinates { x, y: self.y }
     }
 }
 
@@ -101,102 +101,80 @@ impl fmt::Debug for Element {
     }
 }
 
-/// Compressed form of a point that is not the identity.
-fn encode(point: &AffinePoint) -> [u8; ELEMENT_BYTES] {
-    let mut encoded = [0; ELEMENT_BYTES];
-    let [tag, x @ ..] = &mut encoded;
-    *tag = 2 + point.y_is_odd().unwrap_u8();
-    x.copy_from_slice(&point.x());
-    encoded
-}
-
 /// Result of arithmetic, not yet brought to its one encoding; the identity is possible.
-#[derive(Clone, Copy)]
-pub(crate) struct Point(pub(super) ProjectivePoint);
+#[derive(Clone)]
+pub(crate) struct Point(Backend);
 
 impl Point {
     /// `self + other`.
     pub(crate) fn add(&self, other: &Self) -> Self {
-        Self(self.0 + other.0)
+        Self(self.0.add(&other.0))
+    }
+
+    /// `self - other`.
+    pub(crate) fn sub(&self, other: &Self) -> Self {
+        Self(self.0.sub(&other.0))
     }
 
     /// `secret·self`.
     pub(crate) fn mul(&self, secret: &SecretScalar) -> Self {
-        Self(self.0 * secret.expose())
+        Self(self.0.mul(secret))
     }
 
-    /// `secret·self` with the scalar split in two random parts, so that a caller who chooses
-    /// the point never meets the scalar itself (rationale 3.7).
-    pub(crate) fn mul_split(&self, secret: &SecretScalar, rng: &mut impl CryptoRng) -> Self {
-        let mask = SecretScalar::random(rng);
-        let rest = Zeroizing::new(*secret.expose() - mask.expose());
-        Self(ProjectivePoint::lincomb(&[
-            (self.0, *rest),
-            (self.0, *mask.expose()),
-        ]))
+    /// `secret·G`.
+    pub(super) fn mul_generator(secret: &SecretScalar) -> Self {
+        Self(Backend::mul_generator(secret))
     }
 
     /// The identity: what a fault could leave.
     #[cfg(test)]
     pub(crate) fn identity_by_fault() -> Self {
-        Self(ProjectivePoint::IDENTITY)
+        Self(Backend::identity())
     }
 
     /// `public·G`, in variable time.
     pub(crate) fn mul_generator_vartime(public: &Scalar) -> Self {
-        Self(ProjectivePoint::mul_by_generator_vartime(&public.0))
+        Self(Backend::mul_generator_vartime(public))
     }
 
     /// `public·self`, in variable time.
     pub(crate) fn mul_vartime(&self, public: &Scalar) -> Self {
-        Self(self.0.mul_vartime(&public.0))
+        Self(self.0.mul_vartime(public))
     }
 
     /// The sum of all `scalar·point`, in variable time.
-    pub(crate) fn sum_vartime(terms: &[(Self, Scalar)]) -> Self {
-        let terms: Vec<_> = terms
-            .iter()
-            .map(|(point, scalar)| (point.0, scalar.0))
-            .collect();
-        Self(ProjectivePoint::lincomb_vartime(terms.as_slice()))
+    pub(crate) fn sum_vartime(terms: impl IntoIterator<Item = (Self, Scalar)>) -> Self {
+        let terms = terms.into_iter().map(|(point, scalar)| (point.0, scalar));
+        Self(Backend::sum_vartime(&terms.collect::<Vec<_>>()))
     }
 
-    /// Whether both are the same element and not the identity.
-    ///
-    /// The identity, and the all-zero triple that a fault could leave, equal nothing.
+    /// Whether both are the same element and not the identity, which equals nothing.
     pub(crate) fn same_element(&self, other: &Self) -> bool {
-        let identity = self.0.is_identity() | other.0.is_identity();
-        bool::from(!identity & subtle::ConstantTimeEq::ct_eq(&self.0, &other.0))
+        self.0.same_element(&other.0)
     }
 
     /// Brings one public point to its encoding.
-    pub(crate) fn normalize(&self) -> Result<Element, Identity> {
-        Element::from_normalized(self.0.to_affine())
+    pub(crate) fn normalize(self) -> Result<Element, Identity> {
+        let [element] = Self::normalize_each([self])?[..] else {
+            return Err(Identity);
+        };
+        Ok(element)
     }
 
-    /// Brings public points to their encodings, with one field inversion for all.
-    pub(crate) fn normalize_each(points: &[Self]) -> Result<Vec<Element>, Identity> {
-        let points: Vec<_> = points.iter().map(|point| point.0).collect();
-        let affine = ProjectivePoint::batch_normalize(points.as_slice());
-        affine.into_iter().map(Element::from_normalized).collect()
+    /// Brings public points to their encodings.
+    pub(crate) fn normalize_each(
+        points: impl IntoIterator<Item = Self>,
+    ) -> Result<Vec<Element>, Identity> {
+        let points: Vec<_> = points.into_iter().map(|point| point.0).collect();
+        let coordinates = Backend::coordinates_each(&points).ok_or(Identity)?;
+        Ok(coordinates.iter().map(Element::from_coordinates).collect())
     }
 
     /// Brings one secret point to its encoding.
     pub(crate) fn normalize_secret(self) -> Result<SecretElement, Identity> {
-        let projective = Zeroizing::new(self.0);
-        let affine = Zeroizing::new(projective.to_affine());
-        secret_element(&affine)
+        let element = Backend::encode_each_secret(vec![self.0]).and_then(|mut each| each.pop());
+        element.ok_or(Identity)
     }
-}
-
-fn secret_element(point: &AffinePoint) -> Result<SecretElement, Identity> {
-    if bool::from(point.is_identity()) {
-        return Err(Identity);
-    }
-    let encoded = Zeroizing::new(encode(point));
-    Ok(SecretElement::fill(|bytes| {
-        bytes.copy_from_slice(encoded.as_slice())
-    }))
 }
 
 /// All `secrets[i]·elements[i]`, published.
@@ -204,38 +182,27 @@ pub(crate) fn mul_each(
     secrets: &[SecretScalar],
     elements: &[Element],
 ) -> Result<Vec<Element>, Identity> {
-    let points: Vec<_> = secrets
-        .iter()
-        .zip(elements)
-        .map(|(secret, element)| element.point().mul(secret))
-        .collect();
-    Point::normalize_each(&points)
+    let pairs = secrets.iter().zip(elements);
+    Point::normalize_each(pairs.map(|(secret, element)| element.point().mul(secret)))
 }
 
-/// All `secret·elements[i]`, the scalar split anew for each, published.
-pub(crate) fn mul_each_split(
+/// All `secret·elements[i]`, randomised anew for each, so that a caller who chooses the elements never sees the secret
+/// meet what he chose (rationale 3.7); each backend says how.
+pub(crate) fn mul_each_masked(
     secret: &SecretScalar,
     elements: &[Element],
     rng: &mut impl CryptoRng,
 ) -> Vec<Point> {
-    elements
-        .iter()
-        .map(|element| element.point().mul_split(secret, rng))
-        .collect()
+    let products = Backend::mul_each_masked(secret, elements, rng);
+    products.into_iter().map(Point).collect()
 }
 
 /// All `secrets[i]·elements[i]`, kept secret.
-///
-/// The library's working copies of the projective z-coordinates are not wiped.
 pub(crate) fn mul_each_secret(
     secrets: &[SecretScalar],
     elements: &[Element],
 ) -> Result<Vec<SecretElement>, Identity> {
-    let points = secrets
-        .iter()
-        .zip(elements)
-        .map(|(secret, element)| element.point().mul(secret).0);
-    let points = Zeroizing::new(points.collect::<Vec<_>>());
-    let affine = Zeroizing::new(ProjectivePoint::batch_normalize(points.as_slice()));
-    affine.iter().map(secret_element).collect()
+    let pairs = secrets.iter().zip(elements);
+    let points = pairs.map(|(secret, element)| Backend::of(element).mul(secret));
+    Backend::encode_each_secret(points.collect()).ok_or(Identity)
 }

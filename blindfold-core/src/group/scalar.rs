@@ -5,7 +5,6 @@ use core::fmt;
 use elliptic_curve::array::Array;
 use elliptic_curve::consts::U72;
 use elliptic_curve::ff::{BatchInverter, Field, PrimeField};
-use elliptic_curve::group::Group;
 use elliptic_curve::ops::Reduce;
 use hash2curve::ExpandMsgXmd;
 use p384::{FieldBytes, NistP384};
@@ -130,6 +129,18 @@ impl SecretScalar {
         Self::non_zero(Zeroizing::new(*self.expose() + public.0))
     }
 
+    /// `self + secret`; `None` if that is zero.
+    pub(crate) fn add_secret(&self, secret: &Self) -> Option<Self> {
+        Self::non_zero(Zeroizing::new(*self.expose() + secret.expose()))
+    }
+
+    /// `-(self·secret)`.
+    #[cfg(feature = "aws-lc")]
+    pub(super) fn negated_product(&self, secret: &Self) -> Self {
+        let product = Zeroizing::new(*self.expose() * secret.expose());
+        Self::boxed(&Zeroizing::new(-*product))
+    }
+
     /// `nonce - challenge·self`, which RFC 9497 publishes as `s`.
     pub(crate) fn respond(&self, nonce: &Self, challenge: &Scalar) -> Scalar {
         Scalar(*nonce.expose() - challenge.0 * self.expose())
@@ -150,7 +161,7 @@ impl SecretScalar {
 
     /// `self·G`.
     pub(crate) fn mul_generator(&self) -> Point {
-        Point(p384::ProjectivePoint::mul_by_generator(self.expose()))
+        Point::mul_generator(self)
     }
 
     /// Zero, against the invariant: what a fault could leave.

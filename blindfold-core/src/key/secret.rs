@@ -10,7 +10,7 @@ use super::record::{PublicKey, prefix};
 use super::{AuthorityKey, KeyError, Suite};
 use crate::group::{Element, SecretScalar};
 use crate::limits::{DERIVE_SEED_BYTES, MLKEM_SEED_BYTES, SCALAR_BYTES};
-use crate::poprf;
+use crate::poprf::{self, Tweaks};
 use crate::secret::{secret_bytes, wiped, wiped_on_drop};
 
 secret_bytes! {
@@ -27,6 +27,7 @@ pub struct UnsealingKey {
     // INVARIANT (pair): `public_key` is that of the record and of `secret`.
     public_key: Element,
     secret: SecretScalar,
+    tweaks: Tweaks,
 }
 
 impl UnsealingKey {
@@ -76,6 +77,7 @@ impl UnsealingKey {
             record,
             public_key,
             secret,
+            tweaks: Tweaks::default(),
         })
     }
 
@@ -95,6 +97,7 @@ impl UnsealingKey {
             record,
             public_key,
             secret,
+            tweaks: Tweaks::default(),
         })
     }
 
@@ -105,6 +108,10 @@ impl UnsealingKey {
 
     pub(crate) fn public_key(&self) -> &Element {
         &self.public_key
+    }
+
+    pub(crate) fn tweaks(&self) -> &Tweaks {
+        &self.tweaks
     }
 
     pub(crate) fn expose_secret(&self) -> &SecretScalar {

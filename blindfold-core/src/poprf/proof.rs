@@ -2,8 +2,6 @@
 //!
 //! Specification: RFC 9497, section 2.2, with A = G, B = T, C = evaluated, D = blinded.
 
-use rand_core::CryptoRng;
-
 use super::{EvaluationFailure, Faults, check_count};
 use crate::codec::{Reader, len16};
 use crate::group::{Element, Identity, Point, Scalar, SecretScalar};
@@ -94,28 +92,34 @@ impl Nonce {
 }
 
 /// `GenerateProof(t, G, T, X, W)`, with the check of the own output.
+///
+/// A caller has a say in M. So t does not multiply it: it is split in t + r and -r, with the nonce r, which is fresh and
+/// uniform, for the random part. -r·M costs nothing, as r·M is t3. Whoever learnt both parts would know t, as with any
+/// split; whoever learnt one of them, or bits of it, would know no more than from the nonce, which the proof's s ties to t
+/// in the same way.
 pub(super) fn prove(
     t: &SecretScalar,
     tweaked: &Element,
     evaluated: &[Element],
     blinded: &[Element],
     nonce: Nonce,
-    rng: &mut impl CryptoRng,
     faults: &mut impl Faults,
 ) -> Result<Proof, EvaluationFailure> {
     let Nonce { mut nonce, copy } = nonce;
     // "(M, Z) = ComputeCompositesFast(k, B, C, D)"
     let weights = weights(tweaked, evaluated, blinded);
     let m = weighted_sum(&weights, evaluated);
-    let mut z = m.mul_split(t, rng);
+    // "t2 = r * A; t3 = r * M"
+    let (t2, t3) = (nonce.mul_generator(), m.mul(&nonce));
+    // t·M as (t + r)·M - r·M; t + r is zero with probability 2^-384.
+    let masked = t.add_secret(&nonce).ok_or(EvaluationFailure::Fault)?;
+    let mut z = m.mul(&masked).sub(&t3);
     faults.composite(&mut z);
     // Step 10: "the composite Z computed as t·M must equal Σ d_i·W_i"
     if !z.same_element(&weighted_sum(&weights, blinded)) {
         return Err(EvaluationFailure::Fault);
     }
-    // "t2 = r * A; t3 = r * M"
-    let (t2, t3) = (nonce.mul_generator(), m.mul(&nonce));
-    let challenge = challenge(tweaked, &[m, z, t2, t3])?;
+    let challenge = challenge(tweaked, [m, z, t2, t3])?;
     faults.nonce(&mut nonce);
     // "s = r - c * k mod G.Order()"
     let response = t.respond(&nonce, &challenge);
@@ -151,8 +155,8 @@ pub fn verify_proof(
     } = *proof;
     // "t2 = ((s * A) + (c * B)); t3 = ((s * M) + (c * Z))"
     let t2 = Point::mul_generator_vartime(&s).add(&tweaked.point().mul_vartime(&c));
-    let t3 = Point::sum_vartime(&[(m, s), (z, c)]);
-    let expected = challenge(tweaked, &[m, z, t2, t3]).map_err(|Identity| ProofInvalid)?;
+    let t3 = Point::sum_vartime([(m.clone(), s), (z.clone(), c)]);
+    let expected = challenge(tweaked, [m, z, t2, t3]).map_err(|Identity| ProofInvalid)?;
     if expected == c {
         Ok(VerifiedElements(evaluated))
     } else {
@@ -190,12 +194,8 @@ fn composites(
 }
 
 fn weighted_sum(weights: &[Scalar], elements: &[Element]) -> Point {
-    let terms: Vec<_> = elements
-        .iter()
-        .map(Element::point)
-        .zip(weights.iter().copied())
-        .collect();
-    Point::sum_vartime(&terms)
+    let points = elements.iter().map(Element::point);
+    Point::sum_vartime(points.zip(weights.iter().copied()))
 }
 
 /// The weights d_i of ComputeComposites.
@@ -225,7 +225,7 @@ fn weights(tweaked: &Element, evaluated: &[Element], blinded: &[Element]) -> Vec
 }
 
 /// The challenge over B and the four points M, Z, t2, t3.
-fn challenge(tweaked: &Element, points: &[Point; 4]) -> Result<Scalar, Identity> {
+fn challenge(tweaked: &Element, points: [Point; 4]) -> Result<Scalar, Identity> {
     // "challengeTranscript = I2OSP(len(Bm), 2) || Bm || I2OSP(len(a0), 2) || a0 || … || "Challenge""
     let encoded = Point::normalize_each(points)?;
     let mut transcript = Vec::with_capacity(5 * (2 + tweaked.as_bytes().len()) + 9);

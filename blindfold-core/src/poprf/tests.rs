@@ -84,7 +84,8 @@ fn evaluate_with(faults: &mut impl Faults) -> Result<Evaluation, EvaluationFailu
     let public_key = secret.mul_generator().normalize().unwrap();
     let info = Info::from_bytes_unchecked(b"info").unwrap();
     let (_, blinded) = blind(&[Element::generator(); 3], rng).unwrap();
-    evaluate(&secret, &public_key, &info, &blinded, None, rng, faults)
+    let tweaked = Tweaked::of(&secret, &public_key, &info).unwrap();
+    evaluate(&secret, &tweaked, &blinded, None, rng, faults)
 }
 
 #[test]
