@@ -196,9 +196,9 @@ impl<'t> Reader<'t, '_> {
     ) -> Result<Node, DocumentError> {
         let range = self.offsets.byte(span.start.index())..self.offsets.byte(span.end.index());
         let written = self.text.get(range.clone()).unwrap_or_default();
-        let quoted = |quote: char| {
-            written.len() >= 2 && written.starts_with(quote) && written.ends_with(quote)
-        };
+        // The scanner counts blanks and a comment behind the quotes as a part of the value.
+        let quoted = |quote: char| in_quotes(written, quote);
+        let inside = |length: usize| range.start..range.start + length;
         if self.flow > 0 {
             self.builder.indent = None;
         }
@@ -213,8 +213,14 @@ impl<'t> Reader<'t, '_> {
                 };
                 (yaml_kind(value), range, style)
             }
-            ScalarStyle::SingleQuoted if quoted('\'') => (Kind::String, range, Style::Single),
-            ScalarStyle::DoubleQuoted if quoted('"') => (Kind::String, range, Style::Double),
+            ScalarStyle::SingleQuoted => {
+                let length = quoted('\'').ok_or_else(|| self.lost(span))?;
+                (Kind::String, inside(length), Style::Single)
+            }
+            ScalarStyle::DoubleQuoted => {
+                let length = quoted('"').ok_or_else(|| self.lost(span))?;
+                (Kind::String, inside(length), Style::Double)
+            }
             ScalarStyle::Literal | ScalarStyle::Folded => {
                 let (range, comment) = self.block(&range).ok_or_else(|| self.lost(span))?;
                 (Kind::String, range, Style::Block { comment })
@@ -325,6 +331,23 @@ impl<'t> Reader<'t, '_> {
         let at = self.offsets.byte(span.start.index());
         self.builder.error(at, message, remedy)
     }
+}
+
+/// Bytes from the opening quote that `text` begins with up to and with the closing one.
+fn in_quotes(text: &str, quote: char) -> Option<usize> {
+    let mut characters = text.strip_prefix(quote)?.char_indices().peekable();
+    while let Some((at, character)) = characters.next() {
+        if character == '\\' && quote == '"' {
+            characters.next();
+        } else if character == quote {
+            // Two single quotes are one in the value.
+            if quote == '\'' && characters.next_if(|(_, next)| *next == quote).is_some() {
+                continue;
+            }
+            return Some(quote.len_utf8() + at + quote.len_utf8());
+        }
+    }
+    None
 }
 
 /// Bytes of characters, by their number; the parser counts characters.
