@@ -93,6 +93,11 @@ struct SdkPage;
 #[doc = include_str!("../../docs/src/signatures.md")]
 struct SignaturesPage;
 
+/// The page on several authorities, whose example is compiled here.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/src/several-authorities.md")]
+struct SeveralAuthoritiesPage;
+
 /// The README, whose example is compiled here.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
