@@ -17,6 +17,7 @@ fn main() -> ExitCode {
                 env_prefix: config::ENVIRONMENT_PREFIX,
                 config: config.config,
                 check,
+                threads: None,
             };
             daemon::run(
                 &daemon,

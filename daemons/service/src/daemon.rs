@@ -12,7 +12,7 @@
 //! }
 //!
 //! fn main() -> std::process::ExitCode {
-//!     let daemon = Daemon { name: "example", env_prefix: "EXAMPLE", config: None, check: false };
+//!     let daemon = Daemon { name: "example", env_prefix: "EXAMPLE", config: None, check: false, threads: None };
 //!     daemon::run(
 //!         &daemon,
 //!         |config: &Config| Ok(config.log.clone()),
@@ -27,6 +27,7 @@
 use std::{
     error::Error,
     io::{self, Write},
+    num::NonZeroUsize,
     path::PathBuf,
     process::ExitCode,
 };
@@ -51,6 +52,8 @@ pub struct Daemon {
     pub config: Option<PathBuf>,
     /// `--check`: stop after the configuration.
     pub check: bool,
+    /// Threads that serve connections; one for each core when absent.
+    pub threads: Option<NonZeroUsize>,
 }
 
 /// Loads and validates the configuration, then runs `serve` until it ends.
@@ -84,7 +87,7 @@ where
         return ExitCode::from(EXIT_CONFIG);
     }
     log_panics();
-    let outcome = runtime().and_then(|runtime| {
+    let outcome = runtime(daemon.threads).and_then(|runtime| {
         runtime.block_on(async {
             let shutdown = Shutdown::new();
             shutdown.on_signals()?;
@@ -102,10 +105,12 @@ where
     }
 }
 
-fn runtime() -> io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
+fn runtime(threads: Option<NonZeroUsize>) -> io::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = threads {
+        builder.worker_threads(threads.get());
+    }
+    builder.enable_all().build()
 }
 
 /// Messages before and after logging go to standard error as they are.

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -116,6 +117,14 @@ pub struct Unsealer {
     address: SocketAddr,
     server: Server,
     metrics_server: MetricsServer,
+}
+
+/// Threads that a process with one unsealer should serve connections with: see
+/// [`limits::CORES_PER_CONNECTION_THREAD`].
+#[must_use]
+pub fn connection_threads() -> NonZeroUsize {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    NonZeroUsize::new(cores / limits::CORES_PER_CONNECTION_THREAD).unwrap_or(NonZeroUsize::MIN)
 }
 
 /// Creates root key and store; what exists already stays as it is.

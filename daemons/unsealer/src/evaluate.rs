@@ -15,6 +15,8 @@
 //!
 //! Specification: PBSEAL v1, sections 9.7 (Evaluate) to 10.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -24,7 +26,7 @@ use blindfold_core::{
 };
 use identity::Principal;
 use identity::policy::{Facts, Query};
-use service::audit::AuditContext;
+use service::audit::{AuditContext, AuditUnavailable};
 use service::authorize::{Grant, Outcome};
 use service::clock;
 use sha2::{Digest as _, Sha256};
@@ -360,7 +362,8 @@ impl<'a> Asked<'a> {
         }
     }
 
-    /// Steps 7 to 10 on an evaluation thread, then "11. Audit": the outcome before the answer.
+    /// Steps 7 to 10 on an evaluation thread, which hands "11. Audit" to the log at once: the outcome is durable before the
+    /// answer leaves.
     async fn compute(
         &self,
         grant: Grant,
@@ -381,23 +384,16 @@ impl<'a> Asked<'a> {
             let why = "the grant was given for another request";
             return Err(self.give_up(grant, failure(Refusal::Internal), why).await);
         };
-        let task = evaluation(self.engine, key, request);
-        let result = self.engine.pool().run(place, task).await;
+        let task = evaluation(self.engine, key, request, grant);
+        let done = self.engine.pool().run(place, task).await;
         self.engine.metrics().evaluation_took(began.elapsed());
         self.engine.metrics().queue(self.engine.pool().in_use());
-        match result {
-            Ok(Ok(response)) => {
-                let released = grant.release(Outcome::success(), response).await;
-                let response = released.map_err(|_| failure(Refusal::Internal))?;
-                self.engine.metrics().evaluated(count);
-                Ok(response)
-            }
-            Ok(Err(refusal)) => Err(self.give_up(grant, failure(refusal), "").await),
-            Err(_) => {
-                let why = "the evaluation panicked";
-                Err(self.give_up(grant, failure(Refusal::Internal), why).await)
-            }
-        }
+        // A thread that ended without a word has dropped the grant, which the log shows as abandoned.
+        let (result, recorded) = done.map_err(|_| failure(Refusal::Internal))?;
+        recorded.await.map_err(|_| failure(Refusal::Internal))?;
+        let response = result.map_err(failure)?;
+        self.engine.metrics().evaluated(count);
+        Ok(response)
     }
 
     fn query<'q>(&'q self, resource: &'q str) -> Query<'q> {
@@ -410,7 +406,7 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// The work of an evaluation thread.
+/// The work of an evaluation thread: the answer, and a future that says when its outcome is durable.
 ///
 /// A key that was halted while the request waited is not used. An exposed key
 /// stops here, before anybody can wait for its result.
@@ -418,10 +414,15 @@ fn evaluation(
     engine: &Arc<Engine>,
     key: ReleasedKey,
     request: CheckedRequest,
-) -> impl FnOnce() -> Result<Response, Refusal> + Send + 'static {
+    grant: Grant,
+) -> impl FnOnce() -> (
+    Result<Response, Refusal>,
+    Pin<Box<dyn Future<Output = Result<(), AuditUnavailable>> + Send>>,
+) + Send
++ 'static {
     let engine = Arc::clone(engine);
     let runtime = tokio::runtime::Handle::current();
-    move || {
+    let evaluate = move || {
         let Some(secret) = key.secret() else {
             return Err(Refusal::KeyRetired);
         };
@@ -434,6 +435,17 @@ fn evaluation(
             }
             error.refusal()
         })
+    };
+    move || {
+        // It owns what it touches, except for the key, which it only reads.
+        let done = catch_unwind(AssertUnwindSafe(evaluate));
+        let outcome = match &done {
+            Ok(Ok(_)) => Outcome::success(),
+            Ok(Err(refusal)) => Outcome::failure(refusal.name()),
+            Err(_) => Outcome::failure(Refusal::Internal.name()).because("the evaluation panicked"),
+        };
+        let recorded = grant.begin_to_finish(outcome);
+        (done.unwrap_or(Err(Refusal::Internal)), Box::pin(recorded))
     }
 }
 

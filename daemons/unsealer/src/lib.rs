@@ -48,7 +48,7 @@ pub mod wire;
 
 pub use admin::AdminError;
 pub use config::{AdminConfig, Config, ENV_PREFIX, EvaluationConfig, IdentityPaths};
-pub use daemon::{Offline, Unsealer, UnsealerError, init};
+pub use daemon::{Offline, Unsealer, UnsealerError, connection_threads, init};
 pub use operator::Operator;
 pub use quota::{QuotaConfig, Rate};
 pub use trust::is_fresh;

@@ -102,6 +102,12 @@ pub const QUEUE_PARTS: usize = 4;
 /// refusals.
 pub const REQUESTS_PER_ELEMENT: u32 = 2;
 
+/// Cores for each thread that serves connections.
+///
+/// TLS, HTTP and policies of a request cost a small part of its evaluation, which has threads of its own. More threads
+/// than needed only wake each other, which on two cores costs as much as the work itself.
+pub const CORES_PER_CONNECTION_THREAD: usize = 4;
+
 /// Evaluation threads at most, whatever the configuration or the machine says.
 pub const MAX_EVALUATION_THREADS: usize = 256;
 

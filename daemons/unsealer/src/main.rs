@@ -54,6 +54,7 @@ fn main() -> ExitCode {
         env_prefix: ENV_PREFIX,
         config,
         check,
+        threads: Some(unsealer::connection_threads()),
     };
     let validate = |config: &Config| config.validate().map(|()| config.log.clone());
     daemon::run(&daemon, validate, async |config, shutdown| -> Outcome {

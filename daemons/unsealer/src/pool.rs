@@ -9,11 +9,11 @@
 //! A caller that goes away while its work waits costs nothing; a panic in one
 //! piece of work ends that piece only.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
@@ -69,13 +69,70 @@ pub(crate) struct Lost;
 
 type Work = Box<dyn FnOnce() + Send>;
 
+/// Work in the order in which it came; a piece wakes one thread, and no other.
+#[derive(Default)]
+struct Line {
+    waiting: Mutex<Waiting>,
+    more: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    // Nothing enters without a `Place`, so it never holds more pieces than there are elements allowed.
+    pieces: VecDeque<Work>,
+    /// No more will come.
+    closed: bool,
+}
+
+impl Line {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, piece: Work) {
+        self.waiting().pieces.push_back(piece);
+        self.more.notify_one();
+    }
+
+    /// The next piece, once there is one; none when the pool was dropped.
+    fn next(&self) -> Option<Work> {
+        let mut waiting = self.waiting();
+        loop {
+            if let Some(piece) = waiting.pieces.pop_front() {
+                return Some(piece);
+            }
+            if waiting.closed {
+                return None;
+            }
+            waiting = self
+                .more
+                .wait(waiting)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
 /// Evaluation threads with a bounded queue.
-#[derive(Debug)]
 pub(crate) struct Pool {
     places: Arc<Semaphore>,
     shares: Shares,
     size: usize,
-    sender: mpsc::Sender<Work>,
+    line: Arc<Line>,
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("size", &self.size)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.line.waiting().closed = true;
+        self.line.more.notify_all();
+    }
 }
 
 impl Pool {
@@ -97,22 +154,24 @@ impl Pool {
         };
         // A full request must fit into an empty queue.
         let size = size.max(usize::try_from(MAX_REQUEST_ELEMENTS).unwrap_or(usize::MAX));
-        // The channel itself is unbounded: nothing enters it without a `Place`,
-        // so it never holds more pieces of work than there are elements allowed.
-        let (sender, receiver) = mpsc::channel::<Work>();
-        let receiver = Arc::new(Mutex::new(receiver));
-        for number in 0..threads {
-            let receiver = Arc::clone(&receiver);
-            std::thread::Builder::new()
-                .name(format!("evaluate-{number}"))
-                .spawn(move || work(&receiver))?;
-        }
-        Ok(Self {
+        let line = Arc::<Line>::default();
+        let pool = Self {
             places: Arc::new(Semaphore::new(size)),
             shares: Shares::default(),
             size,
-            sender,
-        })
+            line: Arc::clone(&line),
+        };
+        for number in 0..threads {
+            let line = Arc::clone(&line);
+            std::thread::Builder::new()
+                .name(format!("evaluate-{number}"))
+                .spawn(move || {
+                    while let Some(piece) = line.next() {
+                        piece();
+                    }
+                })?;
+        }
+        Ok(pool)
     }
 
     /// Takes places for `elements` of `principal`, at once or not at all.
@@ -174,7 +233,7 @@ impl Pool {
                 drop(answer.send(result));
             }
         });
-        self.sender.send(piece).map_err(|_| Lost)?;
+        self.line.push(piece);
         answered.await.map_err(|_| Lost)
     }
 
@@ -184,23 +243,10 @@ impl Pool {
     }
 }
 
-fn work(receiver: &Mutex<mpsc::Receiver<Work>>) {
-    loop {
-        let next = receiver
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .recv();
-        match next {
-            Ok(piece) => piece(),
-            // The pool was dropped.
-            Err(mpsc::RecvError) => return,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
     use std::time::Duration;
 
     use super::*;
@@ -286,6 +332,31 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(done.load(Ordering::SeqCst), 0);
+    }
+
+    #[tokio::test]
+    async fn threads_work_side_by_side_and_end_with_the_pool() {
+        let pool = Arc::new(Pool::start(2, 0).unwrap());
+        let meeting = Arc::new(std::sync::Barrier::new(2));
+        let mut both = Vec::new();
+        for _ in 0..2 {
+            let (pool, meeting) = (Arc::clone(&pool), Arc::clone(&meeting));
+            // Neither ends before both have begun.
+            both.push(tokio::spawn(async move {
+                let place = pool.reserve(API, 1).unwrap();
+                pool.run(place, move || meeting.wait().is_leader()).await
+            }));
+        }
+        let mut leaders = 0;
+        for one in both {
+            leaders += u32::from(one.await.unwrap().unwrap());
+        }
+        assert_eq!(leaders, 1);
+        let line = Arc::downgrade(&pool.line);
+        drop(pool);
+        while line.strong_count() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     #[tokio::test]

@@ -16,7 +16,6 @@ struct Held {
     place: Reserved,
     /// The decision; its outcome differs in a few members.
     decision: Record,
-    context_digest: [u8; 32],
     since: Instant,
 }
 
@@ -78,12 +77,10 @@ impl fmt::Debug for Grant {
 
 impl Grant {
     pub(super) fn new(place: Reserved, decision: Record, since: Instant) -> Self {
-        let context_digest = decision.context.digest();
         Self {
             held: Some(Held {
                 place,
                 decision,
-                context_digest,
                 since,
             }),
         }
@@ -111,16 +108,17 @@ impl Grant {
     pub fn context_digest(&self) -> [u8; 32] {
         self.held
             .as_ref()
-            .map_or([0; 32], |held| held.context_digest)
+            .map_or([0; 32], |held| held.decision.context.digest())
     }
 
     /// Whether this grant is for exactly `action` on `resource` with `context`.
     #[must_use]
     pub fn covers(&self, action: &str, resource: &str, context: &AuditContext) -> bool {
-        self.held.is_some()
-            && self.action() == action
-            && self.resource() == resource
-            && self.context_digest() == context.digest()
+        self.held.as_ref().is_some_and(|Held { decision, .. }| {
+            decision.action == action
+                && decision.resource == resource
+                && decision.context == *context
+        })
     }
 
     /// Uses the grant up and returns once its outcome is durable.
@@ -128,11 +126,29 @@ impl Grant {
     /// # Errors
     ///
     /// [`AuditUnavailable`]: nothing of what was done may leave.
-    pub async fn finish(mut self, outcome: Outcome) -> Result<(), AuditUnavailable> {
-        match self.held.take() {
-            // Enqueued before the first await: a caller that goes away does not change it.
-            Some(held) => held.append(outcome).await,
-            None => Err(AuditUnavailable),
+    pub async fn finish(self, outcome: Outcome) -> Result<(), AuditUnavailable> {
+        self.begin_to_finish(outcome).await
+    }
+
+    /// As [`Grant::finish`], for threads that can't wait: the outcome is on its way to the log when this returns, and
+    /// the future completes once it is durable.
+    ///
+    /// Dropping the future does not take the outcome back.
+    ///
+    /// # Errors
+    ///
+    /// As [`Grant::finish`].
+    #[must_use = "nothing may leave before the outcome is durable"]
+    pub fn begin_to_finish(
+        mut self,
+        outcome: Outcome,
+    ) -> impl Future<Output = Result<(), AuditUnavailable>> + Send + use<> {
+        let durable = self.held.take().map(|held| held.append(outcome));
+        async move {
+            match durable {
+                Some(durable) => durable.await,
+                None => Err(AuditUnavailable),
+            }
         }
     }
 

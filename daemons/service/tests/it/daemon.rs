@@ -38,6 +38,7 @@ fn run(text: &str, check: bool, fail: bool) -> (ExitCode, bool) {
         env_prefix: "SERVICE_TEST_DAEMON",
         config: Some(path),
         check,
+        threads: std::num::NonZeroUsize::new(1),
     };
     let ran = Arc::new(AtomicBool::new(false));
     let validate = |config: &Config| -> Result<LogConfig, ConfigError> {
@@ -85,6 +86,7 @@ fn missing_file_exits_64() {
         env_prefix: "SERVICE_TEST_DAEMON",
         config: Some("/nonexistent/daemon.toml".into()),
         check: true,
+        threads: None,
     };
     let code = daemon::run(
         &daemon,
