@@ -6,7 +6,7 @@
 mod load;
 mod tally;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use blindfold_core::{
     AuthorityKey, CanonicalPolicy, LockSpec, PolicyRef, Purpose, SealOptions, Sealed, Sealer,
@@ -163,7 +163,7 @@ fn only(workload: &SpiffeId) -> Outcome<CanonicalPolicy> {
 fn newest<'a>(
     keys: impl Iterator<Item = &'a AuthorityKey>,
 ) -> impl Iterator<Item = &'a AuthorityKey> {
-    let mut newest = std::collections::BTreeMap::new();
+    let mut newest = BTreeMap::new();
     for key in keys.filter(|key| key.purpose() == Purpose::PolicyUnseal) {
         let kept = newest.entry((key.authority(), key.tenant())).or_insert(key);
         if key.version() > kept.version() {
@@ -215,7 +215,7 @@ impl Report<'_> {
             "seconds": rounded(self.loaded.elapsed.as_secs_f64()),
             "opens": self.opens().done(),
             "per_second": rounded(self.per_second()),
-            "latency_ns": self.opens().latencies(),
+            "latency_ns": BTreeMap::from(self.opens().latencies()),
             "errors": self.opens().errors(),
             "unfinished": self.loaded.unfinished,
             "interrupted": self.loaded.interrupted,
