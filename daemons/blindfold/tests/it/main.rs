@@ -9,6 +9,7 @@
 
 mod bench;
 mod book;
+mod config_edit;
 mod config_git;
 mod config_offline;
 mod dev;
