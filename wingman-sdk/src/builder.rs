@@ -100,6 +100,7 @@ impl WingmanBuilder<WantsIdentity> {
         builder.site_keys = config.site_keys;
         builder.open_deadline = config.open_deadline.unwrap_or(builder.open_deadline);
         builder.attempt_timeout = config.attempt_timeout.unwrap_or(builder.attempt_timeout);
+        builder.hedge_after = config.hedge_after.unwrap_or(builder.hedge_after);
         Ok(builder)
     }
 

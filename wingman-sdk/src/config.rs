@@ -25,6 +25,7 @@
 //! [timeouts]
 //! open_seconds = 30                      # all attempts of one call together
 //! attempt_seconds = 10                   # one request
+//! hedge_milliseconds = 700               # silence after which the next authority of a threshold is asked too
 //! ```
 //!
 //! Paths are relative to the file. Unknown keys are refused with their line. Files that hold a secret must
@@ -170,6 +171,7 @@ pub(crate) struct Config {
     pub(crate) site_keys: Vec<SecretKey>,
     pub(crate) open_deadline: Option<Duration>,
     pub(crate) attempt_timeout: Option<Duration>,
+    pub(crate) hedge_after: Option<Duration>,
 }
 
 #[derive(Deserialize)]
@@ -288,6 +290,7 @@ impl Site {
 struct Timeouts {
     open_seconds: Option<NonZeroU16>,
     attempt_seconds: Option<NonZeroU16>,
+    hedge_milliseconds: Option<NonZeroU16>,
 }
 
 impl Config {
@@ -329,6 +332,8 @@ impl Config {
             site_keys,
             open_deadline: seconds(file.timeouts.open_seconds),
             attempt_timeout: seconds(file.timeouts.attempt_seconds),
+            hedge_after: (file.timeouts.hedge_milliseconds)
+                .map(|silence| Duration::from_millis(silence.get().into())),
         })
     }
 }

@@ -343,8 +343,11 @@ impl Starting<'_> {
         let name: SiteName = name.parse().about(Kind::Internal, "site")?;
         Ok(CreateSiteRequest {
             rules: SiteRules {
-                spiffe_id_prefix: SpiffeId::from_segments(&self.layout.trust_domain, [name.as_str()])
-                    .about(Kind::Usage, "SPIFFE ID")?,
+                spiffe_id_prefix: SpiffeId::from_segments(
+                    &self.layout.trust_domain,
+                    [name.as_str()],
+                )
+                .about(Kind::Usage, "SPIFFE ID")?,
                 // On a development machine any attribute may be tried out.
                 attributes: [
                     ("environment", vec![]),

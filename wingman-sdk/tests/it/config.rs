@@ -65,6 +65,7 @@ fn one_file_holds_everything_and_opens() {
         [timeouts]
         open_seconds = 20
         attempt_seconds = 5
+        hedge_milliseconds = 20000
         "#,
         unsealer.server.url(),
         unsealer.spiffe_id
@@ -108,6 +109,7 @@ fn unknown_keys_are_refused_with_their_place() {
         ),
         ("[site]\nkey_file = 'k'\nmode = 7\n", 3, "mode"),
         ("[timeouts]\nopen = 3\n", 2, "open"),
+        ("[timeouts]\nhedge_milliseconds = 0\n", 2, "nonzero"),
     ] {
         let error = Wingman::from_config(write(base.path(), "wingman.toml", text)).unwrap_err();
         let ConfigError::Syntax { line: found, .. } = &error else {

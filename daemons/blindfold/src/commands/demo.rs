@@ -12,7 +12,7 @@ mod workload;
 use std::{
     num::NonZeroU8,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
 };
 
 use blindfold_core::{LockSpec, PolicyRef, SealOptions, Sealed, Sealer, Window};
@@ -23,7 +23,11 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use self::{audit::Evaluation, report::Report, workload::{Digests, Told}};
+use self::{
+    audit::Evaluation,
+    report::Report,
+    workload::{Digests, Told},
+};
 use super::seal::canonical;
 use crate::{
     cleanup::Unfinished,
@@ -216,7 +220,9 @@ async fn show_with(plane: &ControlPlane, folder: &Path, report: &mut Report) -> 
     report.step(
         "The refused workload rewrites the policy inside the object, so that it permits itself",
     )?;
-    let refusal = launch::<Digests>(&reports, &["--rewrite-policy"]).await?.refused()?;
+    let refusal = launch::<Digests>(&reports, &["--rewrite-policy"])
+        .await?
+        .refused()?;
     check(
         refusal.name == "LOCK_AUTH",
         "the rewritten object was not refused by its own lock",
@@ -348,6 +354,10 @@ async fn prepare(
 
 /// Runs a workload as a process and reads what it tells.
 async fn launch<O: DeserializeOwned>(config: &Path, words: &[&str]) -> Outcome<Told<O>> {
+    Told::read(&run_workload(config, words).await?)
+}
+
+async fn run_workload(config: &Path, words: &[&str]) -> Outcome<Output> {
     let program = std::env::current_exe().about(Kind::Internal, "own program")?;
     let mut command = Command::new(program);
     command
@@ -357,8 +367,7 @@ async fn launch<O: DeserializeOwned>(config: &Path, words: &[&str]) -> Outcome<T
         .stdin(Stdio::null());
     // The workload has what its folder holds, and nothing of this process.
     command.env_clear();
-    let output = blocking(move || command.output().about(Kind::Internal, "workload")).await?;
-    Told::read(&output)
+    blocking(move || command.output().about(Kind::Internal, "workload")).await
 }
 
 fn check(held: bool, what: &str) -> Outcome {

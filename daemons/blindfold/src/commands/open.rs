@@ -3,8 +3,8 @@
 use std::io::{Read, Write};
 
 use wingman_sdk::{
-    Error, Expectation, ExposeSecret, UnsealerError, Wingman, identity::IdentityError,
-    signature_path,
+    Error, Expectation, ExposeSecret, UnsealerError, UnsealerHealth, UnsealerStatus, Wingman,
+    identity::IdentityError, signature_path,
 };
 
 use super::recover::{expectation, secret_sink};
@@ -25,9 +25,29 @@ pub(crate) fn run(args: &OpenArgs) -> Outcome {
     }
     let wingman = builder.build().kind(Kind::Usage)?;
     let expectation = expectation(&args.expect)?;
-    if wingman.sealers().is_some() || args.signed.signature.is_some() {
-        return signed(args, &wingman, &expectation);
+    let opened = if wingman.sealers().is_some() || args.signed.signature.is_some() {
+        signed(args, &wingman, &expectation)
+    } else {
+        unsigned(args, &wingman, &expectation)
+    };
+    warn_of_liars(&wingman);
+    opened
+}
+
+/// Names on standard error each authority that answered with a wrong proof, also where others made up for it.
+pub(crate) fn warn_of_liars(wingman: &Wingman) {
+    let lying = |status: &UnsealerStatus| status.health == UnsealerHealth::Lying;
+    for status in wingman.unsealer_status().iter().filter(|one| lying(one)) {
+        eprintln!(
+            "blindfold: warning: the unsealing authority `{}` at {} answered with a wrong proof: do not trust this server, \
+             tell its operator",
+            status.authority, status.server
+        );
     }
+}
+
+/// Opens an object that nobody needs to have signed.
+fn unsigned(args: &OpenArgs, wingman: &Wingman, expectation: &Expectation) -> Outcome {
     let source = Source::of(args.file.as_deref());
     let (reader, length) = source.open("sealed object")?;
     // The place of the output is claimed before anybody is asked for anything.
@@ -37,14 +57,14 @@ pub(crate) fn run(args: &OpenArgs) -> Outcome {
     {
         Object::Whole(sealed) => {
             let secret = wingman
-                .open_with(&sealed, &expectation)
+                .open_with(&sealed, expectation)
                 .map_err(|e| failed(&e))?;
             sink.complete(secret.expose_secret())
         }
         Object::Stream { header, payload } => {
             let object = std::io::Cursor::new(header.as_bytes().to_vec()).chain(payload);
             wingman
-                .open_stream(object, &mut sink, &expectation)
+                .open_stream(object, &mut sink, expectation)
                 .map_err(|e| failed(&e))?;
             sink.flush().about(Kind::Io, "output")?;
             sink.finish()
@@ -93,6 +113,8 @@ pub(crate) fn failed(error: &Error) -> Failure {
     let kind = match error {
         Error::Stream { .. } => Kind::Io,
         Error::NoIdentity | Error::NoSealers => Kind::Usage,
+        // Worse than whatever the others did.
+        _ if error.faults().iter().any(|fault| is_lie(&fault.reason)) => Kind::Data,
         _ => match error.faults().first().map(|fault| &fault.reason) {
             Some(UnsealerError::Http(error)) => crate::admin::http_failure(error).kind(),
             Some(UnsealerError::OutOfTime) => Kind::Unavailable,
@@ -102,4 +124,8 @@ pub(crate) fn failed(error: &Error) -> Failure {
         },
     };
     Failure::new(kind, chain(error))
+}
+
+fn is_lie(reason: &UnsealerError) -> bool {
+    matches!(reason, UnsealerError::ProofInvalid)
 }

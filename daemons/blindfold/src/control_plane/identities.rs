@@ -23,7 +23,11 @@ pub(crate) enum Who {
 }
 
 /// Writes a join token to `path`, readable by its owner only.
-pub(super) async fn write_token(authority: &identity_authority::Operator, who: Who, path: &Path) -> Outcome {
+pub(super) async fn write_token(
+    authority: &identity_authority::Operator,
+    who: Who,
+    path: &Path,
+) -> Outcome {
     let response = match who {
         Who::Workload(spiffe_id, attributes) => {
             let request = CreateTokenRequest {

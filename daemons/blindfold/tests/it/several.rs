@@ -13,7 +13,14 @@ fn three_authorities_share_nothing_and_survive_a_restart() {
     let dev = Dev::start_with(&mut bench, "--authorities 3");
     let authorities = dev.ready["authorities"].as_array().unwrap().clone();
     assert_eq!(authorities.len(), 3);
-    for member in ["name", "url", "spiffe_id", "key", "fingerprint", "BLINDFOLD_ADMIN"] {
+    for member in [
+        "name",
+        "url",
+        "spiffe_id",
+        "key",
+        "fingerprint",
+        "BLINDFOLD_ADMIN",
+    ] {
         let distinct: BTreeSet<_> = authorities
             .iter()
             .map(|one| one[member].as_str().unwrap())
@@ -70,7 +77,10 @@ fn three_authorities_share_nothing_and_survive_a_restart() {
 fn authorities_are_added_to_a_folder_that_has_one() {
     let mut bench = Bench::new();
     let dev = Dev::start(&mut bench);
-    let object = bench.ok("seal --key dev/unsealer.pub --policy dev/policy.yaml", b"old");
+    let object = bench.ok(
+        "seal --key dev/unsealer.pub --policy dev/policy.yaml",
+        b"old",
+    );
     let before = dev.ready.clone();
     assert_eq!(before["authorities"].as_array().unwrap().len(), 1);
     assert!(!bench.path("dev/unsealer-2").exists());

@@ -1,12 +1,12 @@
 //! `blindfold demo --authorities n --threshold t`: no single service has to be trusted.
 
-use std::{num::NonZeroU8, path::Path};
+use std::{num::NonZeroU8, path::Path, process::Output};
 
 use super::{
     PAYMENTS, Report, Secrets, check, failed,
     impostor::Impostor,
-    launch, make_secrets, policy_text, prepare, same, seal_app, start,
-    workload::{Places, Refusal},
+    launch, make_secrets, policy_text, prepare, run_workload, same, seal_app, start,
+    workload::{Places, Refusal, Told},
 };
 use crate::{
     cli::DemoArgs,
@@ -20,9 +20,11 @@ pub(super) mod workload;
 
 use workload::{Opened, Seen};
 
-/// How often a workload opens to show how the load is spread: that an authority is never asked by chance would
-/// happen less than once in a million demos.
-const OPENINGS: u16 = 40;
+/// An authority that is well is passed over in all openings by chance in one of so many demos.
+const PASSED_OVER_ONCE_IN: f64 = 1e6;
+
+/// Openings that make the spread of the load visible.
+const FEWEST_OPENINGS: u16 = 12;
 
 /// What is shown.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +53,14 @@ impl Plan {
             authorities,
             threshold,
         }))
+    }
+
+    /// How often the workload opens, so that each authority has its turn.
+    fn openings(self) -> u16 {
+        let (n, t) = (f64::from(self.authorities.get()), f64::from(self.threshold));
+        let enough = (n * PASSED_OVER_ONCE_IN).ln() / -(1.0 - t / n).ln();
+        // Of eight authorities with a threshold of one, 120 at most: a cast of it loses nothing.
+        (enough.ceil() as u16).max(FEWEST_OPENINGS)
     }
 
     /// How many may fail.
@@ -87,9 +97,12 @@ async fn show_with(
     for unsealer in plane.unsealers() {
         let key = unsealer.record().key_id().to_string();
         let at = unsealer.entry().url;
-        report.fact(unsealer.name(), format!("{at}, key {}…", super::prefix(&key)))?;
+        report.fact(
+            unsealer.name(),
+            format!("{at}, key {}…", super::prefix(&key)),
+        )?;
     }
-    let (n, t) = (plan.authorities, plan.threshold);
+    let (n, t, openings) = (plan.authorities, plan.threshold, plan.openings());
 
     report.step(&format!(
         "Two secrets are sealed offline to any {t} of the {n}"
@@ -103,13 +116,13 @@ async fn show_with(
     let config = prepare(plane, folder, PAYMENTS, t, &place).await?;
 
     report.step(&format!(
-        "A workload opens them {OPENINGS} times: {t} authorities help each time, and the load is spread"
+        "A workload opens them {openings} times: {t} authorities help each time, and the load is spread"
     ))?;
-    let opened = open(&config, OPENINGS, &secrets).await?;
+    let opened = open(&config, openings, &secrets).await?;
     let answers: u64 = opened.authorities.iter().map(|seen| seen.answered).sum();
     // On a machine that stalls, another one may have been asked in place of a late one.
     check(
-        answers < u64::from(OPENINGS) * u64::from(n.get()),
+        answers < u64::from(openings) * u64::from(n.get()),
         "all authorities were asked each time",
     )?;
     check(
@@ -124,7 +137,7 @@ async fn show_with(
     for index in &stopped {
         plane.unsealer_mut(*index)?.0.stop().await?;
     }
-    let opened = open(&config, OPENINGS, &secrets).await?;
+    let opened = open(&config, openings, &secrets).await?;
     for seen in opened.authorities.iter().take(stopped.len()) {
         check(seen.answered == 0, "a stopped authority answered")?;
     }
@@ -143,12 +156,14 @@ async fn show_with(
     report.fact(&culprit, "answers under the key's name with another key")?;
     report.fact("refused", &refusal.message)?;
 
-    report.step("The stopped ones come back: it opens although one lies, and the liar is named, once")?;
+    report.step(
+        "The stopped ones come back: it opens although one lies, and the liar is named, once",
+    )?;
     for index in &stopped {
         let (unsealer, surroundings) = plane.unsealer_mut(*index)?;
         unsealer.resume(surroundings).await?;
     }
-    let opened = open(&config, OPENINGS, &secrets).await?;
+    let opened = open_warned(&config, openings, &secrets, &culprit).await?;
     let liar = opened.authorities.get(taken);
     let liar = liar.ok_or_else(|| failed("an authority is missing"))?;
     check(
@@ -165,9 +180,28 @@ async fn show_with(
 
 /// Opens as the workload, and checks that each value is what was sealed.
 async fn open(config: &Path, count: u16, secrets: &Secrets) -> Outcome<Opened> {
-    let opened = launch::<Opened>(config, &["--count", &count.to_string()])
-        .await?
-        .opened()?;
+    let output = run_workload(config, &["--count", &count.to_string()]).await?;
+    opened(&output, secrets)
+}
+
+/// [`open`], of which the culprit's name comes out on standard error.
+async fn open_warned(
+    config: &Path,
+    count: u16,
+    secrets: &Secrets,
+    culprit: &str,
+) -> Outcome<Opened> {
+    let output = run_workload(config, &["--count", &count.to_string()]).await?;
+    let warned = String::from_utf8_lossy(&output.stderr);
+    check(
+        warned.contains(&format!("`{culprit}`")) && warned.lines().count() == 1,
+        "the workload did not warn of the liar, and of nobody else",
+    )?;
+    opened(&output, secrets)
+}
+
+fn opened(output: &Output, secrets: &Secrets) -> Outcome<Opened> {
+    let opened = Told::<Opened>::read(output)?.opened()?;
     for (name, secret) in secrets.by_place() {
         same(&opened.values, name, secret)?;
     }
@@ -250,4 +284,28 @@ fn sizes(app: &str, policy: &str) -> Outcome<String> {
         places.database.password.len(),
         object.locks().len()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn openings_suffice_for_every_authority_and_stay_few() {
+        for n in 2..=crate::control_plane::MAX_AUTHORITIES {
+            for threshold in 1..n {
+                let plan = Plan {
+                    authorities: NonZeroU8::new(n).unwrap(),
+                    threshold,
+                };
+                let (n, openings) = (f64::from(n), plan.openings());
+                let passed_over = n * (1.0 - f64::from(threshold) / n).powi(openings.into());
+                assert!(passed_over <= 1e-6, "{threshold} of {n}: {passed_over}");
+                assert!(
+                    (12..=120).contains(&openings),
+                    "{threshold} of {n}: {openings}"
+                );
+            }
+        }
+    }
 }

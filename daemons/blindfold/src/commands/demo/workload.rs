@@ -5,9 +5,7 @@ use std::{collections::BTreeMap, path::Path, process::Output};
 use blindfold_core::Sealed as Object;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
-use wingman_sdk::{
-    Error, ExposeSecret, LoadError, Sealed, SecretString, UnsealerFault, Wingman,
-};
+use wingman_sdk::{Error, ExposeSecret, LoadError, Sealed, SecretString, UnsealerFault, Wingman};
 
 use crate::{
     commands::print_json,
@@ -94,7 +92,11 @@ impl Refusal {
         Self {
             name: error.name().unwrap_or("ERROR").to_owned(),
             message: innermost(error),
-            faults: error.faults().iter().map(|fault| Fault::of(fault)).collect(),
+            faults: error
+                .faults()
+                .iter()
+                .map(|fault| Fault::of(fault))
+                .collect(),
         }
     }
 }

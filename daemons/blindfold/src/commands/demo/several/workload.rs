@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use wingman_sdk::UnsealerStatus;
 
 use super::super::workload::{Digests, Refusal, Told, begin, open};
-use crate::failure::Outcome;
+use crate::{commands::open::warn_of_liars, failure::Outcome};
 
 /// What a workload opened, and with whose help.
 #[derive(Debug, Deserialize, Serialize)]
@@ -57,6 +57,7 @@ pub(crate) fn run(config: &Path, count: u16) -> Outcome {
             Err(error) => return Told::<Opened>::Refused(Refusal::of(&error)).tell(),
         }
     }
+    warn_of_liars(&wingman);
     let authorities = wingman.unsealer_status().into_iter().map(Seen::of);
     Told::Opened(Opened {
         values,
