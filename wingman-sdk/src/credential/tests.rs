@@ -10,6 +10,7 @@ const LIMIT: u64 = 100;
 /// A credential directory as a service manager makes it, with `site-key` in it.
 fn directory() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
+    set(directory.path(), 0o700);
     fs::write(directory.path().join("site-key"), b"secret").unwrap();
     set(&directory.path().join("site-key"), 0o400);
     directory

@@ -4,8 +4,9 @@ use std::fs;
 
 use blindfold_core::SealOptions;
 use wingman_sdk::{
-    AcceptanceProfile, ConfigError, Error, Expectation, ExposeSecret, SealedObject, SealerKey,
-    SealerKeys, SealerSignature, Wingman, WingmanBuilder,
+    AcceptanceProfile, ConfigError, Error, Expectation, ExposeSecret, LoadConfigError, Sealed,
+    SealedObject, SealerKey, SealerKeys, SealerSignature, SecretString, Wingman, WingmanBuilder,
+    signature_path,
 };
 
 use crate::{
@@ -27,7 +28,9 @@ impl Signer {
     }
 
     pub(crate) fn keys(&self) -> SealerKeys {
-        [SealerKey::parse(&self.file()).unwrap()].into_iter().collect()
+        [SealerKey::parse(&self.file()).unwrap()]
+            .into_iter()
+            .collect()
     }
 
     /// The text of a signature's file.
@@ -73,7 +76,9 @@ fn signed_object_opens_in_every_form() {
     let stored = sealed.as_bytes();
     let signature = signer.sign(stored);
     let other = Expectation::new().label("other");
-    let error = wingman.open_signed_with(stored, &signature, &other).unwrap_err();
+    let error = wingman
+        .open_signed_with(stored, &signature, &other)
+        .unwrap_err();
     assert_eq!(name(&error), "LABEL_MISMATCH");
     // What was parsed from signed bytes may be opened like anything else.
     let signed = wingman.verify_signed(stored, &signature).unwrap();
@@ -95,7 +100,9 @@ fn unsigned_objects_are_refused_wherever_they_are_opened_and_nobody_is_asked() {
         wingman.open(&sealed).map(drop).unwrap_err(),
         wingman.open_all([&sealed]).map(drop).unwrap_err(),
         wingman
-            .open_fields(&wingman_sdk::Sealed::<wingman_sdk::SecretString>::new(sealed.clone()))
+            .open_fields(&wingman_sdk::Sealed::<wingman_sdk::SecretString>::new(
+                sealed.clone(),
+            ))
             .unwrap_err(),
         wingman
             .open_stream(sealed.as_bytes(), &mut Vec::new(), &Expectation::new())
@@ -136,7 +143,9 @@ fn without_sealers_a_signed_object_is_told_apart() {
     let wingman = builder(&world, &unsealer).build().unwrap();
     let sealed = simple(&unsealer.record, "", b"secret");
     let signature = Signer::new().sign(sealed.as_bytes());
-    let error = wingman.open_signed(sealed.as_bytes(), &signature).unwrap_err();
+    let error = wingman
+        .open_signed(sealed.as_bytes(), &signature)
+        .unwrap_err();
     assert!(matches!(error, Error::NoSealers), "{error}");
     assert!(error.to_string().contains("[profile] signers"), "{error}");
 }
@@ -169,14 +178,22 @@ fn signed_stream_opens_and_completes_only_if_the_signature_holds() {
         .open_signed_stream(bytes, &signer.sign(b"else"), &mut written, &any)
         .unwrap_err();
     assert_eq!(name(&error), "SIGNATURE_INVALID", "{error}");
-    assert_eq!(written, plaintext[..3 * 64 * 1024], "all but the last chunk");
+    assert_eq!(
+        written,
+        plaintext[..3 * 64 * 1024],
+        "all but the last chunk"
+    );
 
     let asked = unsealer.requests().len();
     let error = wingman
         .open_signed_stream(bytes, &Signer::new().sign(bytes), &mut written, &any)
         .unwrap_err();
     assert_eq!(name(&error), "SIGNATURE_INVALID", "{error}");
-    assert_eq!(unsealer.requests().len(), asked, "nobody is asked for a stranger's object");
+    assert_eq!(
+        unsealer.requests().len(),
+        asked,
+        "nobody is asked for a stranger's object"
+    );
 }
 
 #[test]
@@ -192,7 +209,11 @@ fn configured_signers_are_demanded() {
     };
     let wingman = read("signers = ['alice.pub', 'bob.pub']").unwrap();
     for signer in [&alice, &bob] {
-        assert!(wingman.verify_signed(b"file", &signer.sign(b"file")).is_ok());
+        assert!(
+            wingman
+                .verify_signed(b"file", &signer.sign(b"file"))
+                .is_ok()
+        );
     }
     let stranger = Signer::new().sign(b"file");
     assert!(wingman.verify_signed(b"file", &stranger).is_err());
@@ -204,8 +225,14 @@ fn configured_signers_are_demanded() {
         matches!(&error, ConfigError::Sealer { path, .. } if path.ends_with("bad.pub")),
         "{error}"
     );
-    assert!(matches!(read("signers = ['absent.pub']"), Err(ConfigError::File(_))));
-    assert!(matches!(read("signers = 'alice.pub'"), Err(ConfigError::Syntax { line: 2, .. })));
+    assert!(matches!(
+        read("signers = ['absent.pub']"),
+        Err(ConfigError::File(_))
+    ));
+    assert!(matches!(
+        read("signers = 'alice.pub'"),
+        Err(ConfigError::Syntax { line: 2, .. })
+    ));
 }
 
 #[test]
@@ -228,12 +255,136 @@ fn signers_of_a_configuration_are_narrowed_and_never_widened() {
     let wingman = narrowed(both).unwrap();
     assert!(wingman.verify_signed(b"file", &alice.sign(b"file")).is_ok());
     for refused in [&bob, &carol] {
-        assert!(wingman.verify_signed(b"file", &refused.sign(b"file")).is_err());
+        assert!(
+            wingman
+                .verify_signed(b"file", &refused.sign(b"file"))
+                .is_err()
+        );
     }
     assert!(matches!(narrowed(carol.keys()), Err(ConfigError::NoSealer)));
     // Where the configuration asks for none, the demand is new.
     fs::write(&path, "").unwrap();
     assert!(narrowed(carol.keys()).is_ok());
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct Service {
+    port: u16,
+    db: Database,
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct Database {
+    password: SecretString,
+    token: Sealed<SecretString>,
+}
+
+/// A configuration file in each format, with a plain value and two sealed ones.
+fn service_files(unsealer: &TestUnsealer) -> [(&'static str, String); 3] {
+    let password = simple(&unsealer.record, "db.password", b"hunter2").to_text();
+    let token = simple(&unsealer.record, "db.token", b"swordfish").to_text();
+    [
+        (
+            "service.toml",
+            format!("port = 80\n[db]\npassword = '{password}' # sealed\ntoken = \"{token}\"\n"),
+        ),
+        (
+            "service.yaml",
+            format!("port: 80\ndb:\n  password: {password}\n  token: >-\n    {token}\n"),
+        ),
+        (
+            "service.json",
+            format!(r#"{{"port": 80, "db": {{"password": "{password}", "token": "{token}"}}}}"#),
+        ),
+    ]
+}
+
+#[test]
+fn configuration_file_is_loaded_as_the_sealer_signed_it() {
+    let (_world, unsealer, signer, wingman) = setup();
+    let base = tempfile::tempdir().unwrap();
+    let mut paths = Vec::new();
+    for (name, text) in service_files(&unsealer) {
+        let path = base.path().join(name);
+        fs::write(&path, &text).unwrap();
+        fs::write(signature_path(&path), signer.sign(text.as_bytes())).unwrap();
+        let service: Service = wingman.load_config(&path).unwrap();
+        assert_eq!(service.port, 80);
+        assert_eq!(service.db.password.expose_secret(), "hunter2", "{name}");
+        assert_eq!(
+            service.db.token.expose().unwrap().expose_secret(),
+            "swordfish"
+        );
+        paths.push(path);
+    }
+    assert_eq!(wingman.load_configs::<Service, _>(&paths).unwrap().len(), 3);
+}
+
+/// Also its plain values, and sealed values of an older version of the same file, are the sealer's or nobody's.
+#[test]
+fn configuration_file_changed_by_anybody_else_is_refused_and_nobody_is_asked() {
+    let (_world, unsealer, signer, wingman) = setup();
+    let base = tempfile::tempdir().unwrap();
+    let older = service_files(&unsealer);
+    for (index, (name, text)) in service_files(&unsealer).iter().enumerate() {
+        let path = base.path().join(name);
+        let load = |text: &str, signature: Option<String>| {
+            fs::write(&path, text).unwrap();
+            let _ = fs::remove_file(signature_path(&path));
+            if let Some(signature) = signature {
+                fs::write(signature_path(&path), signature).unwrap();
+            }
+            wingman.load_config::<Service>(&path).map(drop).unwrap_err()
+        };
+        let genuine = signer.sign(text.as_bytes());
+        let (password, old) = (sealed_value(text), sealed_value(&older[index].1));
+        for (what, text, signature) in [
+            ("no signature", text.clone(), None),
+            (
+                "a stranger's",
+                text.clone(),
+                Some(Signer::new().sign(text.as_bytes())),
+            ),
+            (
+                "no signature's text",
+                text.clone(),
+                Some("minisign".to_owned()),
+            ),
+            (
+                "plain value",
+                text.replace("80", "81"),
+                Some(genuine.clone()),
+            ),
+            (
+                "older value",
+                text.replace(password, old),
+                Some(genuine.clone()),
+            ),
+            ("a line end", format!("{text}\n"), Some(genuine.clone())),
+        ] {
+            let error = load(&text, signature);
+            assert!(
+                matches!(&error, LoadConfigError::Signature(_)),
+                "{name}, {what}: {error}"
+            );
+            let mut message = error.to_string();
+            let mut cause = std::error::Error::source(&error);
+            while let Some(error) = cause {
+                message += &format!(": {error}");
+                cause = error.source();
+            }
+            assert!(message.contains(name), "{what}: {message}");
+            assert!(!message.contains("81"), "{what}: {message}");
+        }
+    }
+    assert_eq!(unsealer.server.connections(), 0);
+}
+
+/// The first sealed value in a text.
+fn sealed_value(text: &str) -> &str {
+    let rest = &text[text.find("pbseal1:").unwrap()..];
+    let end = rest.find(['\'', '"', '\n']).unwrap();
+    &rest[..end]
 }
 
 #[test]
@@ -242,10 +393,15 @@ fn stranger_cannot_pass_his_own_object_for_the_sealers() {
     let genuine = simple(&unsealer.record, "db", b"secret");
     let forged = simple(&unsealer.record, "db", b"the stranger's own password");
     let signature = signer.sign(genuine.as_bytes());
-    let signed = wingman.verify_signed(genuine.as_bytes(), &signature).unwrap();
+    let signed = wingman
+        .verify_signed(genuine.as_bytes(), &signature)
+        .unwrap();
     let error = signed.object_at(0..genuine.as_bytes().len(), &forged.to_text());
     assert_eq!(error.unwrap_err().name(), "SIGNATURE_INVALID");
     let again = SealedObject::parse(signed.object().unwrap().as_bytes()).unwrap();
     assert!(again.signer().is_none());
-    assert_eq!(name(&wingman.open(&again).unwrap_err()), "PROFILE_VIOLATION");
+    assert_eq!(
+        name(&wingman.open(&again).unwrap_err()),
+        "PROFILE_VIOLATION"
+    );
 }
