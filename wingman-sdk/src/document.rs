@@ -168,6 +168,3 @@ impl fmt::Debug for Document {
             .finish_non_exhaustive()
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -91,18 +91,19 @@ impl<'t> Scanner<'t, '_> {
             ));
         }
         self.at += 1;
-        self.skip_blanks();
         Ok(name.to_owned())
     }
 
     fn value(&mut self) -> Result<Node, DocumentError> {
-        let start = self.at;
+        let equals = self.at;
+        self.skip_blanks();
+        let mut start = self.at;
         let (content, style) = match self.rest().bytes().next() {
             Some(b'\'') => (self.single()?, Style::Single),
             Some(b'"') => (self.double()?, Style::Double),
-            _ => (self.bare()?, Style::Plain),
+            _ => (self.bare(equals < start)?, Style::Plain),
         };
-        let end = self.at;
+        let mut end = self.at;
         if let Some(at) = content.find(|character: char| {
             character.is_control() && !matches!(character, '\t' | '\n' | '\r')
         }) {
@@ -122,6 +123,10 @@ impl<'t> Scanner<'t, '_> {
             ));
         }
         self.skip_while(|byte| byte != b'\n');
+        if style == Style::Plain && content.is_empty() {
+            // Before the blanks: those behind it keep a comment apart.
+            (start, end) = (equals, equals);
+        }
         self.builder
             .scalar(Kind::String, &content, start..end, style)
     }
@@ -165,12 +170,16 @@ impl<'t> Scanner<'t, '_> {
         Err(self.unclosed())
     }
 
-    fn bare(&mut self) -> Result<Zeroizing<String>, DocumentError> {
+    /// `blank`: whether a blank stands before it.
+    fn bare(&mut self, blank: bool) -> Result<Zeroizing<String>, DocumentError> {
         let line = self.rest().split('\n').next().unwrap_or_default();
         let line = line.strip_suffix('\r').unwrap_or(line);
         let comment = line
             .match_indices('#')
-            .find(|(at, _)| *at == 0 || line.as_bytes().get(at - 1).copied().is_some_and(is_blank));
+            .find(|(at, _)| match at.checked_sub(1) {
+                Some(before) => line.as_bytes().get(before).copied().is_some_and(is_blank),
+                None => blank,
+            });
         let value = comment.map_or(line, |(at, _)| line.get(..at).unwrap_or_default());
         let value = value.trim_end_matches([' ', '\t']);
         if let Some(at) = value.find(['\'', '"', '`', '\\', '#', '\r']) {

@@ -42,7 +42,8 @@ pub(super) fn read(text: &str, builder: &mut Builder) -> Result<Node, DocumentEr
     }
     let parsed = parse_to_ast(text, &CollectOptions::default(), &STRICT).map_err(|error| {
         let at = error.range().start;
-        builder.error(at, format!("no JSON: {}", error.kind()), "correct it")
+        // What the parser says may quote a part of a value.
+        builder.error(at, "no JSON", "correct the value there, as its escapes")
     })?;
     let value = parsed
         .value

@@ -7,6 +7,8 @@
 )]
 
 mod config;
+mod document_properties;
+mod documents;
 mod example;
 mod freshness;
 mod identity_source;
