@@ -43,6 +43,8 @@ need make make
 need openssl openssl
 # A real peer for the signatures of sealers.
 need minisign minisign
+# Sealed configuration files live in repositories.
+need git git
 cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest
 
 step "format"
