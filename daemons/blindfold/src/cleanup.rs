@@ -36,7 +36,7 @@ impl Drop for Unfinished {
     }
 }
 
-/// Removes what is unfinished, and ends, on a signal. Not for commands that drain on a signal.
+/// Removes what is unfinished, gives the terminal back, and ends, on a signal. Not for commands that drain on a signal.
 pub(crate) fn watch() -> Outcome {
     on_signals(|number| {
         // Held until the end: nothing is registered, and nothing renamed into place, any more.
@@ -47,6 +47,7 @@ pub(crate) fn watch() -> Outcome {
                 let _ = std::fs::remove_dir_all(path);
             }
         }
+        crate::terminal::restore();
         std::process::exit(128 + number);
     })
 }

@@ -13,6 +13,7 @@ mod locks;
 mod object;
 mod random;
 mod sealer;
+mod terminal;
 
 use std::process::ExitCode;
 

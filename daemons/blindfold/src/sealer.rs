@@ -9,23 +9,31 @@
 //! and the command ends soon after. A passphrase is wiped here, but not there.
 
 use core::fmt;
-use std::{io::Read, path::Path};
+use std::{
+    io::{self, Read},
+    path::Path,
+};
 
+use base64ct::{Base64, Encoding as _};
 use blindfold_core::{SealerKey, SealerKeys, SealerSignature};
-use minisign::{KeyPair, SecretKeyBox};
+use minisign::{KeyPair, SecretKey, SecretKeyBox};
 use zeroize::Zeroizing;
 
 use crate::{
     cli::PassphraseArgs,
     commands::now,
     failure::{Context, Failure, Kind, Outcome},
-    files,
+    files, terminal,
 };
 
 /// What the second line of an unprotected secret key begins with: `Ed`, no key derivation, `B2`, in base64.
 const PLAIN: &str = "RWQAAEIy";
 /// The same of a key under a passphrase: `Ed`, `Sc`, `B2`.
 const PROTECTED: &str = "RWRTY0Iy";
+/// Bytes of the second line; the last 32 of them are a checksum.
+const SECRET_KEY_BYTES: usize = 2 + 2 + 2 + 32 + 8 + 8 + 8 + 64 + CHECKSUM_BYTES;
+/// Bytes of the checksum. minisign 0.11 leaves it zero in a key without a passphrase, and its crate refuses that.
+const CHECKSUM_BYTES: usize = 32;
 /// What keys and signatures of minisign begin with.
 pub(crate) const COMMENT: &str = "untrusted comment: ";
 /// Longest passphrase: minisign's.
@@ -83,13 +91,12 @@ impl SealerSecret {
         let text = std::str::from_utf8(bytes).map_err(|_| malformed())?;
         let line = text.lines().nth(1).filter(|_| text.starts_with(COMMENT));
         let line = line.ok_or_else(malformed)?;
-        let file = SecretKeyBox::from(text.to_owned());
         let secret_key = if line.starts_with(PLAIN) {
-            file.into_unencrypted_secret_key()
-                .map_err(|_| malformed())?
+            plain_key(text, line).ok_or_else(malformed)?
         } else if line.starts_with(PROTECTED) {
             let passphrase = passphrase()?;
-            file.into_secret_key(Some(passphrase.as_str().to_owned()))
+            SecretKeyBox::from(text.to_owned())
+                .into_secret_key(Some(passphrase.as_str().to_owned()))
                 .map_err(|_| {
                     Failure::data(format_args!(
                         "{name} does not open with this passphrase, or was altered"
@@ -103,8 +110,10 @@ impl SealerSecret {
             pk: public,
             sk: secret_key,
         });
-        // Refused here, not by everybody who gets a signature.
+        // What can't sign is refused here, not by everybody who gets a signature: the crate checks with the public key.
         secret.public()?;
+        let probe = minisign::sign(Some(&secret.0.pk), &secret.0.sk, io::empty(), None, None);
+        probe.map_err(|_| malformed())?;
         Ok(secret)
     }
 
@@ -151,6 +160,18 @@ impl fmt::Debug for SealerSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SealerSecret").finish_non_exhaustive()
     }
+}
+
+/// A key without a passphrase, with its checksum or with none.
+fn plain_key(text: &str, line: &str) -> Option<SecretKey> {
+    let mut bytes = Zeroizing::new([0; SECRET_KEY_BYTES]);
+    let decoded = Base64::decode(line, bytes.as_mut_slice()).ok()?;
+    let checksum = decoded.last_chunk::<CHECKSUM_BYTES>()?;
+    if decoded.len() == SECRET_KEY_BYTES && *checksum == [0; CHECKSUM_BYTES] {
+        return SecretKey::from_bytes(decoded).ok();
+    }
+    let file = SecretKeyBox::from(text.to_owned());
+    file.into_unencrypted_secret_key().ok()
 }
 
 fn checked_comment(text: &str) -> Outcome<&str> {
@@ -214,13 +235,14 @@ pub(crate) fn ask_new(key: &Path) -> Outcome<Zeroizing<String>> {
 }
 
 fn ask(prompt: &str) -> Outcome<Zeroizing<String>> {
-    let answer = rpassword::prompt_password(prompt).map_err(|error| {
+    let answer = terminal::ask(prompt).map_err(|error| {
         Failure::usage(format_args!(
             "no terminal to ask for a passphrase on ({error})"
         ))
         .remedy("put it into a file that only you may read: --passphrase-file FILE")
     })?;
-    checked(&Zeroizing::new(answer)).map_err(|why| Failure::data(format_args!("passphrase: {why}")))
+    let answer = std::str::from_utf8(&answer).about(Kind::Data, "passphrase")?;
+    checked(answer).map_err(|why| Failure::data(format_args!("passphrase: {why}")))
 }
 
 fn checked(passphrase: &str) -> Result<Zeroizing<String>, String> {
@@ -273,7 +295,23 @@ mod tests {
         let mut bent = line.to_owned();
         bent.replace_range(130..131, if &line[130..131] == "A" { "B" } else { "A" });
         let bent = format!("{COMMENT}x\n{bent}\n");
-        for text in ["", "x", &altered, &cut, &bent, &public.to_file_text()] {
+        // As minisign 0.11 writes it, without a checksum; then with a secret that its public half does not fit.
+        let mut bytes = Base64::decode_vec(line).unwrap();
+        bytes[SECRET_KEY_BYTES - CHECKSUM_BYTES..].fill(0);
+        let bare = |bytes: &[u8]| format!("{COMMENT}x\n{}\n", Base64::encode_string(bytes));
+        let parsed = SealerSecret::parse(bare(&bytes).as_bytes(), "k", || panic!("asked"));
+        assert_eq!(parsed.unwrap().public().unwrap(), public);
+        bytes[70] ^= 1;
+        let unfit = bare(&bytes);
+        for text in [
+            "",
+            "x",
+            &altered,
+            &cut,
+            &bent,
+            &unfit,
+            &public.to_file_text(),
+        ] {
             let parsed = SealerSecret::parse(text.as_bytes(), "k", || panic!("asked"));
             assert_eq!(parsed.unwrap_err().kind(), Kind::Data, "{text}");
         }

@@ -164,25 +164,16 @@ fn passphrase_is_not_asked_for_without_a_terminal() {
     assert!(!bench.path("q.key").exists() && !bench.path("text.minisig").exists());
 }
 
-#[test]
-fn passphrase_is_asked_for_on_the_terminal() {
-    use std::io::Write;
+/// Runs a shell's words on a terminal of their own, and types `answer` once the passphrase of `p.key` is asked for, as a
+/// person does; gives what the terminal showed.
+fn on_a_terminal(bench: &Bench, words: &str, answer: &[u8]) -> String {
+    use std::io::{Read, Write};
 
-    let bench = bench();
-    write_private(&bench, "right", "correct horse");
-    bench.ok(
-        "key generate --kind sealer --passphrase-file right -o p.key --public p.pub",
-        b"",
-    );
-    bench.write("text", b"a: 1\n");
-    // `script` gives the program a terminal, and types what it reads.
+    // `script` makes the terminal, and types what it reads.
     let mut child = Command::new("script")
-        .args(["--quiet", "--return", "--command"])
-        .arg(format!(
-            "{} sign -s p.key text",
-            env!("CARGO_BIN_EXE_blindfold")
-        ))
-        .arg("/dev/null")
+        .args(["--quiet", "--return", "--command", words, "/dev/null"])
+        .env("BLINDFOLD", env!("CARGO_BIN_EXE_blindfold"))
+        .env("SHELL", "/bin/sh")
         .current_dir(bench.folder.path())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -191,19 +182,55 @@ fn passphrase_is_asked_for_on_the_terminal() {
     let mut keyboard = child.stdin.take().unwrap();
     let mut screen = child.stdout.take().unwrap();
     let mut shown = Vec::new();
-    // Typed once it is asked for, as a person does.
     while !shown.ends_with(b"p.key: ") {
         let mut byte = [0];
-        std::io::Read::read_exact(&mut screen, &mut byte).unwrap();
+        screen.read_exact(&mut byte).unwrap();
         shown.push(byte[0]);
     }
-    keyboard.write_all(b"correct horse\n").unwrap();
-    std::io::Read::read_to_end(&mut screen, &mut shown).unwrap();
+    keyboard.write_all(answer).unwrap();
+    screen.read_to_end(&mut shown).unwrap();
     drop(keyboard);
     let shown = String::from_utf8_lossy(&shown).into_owned();
     assert!(child.wait().unwrap().success(), "{shown}");
+    shown
+}
+
+#[test]
+fn passphrase_is_asked_for_on_the_terminal_and_never_shown() {
+    let bench = bench();
+    write_private(&bench, "right", "correct horse");
+    bench.ok(
+        "key generate --kind sealer --passphrase-file right -o p.key --public p.pub",
+        b"",
+    );
+    bench.write("text", b"a: 1\n");
+    let words = "\"$BLINDFOLD\" sign -s p.key text && stty -a";
+    let shown = on_a_terminal(&bench, words, b"correct horse\n");
     assert!(!shown.contains("correct horse"), "{shown}");
+    assert!(
+        shown.contains(" echo "),
+        "the terminal stays silent: {shown}"
+    );
     minisign(&bench, "-V -p p.pub -m text").unwrap();
+}
+
+#[test]
+fn interrupted_question_gives_the_terminal_back() {
+    let bench = bench();
+    write_private(&bench, "right", "correct horse");
+    bench.ok(
+        "key generate --kind sealer --passphrase-file right -o p.key",
+        b"",
+    );
+    bench.write("text", b"a: 1\n");
+    let words = "trap : INT; \"$BLINDFOLD\" sign -s p.key text; echo \"code $?\"; stty -a";
+    let shown = on_a_terminal(&bench, words, b"corr\x03");
+    assert!(shown.contains("code 130"), "{shown}");
+    assert!(
+        shown.contains(" echo ") && !shown.contains("corr"),
+        "{shown}"
+    );
+    assert!(!bench.path("text.minisig").exists());
 }
 
 #[test]
