@@ -63,6 +63,21 @@ pub(crate) fn boolean(text: &str) -> Option<bool> {
     }
 }
 
+/// Whether two texts are the same value, however it is written.
+pub(crate) fn same(kind: Kind, one: &str, other: &str) -> bool {
+    match kind {
+        _ if one == other => true,
+        Kind::Integer => integer(one).is_some_and(|one| Some(one) == integer(other)),
+        Kind::Float => match (float(one), float(other)) {
+            (Some(one), Some(other)) => one == other || (one.is_nan() && other.is_nan()),
+            _ => false,
+        },
+        Kind::Boolean => boolean(one).is_some_and(|one| Some(one) == boolean(other)),
+        Kind::Null => true,
+        Kind::String | Kind::DateTime => false,
+    }
+}
+
 /// Takes out each `_` that stands between two digits; none may stand elsewhere.
 fn without_separators(digits: &str) -> Option<String> {
     let edge = digits.is_empty() || digits.starts_with('_') || digits.ends_with('_');

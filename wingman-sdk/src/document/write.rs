@@ -151,7 +151,7 @@ fn check(before: &Document, edits: &[(usize, &NewValue)], text: &str) -> Result<
             }
             Some(NewValue::Clear { kind, text }) => {
                 let kind_kept = new.kind == *kind || before.format == Format::Env;
-                kind_kept && scalar::same(*kind, &new.text, text)
+                kind_kept && number::same(*kind, &new.text, text)
             }
         };
         if !same || new.path != old.path {

@@ -199,29 +199,14 @@ impl<'de> Deserializer<'de> for Value<'_> {
                 of: self,
                 rest: elements.iter(),
             }),
+            // What was opened is lent, so that a sealed field knows it by its place in memory.
             Node::Value(_) => match (self.scalar(), self.opened()) {
-                // Moved into whoever keeps it, without another copy.
-                (Some(scalar), Some(_)) if scalar.kind == Kind::String => {
-                    visitor.visit_string(scalar.text.to_owned())
-                }
                 (Some(scalar), _) => visit(scalar.kind, scalar.text, visitor),
                 (None, Some(opened)) => visitor.visit_bytes(opened.bytes()),
                 (None, None) => Err(ValueError::own("there is no value here")),
             },
         };
         result.map_err(|error| error.at(&self))
-    }
-
-    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        match self.opened() {
-            // What was opened is lent, so that a sealed field knows it by its place in memory.
-            Some(opened) => match opened.text() {
-                Some(text) => visitor.visit_str(text),
-                None => visitor.visit_bytes(opened.bytes()),
-            }
-            .map_err(|error: ValueError| error.at(&self)),
-            None => self.deserialize_any(visitor),
-        }
     }
 
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
@@ -360,7 +345,7 @@ impl<'de> Deserializer<'de> for Value<'_> {
     }
 
     forward_to_deserialize_any! {
-        char string unit unit_struct seq tuple tuple_struct map identifier
+        char str string unit unit_struct seq tuple tuple_struct map identifier
     }
 }
 

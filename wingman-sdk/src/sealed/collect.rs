@@ -14,9 +14,14 @@ use std::{
 
 use secrecy::ExposeSecret;
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 use super::Fill;
-use crate::{SealedObject, document::Kind, secret::SecretBytes};
+use crate::{
+    SealedObject,
+    document::{Kind, number},
+    secret::SecretBytes,
+};
 
 thread_local! {
     /// The scopes of the `collect` calls that run on this thread, the innermost last.
@@ -46,9 +51,23 @@ impl Opened {
         std::str::from_utf8(self.bytes()).ok()
     }
 
-    /// A copy for a field that keeps it.
+    /// A copy for a field that keeps it: of numbers in a spelling that all types read.
     pub(super) fn copy(&self) -> SecretBytes {
-        SecretBytes::from(Box::<[u8]>::from(self.bytes()))
+        let plain = self.text().and_then(|text| match self.kind {
+            Kind::Integer => number::integer(text).map(|value| value.to_string()),
+            Kind::Boolean => number::boolean(text).map(|value| value.to_string()),
+            // As many digits as were written, where that is a spelling of Rust's.
+            Kind::Float if text.parse::<f64>().is_err() => {
+                number::float(text).map(|value| value.to_string())
+            }
+            _ => None,
+        });
+        let plain = plain.map(|plain| Zeroizing::new(plain.into_bytes()));
+        SecretBytes::from(Box::<[u8]>::from(
+            plain
+                .as_ref()
+                .map_or(self.bytes(), |plain| plain.as_slice()),
+        ))
     }
 }
 
@@ -72,12 +91,26 @@ pub(super) fn enter(value: impl FnOnce() -> Weak<dyn Fill>) {
     innermost(|scope| scope.made.push(value()));
 }
 
+/// Whether values that are open already may be met.
+pub(super) fn expects_opened() -> bool {
+    find(|_| true).is_some()
+}
+
 /// The opened value of which a deserializer gives the clear bytes.
 ///
 /// Two values may have the same content: the very bytes that the scope holds come first.
 pub(super) fn opened_as(content: &[u8]) -> Option<Arc<Opened>> {
     find(|opened| std::ptr::eq(opened.bytes(), content))
         .or_else(|| find(|opened| bool::from(opened.bytes().ct_eq(content))))
+        .or_else(|| {
+            // Some make a text of every number, in their own spelling.
+            let content = std::str::from_utf8(content).ok()?;
+            find(|opened| {
+                let text = opened.text();
+                opened.kind != Kind::Null
+                    && text.is_some_and(|text| number::same(opened.kind, text, content))
+            })
+        })
 }
 
 /// The opened value of another kind than text that reads as a deserializer gives it.

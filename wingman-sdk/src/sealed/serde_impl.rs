@@ -35,7 +35,11 @@ where
     fn deserialize<S: Deserializer<'de>>(deserializer: S) -> Result<Self, S::Error> {
         let visitor = ObjectVisitor(PhantomData);
         let found = if deserializer.is_human_readable() {
-            deserializer.deserialize_str(visitor)?
+            // What is open already may be a number, which nobody gives to one who asks for text.
+            match collect::expects_opened() {
+                true => deserializer.deserialize_any(visitor)?,
+                false => deserializer.deserialize_str(visitor)?,
+            }
         } else {
             deserializer.deserialize_bytes(visitor)?
         };

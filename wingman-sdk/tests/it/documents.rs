@@ -289,9 +289,9 @@ fn what_is_refused_names_place_and_remedy() {
         (Format::Json, "{\"a\": 01}", 1, 8),
         (Format::Json, "{\"a\": 1} {}", 1, 10),
         (Format::Yaml, "a: 1\nb: 2\na: 3\n", 3, 1),
-        (Format::Yaml, "a: &x 1\n", 1, 7),
+        (Format::Yaml, "a: &x 1\n", 1, 4),
         (Format::Yaml, "a: 1\nb: *x\n", 2, 4),
-        (Format::Yaml, "a: !!str 1\n", 1, 10),
+        (Format::Yaml, "a: !!str 1\n", 1, 4),
         (Format::Yaml, "<<: {a: 1}\n", 1, 1),
         (Format::Yaml, "a: 1\n---\nb: 2\n", 2, 1),
         (Format::Yaml, "%YAML 1.1\n---\na: 1\n", 1, 1),
@@ -310,18 +310,18 @@ fn what_is_refused_names_place_and_remedy() {
         (Format::Env, "A='x'#y\n", 1, 6),
         (Format::Toml, "\u{feff}a = 1\n", 1, 1),
     ];
+    let mut wrong = Vec::new();
     for (format, text, line, column) in cases {
         let error = refusal(format, text);
-        assert_eq!(
-            (error.line, error.column),
-            (line, column),
-            "{format} {text:?}: {error}"
-        );
+        if (error.line, error.column) != (line, column) {
+            wrong.push(format!("{format} {text:?} not at {line}:{column}: {error}"));
+        }
         assert!(
             !error.message.is_empty() && !error.remedy.is_empty(),
             "{text:?}"
         );
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]

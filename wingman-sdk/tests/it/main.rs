@@ -9,10 +9,12 @@
 mod config;
 mod document_properties;
 mod documents;
+mod events;
 mod example;
 mod freshness;
 mod identity_source;
 mod issuing;
+mod load_config;
 mod open;
 mod redaction;
 mod retry;

@@ -70,22 +70,3 @@ fn is_json(text: &str, kind: Kind) -> bool {
         Kind::String | Kind::DateTime => false,
     }
 }
-
-/// Whether two texts are the same value.
-pub(super) fn same(kind: Kind, one: &str, other: &str) -> bool {
-    match kind {
-        _ if one == other => true,
-        Kind::Integer => {
-            number::integer(one).is_some_and(|one| Some(one) == number::integer(other))
-        }
-        Kind::Float => match (number::float(one), number::float(other)) {
-            (Some(one), Some(other)) => one == other || (one.is_nan() && other.is_nan()),
-            _ => false,
-        },
-        Kind::Boolean => {
-            number::boolean(one).is_some_and(|one| Some(one) == number::boolean(other))
-        }
-        Kind::Null => true,
-        Kind::String | Kind::DateTime => false,
-    }
-}
