@@ -114,14 +114,16 @@ impl Unsealer {
         let (authority, server) = (self.name(), self.url.as_str());
         let (from, health) = (from.name(), to.name());
         match to {
-            UnsealerHealth::Down | UnsealerHealth::Lying => {
+            // Told of by itself, each time.
+            UnsealerHealth::Lying => {}
+            UnsealerHealth::Down => {
                 warn!(
                     authority,
                     server,
                     from,
                     health,
                     reason = reason(),
-                    "unsealing authority is asked last from now on"
+                    "unsealing authority failed; others of a threshold are asked first"
                 );
             }
             UnsealerHealth::Healthy => {
@@ -137,7 +139,7 @@ impl Unsealer {
                     from,
                     health,
                     reason = reason(),
-                    "unsealing authority is asked later"
+                    "others of a threshold are asked first"
                 );
             }
         }
