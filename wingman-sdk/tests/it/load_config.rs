@@ -595,6 +595,7 @@ fn check_other(other: &Other) {
 }
 
 #[test]
+#[expect(clippy::result_large_err, reason = "the error is figment's")]
 fn figment_takes_a_sealed_file_as_provider() {
     use figment::Figment;
     let (_world, unsealer, wingman) = setup(Behaviour::default());
