@@ -93,7 +93,7 @@ fn values_are_sealed_in_place_and_nothing_else_changes() {
     assert_eq!(again.replace(token_a, "t-1"), text);
     assert_eq!(
         names(bench.folder.path()).len(),
-        12,
+        11,
         "a file is left behind"
     );
 }

@@ -182,6 +182,7 @@ impl Demands {
                 "seal it anew with the threshold that is demanded",
             );
         }
+        let mut other_policy = false;
         for lock in object.locks() {
             match self.record_of(lock) {
                 Ok(()) => {}
@@ -191,15 +192,12 @@ impl Demands {
                 ),
             }
             match lock.policy() {
-                Ok(Some(policy)) if !self.knows_policy(&policy) => find(
-                    "its policy is not the one that is demanded".to_owned(),
-                    "reseal the value; `former_policies` of the rule lets an old policy pass for the time of a rotation",
-                ),
+                Ok(Some(policy)) => other_policy |= !self.knows_policy(&policy),
                 Err(error) => find(
                     format!("its policy is broken ({error})"),
                     "seal it anew with a policy that `blindfold policy check` accepts",
                 ),
-                Ok(_) => {}
+                Ok(None) => {}
             }
             let known = self
                 .recovery
@@ -214,6 +212,12 @@ impl Demands {
                     "seal it anew without that lock, or name the key among the recovery keys",
                 );
             }
+        }
+        if other_policy {
+            find(
+                "its policy is not the one that is demanded".to_owned(),
+                "reseal the value; `former_policies` of the rule lets an old policy pass for the time of a rotation",
+            );
         }
         for key in &self.site_keys {
             let locked = |lock: &Lock| lock.role() == Role::Required && lock.key_id() == *key;

@@ -27,6 +27,16 @@ pub(super) struct Cleartext {
 }
 
 impl Cleartext {
+    /// One for tests, without anybody being asked.
+    #[cfg(test)]
+    pub(super) fn of(kind: Kind, object: SealedObject, content: &[u8]) -> Self {
+        Self {
+            kind,
+            object,
+            secret: SecretBytes::from(Box::<[u8]>::from(content)),
+        }
+    }
+
     /// The content, if it is text.
     pub(super) fn text(&self) -> Option<&str> {
         std::str::from_utf8(self.secret.expose_secret()).ok()
@@ -180,11 +190,8 @@ mod tests {
         let lock = LockSpec::share(key.record(), policy, Window::unbounded());
         let sealer = Sealer::new(vec![lock], SealOptions::new().label("db.password")).unwrap();
         let object = sealer.seal(b"hunter2", &mut rng).unwrap();
-        let cleartext = Cleartext {
-            kind: Kind::String,
-            object: SealedObject::parse(&object).unwrap(),
-            secret: SecretBytes::from(Box::<[u8]>::from(&b"hunter2"[..])),
-        };
+        let object = SealedObject::parse(&object).unwrap();
+        let cleartext = Cleartext::of(Kind::String, object, b"hunter2");
         assert_eq!(cleartext.text(), Some("hunter2"));
         let shown = format!("{cleartext:?}");
         assert!(
