@@ -142,8 +142,14 @@ impl<'t> Scanner<'t, '_> {
 
     fn double(&mut self) -> Result<Zeroizing<String>, DocumentError> {
         let inner = self.rest().get(1..).unwrap_or_default();
+        let mut escaped = false;
+        let length = inner.bytes().take_while(|byte| {
+            let ends = *byte == b'"' && !escaped;
+            escaped = *byte == b'\\' && !escaped;
+            !ends
+        });
         // Escapes only shorten it, so it never grows and leaves no copy behind.
-        let mut content = Zeroizing::new(String::with_capacity(inner.len().min(self.text.len())));
+        let mut content = Zeroizing::new(String::with_capacity(length.count()));
         let mut characters = inner.char_indices();
         while let Some((at, character)) = characters.next() {
             match character {

@@ -16,7 +16,8 @@ pub enum Format {
 }
 
 impl Format {
-    /// The format that a file's name tells: `*.toml`, `*.yaml`, `*.yml`, `*.json`, `*.env`, and names that begin with `.env`.
+    /// The format that a file's name tells: `*.toml`, `*.yaml`, `*.yml`, `*.json`, `*.env`,
+    /// `.env`, `.env.*` and `.env-*`.
     ///
     /// ```
     /// use std::path::Path;

@@ -118,6 +118,11 @@ impl Builder {
         Ok(Node::Value(self.entries.len() - 1))
     }
 
+    /// The column of a byte, from 1.
+    pub(super) fn column(&self, at: usize) -> usize {
+        self.lines.position(at).1
+    }
+
     /// An error at a byte of the text.
     pub(super) fn error(
         &self,

@@ -283,9 +283,7 @@ impl<'t> Reader<'t, '_> {
 
     /// How many characters stand before a byte in its line.
     fn column(&self, at: usize) -> usize {
-        let before = self.text.get(..at).unwrap_or_default();
-        let line = before.rsplit(['\n', '\r']).next().unwrap_or_default();
-        line.chars().count()
+        self.builder.column(at) - 1
     }
 
     fn next(&mut self) -> Result<Located<'t>, DocumentError> {

@@ -3,21 +3,25 @@
 //! Errors name the place. None quotes a value: a message of this module names only what was found instead of what; a message that a type makes itself
 //! is shown only where no opened secret lies in the part of the file that it is about.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use serde::{
     Deserializer,
-    de::{
-        self, DeserializeSeed, Expected, IntoDeserializer, Unexpected, Visitor,
-        value::StrDeserializer,
-    },
+    de::{self, DeserializeSeed, Visitor},
     forward_to_deserialize_any,
 };
 
+use self::{
+    error::ValueError,
+    names::{Name, Variant},
+};
 use crate::{
     document::{Document, Entry, Format, Kind, Node, number},
     sealed::Opened,
 };
+
+mod error;
+mod names;
 
 /// A document and what its sealed values opened to.
 pub(super) struct Values<'a> {
@@ -410,245 +414,5 @@ impl<'de> de::MapAccess<'de> for Members<'_> {
 
     fn size_hint(&self) -> Option<usize> {
         Some(self.rest.len())
-    }
-}
-
-/// The name of a member; read as a number where the map's keys are numbers.
-struct Name<'a>(&'a str);
-
-macro_rules! number_names {
-    ($($method:ident)*) => {
-        $(
-            fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-                match number::integer(self.0) {
-                    Some(_) => visit(Kind::Integer, self.0, visitor),
-                    None => visitor.visit_str(self.0),
-                }
-            }
-        )*
-    };
-}
-
-impl<'de> Deserializer<'de> for Name<'_> {
-    type Error = ValueError;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        visitor.visit_str(self.0)
-    }
-
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        visitor.visit_some(self)
-    }
-
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, ValueError> {
-        visitor.visit_newtype_struct(self)
-    }
-
-    fn deserialize_enum<V: Visitor<'de>>(
-        self,
-        _name: &'static str,
-        _variants: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, ValueError> {
-        visitor.visit_enum(Variant {
-            name: self.0,
-            content: None,
-        })
-    }
-
-    number_names! {
-        deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128
-        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_u128
-    }
-
-    forward_to_deserialize_any! {
-        bool f32 f64 char str string bytes byte_buf unit unit_struct seq tuple tuple_struct map struct identifier ignored_any
-    }
-}
-
-struct Variant<'a> {
-    name: &'a str,
-    content: Option<Value<'a>>,
-}
-
-impl<'de, 'a> de::EnumAccess<'de> for Variant<'a> {
-    type Error = ValueError;
-    type Variant = Content<'a>;
-
-    fn variant_seed<S: DeserializeSeed<'de>>(
-        self,
-        seed: S,
-    ) -> Result<(S::Value, Content<'a>), ValueError> {
-        let name: StrDeserializer<'_, ValueError> = self.name.into_deserializer();
-        Ok((seed.deserialize(name)?, Content(self.content)))
-    }
-}
-
-struct Content<'a>(Option<Value<'a>>);
-
-impl<'a> Content<'a> {
-    fn value(self) -> Result<Value<'a>, ValueError> {
-        self.0.ok_or_else(|| {
-            ValueError::own(
-                "this choice has a content: write it as a collection with its name alone",
-            )
-        })
-    }
-}
-
-impl<'de> de::VariantAccess<'de> for Content<'_> {
-    type Error = ValueError;
-
-    fn unit_variant(self) -> Result<(), ValueError> {
-        match self.0 {
-            Some(value) if !value.is_null() => {
-                Err(ValueError::own("this choice has no content").at(&value))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn newtype_variant_seed<S: DeserializeSeed<'de>>(
-        self,
-        seed: S,
-    ) -> Result<S::Value, ValueError> {
-        let value = self.value()?;
-        seed.deserialize(value).map_err(|error| error.at(&value))
-    }
-
-    fn tuple_variant<V: Visitor<'de>>(
-        self,
-        _length: usize,
-        visitor: V,
-    ) -> Result<V::Value, ValueError> {
-        self.value()?.deserialize_any(visitor)
-    }
-
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        _fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, ValueError> {
-        self.value()?.deserialize_any(visitor)
-    }
-}
-
-/// What does not fit, and where.
-#[derive(Debug)]
-pub(super) struct ValueError {
-    message: String,
-    /// Whether the message was made here, where no value gets into it.
-    own: bool,
-    /// Line and key path.
-    place: Option<(usize, String)>,
-}
-
-impl ValueError {
-    fn own(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            own: true,
-            place: None,
-        }
-    }
-
-    /// Names the place, if none was named yet, and hides what a type says about opened secrets.
-    fn at(mut self, value: &Value<'_>) -> Self {
-        if self.place.is_some() {
-            return self;
-        }
-        if let Some(first) = value.values.first(value.node) {
-            let steps = first.path().segments().iter().take(value.depth).cloned();
-            let path = crate::document::KeyPath::from_segments(steps);
-            let path = path.map(|path| path.to_string()).unwrap_or_default();
-            self.place = Some((first.line(), path));
-        }
-        if !self.own && value.values.holds_opened(value.node) {
-            self.own = true;
-            self.message = match value.node {
-                Node::Value(_) => "the opened content is not what the field takes: seal the right content, or change the type of the field",
-                _ => "this part of the file is not what its type takes; what the type says about it is not shown, since it may quote opened secrets",
-            }
-            .to_owned();
-        }
-        self
-    }
-
-    pub(super) fn into_parts(self) -> (usize, String, String) {
-        let (line, path) = self.place.unwrap_or((1, String::new()));
-        (line, path, self.message)
-    }
-}
-
-impl fmt::Display for ValueError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for ValueError {}
-
-impl de::Error for ValueError {
-    fn custom<T: fmt::Display>(message: T) -> Self {
-        Self {
-            message: message.to_string(),
-            own: false,
-            place: None,
-        }
-    }
-
-    fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::own(format!("here is {}, expected {expected}", what(found)))
-    }
-
-    fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::own(format!("{} does not fit, expected {expected}", what(found)))
-    }
-
-    fn invalid_length(length: usize, expected: &dyn Expected) -> Self {
-        Self::own(format!(
-            "the number of elements is {length}, expected {expected}"
-        ))
-    }
-
-    fn unknown_variant(_found: &str, expected: &'static [&'static str]) -> Self {
-        Self::own(format!(
-            "the choice is not known, expected one of {}",
-            expected.join(", ")
-        ))
-    }
-
-    fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
-        Self::own(format!(
-            "`{field}` is not known, expected one of {}",
-            expected.join(", ")
-        ))
-    }
-
-    fn missing_field(field: &'static str) -> Self {
-        Self::own(format!("`{field}` is missing: add it"))
-    }
-
-    fn duplicate_field(field: &'static str) -> Self {
-        Self::own(format!("`{field}` is given twice: remove one"))
-    }
-}
-
-/// What was found, without the value.
-fn what(found: Unexpected<'_>) -> &'static str {
-    match found {
-        Unexpected::Bool(_) => "a boolean",
-        Unexpected::Unsigned(_) | Unexpected::Signed(_) => "an integer",
-        Unexpected::Float(_) => "a floating-point number",
-        Unexpected::Char(_) | Unexpected::Str(_) => "a text",
-        Unexpected::Bytes(_) => "bytes that are no text",
-        Unexpected::Unit | Unexpected::Option => "no value",
-        Unexpected::Seq => "a list",
-        Unexpected::Map => "a collection of names",
-        _ => "something else",
     }
 }

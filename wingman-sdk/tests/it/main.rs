@@ -7,6 +7,7 @@
 )]
 
 mod config;
+mod document_paths;
 mod document_properties;
 mod documents;
 mod events;
@@ -15,6 +16,7 @@ mod freshness;
 mod identity_source;
 mod issuing;
 mod load_config;
+mod load_elsewhere;
 mod open;
 mod redaction;
 mod retry;
