@@ -14,7 +14,8 @@ use std::{io::Read, sync::LazyLock};
 
 use blindfold_core::{
     AcceptanceProfile, AcceptedHeader, AuthorityKey, Batch, CanonicalPolicy, Expectation, Header,
-    LockSecrets, PinnedKeys, Request, Response, Sealed, SecretKey,
+    LockSecrets, PinnedKeys, Request, Response, Sealed, SealerKey, SealerKeys, SealerSignature,
+    SecretKey, Signed, SignedReader,
 };
 use identity::{
     Attributes, SpiffeId,
@@ -43,6 +44,39 @@ static PINNED: LazyLock<PinnedKeys> = LazyLock::new(|| {
     }
     pinned
 });
+
+/// The sealer who signed the seeds; nobody keeps his secret key.
+static SEALERS: LazyLock<SealerKeys> = LazyLock::new(|| {
+    let key = SealerKey::parse(include_str!("../keys/sealer.pub")).unwrap();
+    [key].into_iter().collect()
+});
+
+/// A signature, a zero byte, and the signed file: whole and as a stream, which agree. Or a sealer's key.
+pub fn signature(data: &[u8]) {
+    let zero = data.iter().position(|byte| *byte == 0);
+    let (text, file) = data.split_at(zero.unwrap_or(data.len()));
+    let file = file.get(1..).unwrap_or_default();
+    let Ok(text) = std::str::from_utf8(text) else {
+        return;
+    };
+    if let Ok(key) = SealerKey::parse(text) {
+        assert_eq!(SealerKey::parse(&key.to_file_text()), Ok(key));
+    }
+    let whole = Signed::verify(file, text, &SEALERS);
+    let Ok(parsed) = SealerSignature::parse(text) else {
+        assert!(whole.is_err());
+        return;
+    };
+    let streamed = SignedReader::new(file, &parsed, &SEALERS).is_ok_and(|mut reader| {
+        let held = reader.read_to_end(&mut Vec::new()).is_ok();
+        assert_eq!(held, reader.signer().is_some());
+        held
+    });
+    assert_eq!(whole.is_ok(), streamed);
+    if let Ok(Ok(object)) = whole.map(|signed| signed.object()) {
+        assert!(object.signer().is_some());
+    }
+}
 
 /// A sealed object in any form: parse, print, parse; then open it with real keys, whole and as a stream.
 pub fn object(data: &[u8]) {

@@ -10,6 +10,7 @@ const TARGETS: &[Target] = &[
     ("request", blindfold_fuzz::request),
     ("response", blindfold_fuzz::response),
     ("key_record", blindfold_fuzz::key_record),
+    ("signature", blindfold_fuzz::signature),
     ("policy_document", blindfold_fuzz::policy_document),
     ("selector", blindfold_fuzz::selector),
     ("spiffe_id", blindfold_fuzz::spiffe_id),
