@@ -45,6 +45,8 @@ need openssl openssl
 need minisign minisign
 # Sealed configuration files live in repositories.
 need git git
+# A terminal for the tests of its questions.
+need script bsdutils
 cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest
 
 step "format"
@@ -53,11 +55,16 @@ cargo fmt --manifest-path fuzz/Cargo.toml --all --check
 
 step "lints"
 cargo clippy --locked --workspace --all-targets -- -D warnings
-# The bare crate, as users get it: without the raw doors that its tests open.
+# The bare crate, as users get it: without the raw doors that its tests open, and with each backend.
 cargo clippy --locked -p blindfold-core -- -D warnings
+cargo clippy --locked -p blindfold-core --features aws-lc -- -D warnings
+cargo clippy --locked -p blindfold-core --all-targets -- -D warnings
 
 step "tests"
+# The daemons switch AWS-LC on, so this runs the core's tests on it, and those that compare both backends.
 cargo nextest run --locked --workspace --no-fail-fast
+# The same tests on the backend in Rust alone.
+cargo nextest run --locked -p blindfold-core --no-fail-fast
 
 if $quick; then
     step "done"

@@ -2,7 +2,7 @@
 //!
 //! The floor of the group operations is one multiplication of a P-384 point by a secret scalar with the same backend:
 //! `floor/p384_multiplication`. Times vary with machine and load, ratios to the floor hardly do; they are printed first,
-//! as minima over many short rounds in turn with the floor. To see nothing else:
+//! as minima of the thread's CPU time over many rounds in turn with the floor. To see nothing else:
 //!
 //! ```text
 //! cargo bench -p blindfold-core --bench core -- ratios
@@ -15,7 +15,7 @@
 )]
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use blindfold_core::floor::Multiplication;
 use blindfold_core::hazmat::{
@@ -196,10 +196,16 @@ impl<'a> Timed<'a> {
     }
 }
 
+/// CPU time of this thread: what else runs on the machine does not count.
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap()
+}
+
 fn timed<T>(run: impl FnOnce() -> T) -> Duration {
-    let started = Instant::now();
+    let started = cpu_time();
     let result = run();
-    let took = started.elapsed();
+    let took = cpu_time() - started;
     black_box(result);
     took
 }
@@ -263,9 +269,9 @@ fn ratios() {
     for (count, opening) in &openings {
         let mut rng = rng();
         all.push(Timed::new("open", *count, move || {
-            let started = Instant::now();
+            let started = cpu_time();
             let (request, pending) = opening.batch.blind(&mut rng).unwrap();
-            let blinded = started.elapsed();
+            let blinded = cpu_time() - started;
             let response = opening.answer(&request, &mut rng);
             blinded + timed(|| pending.finalize(response).unwrap())
         }));

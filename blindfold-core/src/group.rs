@@ -18,7 +18,7 @@
 //! What takes a [`SecretScalar`] runs in constant time with respect to it. Functions named
 //! `*_vartime` take public values only.
 //!
-//! The scalar that multiplies what a caller chose ([`mul_each_masked`]) is protected against who measures power,
+//! The scalar that multiplies what a caller chose ([`divide_each_masked`]) is protected against who measures power,
 //! radiation or time as well: each backend randomises every such multiplication anew.
 //!
 //! # Not promised
@@ -41,7 +41,7 @@ mod scalar;
 
 use self::arithmetic::Arithmetic;
 pub use self::element::{BadElement, Element};
-pub(crate) use self::element::{Identity, Point, mul_each, mul_each_masked, mul_each_secret};
+pub(crate) use self::element::{Identity, Point, divide_each_masked, mul_each, mul_each_secret};
 #[cfg(feature = "aws-lc")]
 use self::fast::Point as Backend;
 #[cfg(not(feature = "aws-lc"))]

@@ -32,8 +32,8 @@ pub use self::proof::{ProofInvalid, compute_composites};
 pub(crate) use self::tweaks::Tweaks;
 use crate::codec::len16;
 use crate::group::{
-    Element, Identity, Point, Scalar, SecretElement, SecretScalar, invert_each, mul_each,
-    mul_each_masked, mul_each_secret,
+    Element, Identity, Point, Scalar, SecretElement, SecretScalar, divide_each_masked, invert_each,
+    mul_each, mul_each_secret,
 };
 use crate::info::Info;
 use crate::kdf;
@@ -247,13 +247,11 @@ pub(crate) fn evaluate(
         .add(&tweaked.tweak)
         .ok_or(EvaluationFailure::KeyExposed)?;
     faults.tweaked_secret(&mut t);
-    // T from the secret and from the public key must agree: a fault in t is met here.
     let tweaked = tweaked.key;
-    if !t.mul_generator().same_element(&tweaked.point()) {
-        return Err(EvaluationFailure::Fault);
-    }
     // "ti=t^-1 once; X_i=ti·W_i"
-    let mut points = mul_each_masked(&t.invert(), blinded, rng);
+    // T was made from the public key. If it is not t·G, be it by a fault in k, m or t, these are off by T - t·G each, and
+    // t·M is off by t·Σ d_i·(T - t·G): never zero, but where Σ d_i is. So step 10 meets that fault, too.
+    let mut points = divide_each_masked(&t, &tweaked, blinded, rng);
     faults.evaluated(&mut points);
     let elements = Point::normalize_each(points)?;
 

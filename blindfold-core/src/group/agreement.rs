@@ -71,6 +71,11 @@ fn secret(edge: &p384::Scalar) -> SecretScalar {
     SecretScalar::from_bytes(&edge.to_repr().into()).unwrap()
 }
 
+/// t·G.
+fn tweaked(t: &SecretScalar) -> Element {
+    t.mul_generator().normalize().unwrap()
+}
+
 /// Compares through the encodings; the identity has none in both.
 fn assert_same(fast: &[Fast], pure: &[Pure], what: &str) {
     let encoded = |coordinates: Option<Vec<_>>| {
@@ -200,9 +205,10 @@ fn products_by_edge_scalars_are_the_same() {
     for edge in &edges() {
         let secret = secret(edge);
         let public = public(&secret);
+        let tweaked = tweaked(&secret);
         let masked = (
-            Fast::mul_each_masked(&secret, &elements, rng),
-            Pure::mul_each_masked(&secret, &elements, rng),
+            Fast::divide_each_masked(&secret, &tweaked, &elements, rng),
+            Pure::divide_each_masked(&secret, &tweaked, &elements, rng),
         );
         assert_same(&masked.0, &masked.1, "masked");
         for element in &elements {
@@ -289,16 +295,24 @@ fn sums_of_products_are_the_same() {
 
 #[test]
 fn masked_products_are_the_same() {
-    let (rng, mut refused) = (&mut rng(7), 0);
+    let (rng, mut refused, mut total) = (&mut rng(7), 0, 0);
     for case in 0..200 {
         let count = 1 + rng.next_u32() as usize % 19;
         let mut elements: Vec<_> = (0..count).map(|_| element(rng, &mut refused)).collect();
         elements.push(elements[0]);
         let secret = scalar(rng);
+        // Every other time under a T that is not t·G.
+        let tweaked = if case % 2 == 0 {
+            tweaked(&secret)
+        } else {
+            elements[0]
+        };
         assert_same(
-            &Fast::mul_each_masked(&secret, &elements, rng),
-            &Pure::mul_each_masked(&secret, &elements, rng),
+            &Fast::divide_each_masked(&secret, &tweaked, &elements, rng),
+            &Pure::divide_each_masked(&secret, &tweaked, &elements, rng),
             &format!("case {case}"),
         );
+        total += elements.len();
     }
+    assert!(total >= 2_000, "{total} elements");
 }

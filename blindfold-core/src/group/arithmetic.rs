@@ -1,7 +1,7 @@
 //! What a backend offers: points, and the multiplications.
 //!
 //! Both backends compute the same values; they differ in speed, and in how they keep a caller who chooses points from
-//! learning the secret that multiplies them ([`Arithmetic::mul_each_masked`]).
+//! learning the secret that multiplies them ([`Arithmetic::divide_each_masked`]).
 
 use rand_core::CryptoRng;
 
@@ -38,10 +38,14 @@ pub(super) trait Arithmetic: Clone + Sized {
     /// `secret·G`, in constant time.
     fn mul_generator(secret: &SecretScalar) -> Self;
 
-    /// All `secret·elements[i]`, in constant time and randomised anew for each, so that a caller who chooses the elements
-    /// never sees the secret meet what he chose (rationale 3.7).
-    fn mul_each_masked(
-        secret: &SecretScalar,
+    /// All `t^-1·elements[i] + (tweaked - t·G)`, in constant time and randomised anew for each, so that a caller who
+    /// chooses the elements never sees the secret meet what he chose (rationale 3.7).
+    ///
+    /// With `tweaked` = t·G the second term is nothing. Otherwise every result is wrong, and is found to be so by whoever
+    /// multiplies it by t: t is checked against T without a multiplication for that alone.
+    fn divide_each_masked(
+        t: &SecretScalar,
+        tweaked: &Element,
         elements: &[Element],
         rng: &mut impl CryptoRng,
     ) -> Vec<Self>;

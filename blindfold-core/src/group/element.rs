@@ -186,15 +186,18 @@ pub(crate) fn mul_each(
     Point::normalize_each(pairs.map(|(secret, element)| element.point().mul(secret)))
 }
 
-/// All `secret·elements[i]`, randomised anew for each, so that a caller who chooses the elements never sees the secret
-/// meet what he chose (rationale 3.7); each backend says how.
-pub(crate) fn mul_each_masked(
-    secret: &SecretScalar,
+/// All `t^-1·elements[i] + (tweaked - t·G)`, randomised anew for each, so that a caller who chooses the elements never
+/// sees the secret meet what he chose (rationale 3.7); each backend says how.
+///
+/// With `tweaked` = t·G these are the quotients. Otherwise each is off by tweaked - t·G, which t times it shows.
+pub(crate) fn divide_each_masked(
+    t: &SecretScalar,
+    tweaked: &Element,
     elements: &[Element],
     rng: &mut impl CryptoRng,
 ) -> Vec<Point> {
-    let products = Backend::mul_each_masked(secret, elements, rng);
-    products.into_iter().map(Point).collect()
+    let quotients = Backend::divide_each_masked(t, tweaked, elements, rng);
+    quotients.into_iter().map(Point).collect()
 }
 
 /// All `secrets[i]·elements[i]`, kept secret.

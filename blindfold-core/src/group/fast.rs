@@ -69,29 +69,31 @@ impl Arithmetic for Point {
         Self(BigNum::secret(secret).and_then(|secret| EcPoint::mul_generator(&secret)))
     }
 
-    /// `secret·W = secret·(W + R) - secret·R`, R of its own for each.
-    fn mul_each_masked(
-        secret: &SecretScalar,
+    /// `t^-1·W = t^-1·(W + R) - t^-1·R`, R of its own for each.
+    fn divide_each_masked(
+        t: &SecretScalar,
+        tweaked: &Element,
         elements: &[Element],
         rng: &mut impl CryptoRng,
     ) -> Vec<Self> {
-        let mut products = Vec::with_capacity(elements.len());
-        let mut mask = Mask::draw(secret, rng);
-        let step = (elements.len() > 1).then(|| Mask::draw(secret, rng));
-        let multiplier = BigNum::secret(secret);
+        let inverse = t.invert();
+        let mut mask = Mask::draw_checking(t, &inverse, tweaked, rng);
+        let step = (elements.len() > 1).then(|| Mask::draw(&inverse, rng));
+        let multiplier = BigNum::secret(&inverse);
+        let mut quotients = Vec::with_capacity(elements.len());
         for element in elements {
-            let product = mask
+            let quotient = mask
                 .as_ref()
                 .zip(multiplier.as_ref())
-                .and_then(|(mask, secret)| mask.mul(Self::of(element).0?, secret));
-            products.push(Self(product));
+                .and_then(|(mask, inverse)| mask.mul(Self::of(element).0?, inverse));
+            quotients.push(Self(quotient));
             if let Some(step) = &step {
                 mask = mask
                     .zip(step.as_ref())
                     .and_then(|(mask, step)| mask.moved(step));
             }
         }
-        products
+        quotients
     }
 
     fn mul_vartime(&self, public: &Scalar) -> Self {
@@ -143,27 +145,48 @@ fn coordinates(point: &EcPoint) -> Option<Coordinates> {
     })
 }
 
-/// A random point R = ρG that blinds what a caller chose, and what it adds to the product: -secret·R.
+/// A random point R = ρG that blinds what a caller chose, and what it adds to the product: -t^-1·R.
 ///
 /// W + R is uniform whatever W is, so the secret meets no point that anybody chose or knows, and what its multiplication
-/// gives off can't be predicted from W (the condition of every attack that correlates). ρ and secret·ρ multiply G only,
+/// gives off can't be predicted from W (the condition of every attack that correlates). ρ and ρ·t^-1 multiply G only,
 /// once each, and are forgotten with the batch.
 ///
 /// A batch of several elements draws two pairs, R and S, and blinds its i-th element with R + iS. Any two of these are
 /// independent and uniform, as R and S are (i differs, and the order is prime): two multiplications of one batch tell no
 /// more about each other than two of different batches, even if the caller sends the same element twice.
+///
+/// The scalar itself is the same in each: what it gives off whatever the point is (time, addresses) is left to AWS-LC,
+/// whose multiplication has no branch and no address that depends on it.
 struct Mask {
     point: EcPoint,
     correction: EcPoint,
 }
 
 impl Mask {
-    fn draw(secret: &SecretScalar, rng: &mut impl CryptoRng) -> Option<Self> {
+    fn draw(inverse: &SecretScalar, rng: &mut impl CryptoRng) -> Option<Self> {
         let rho = SecretScalar::random(rng);
-        let correction = rho.negated_product(secret);
+        let correction = rho.product(inverse).negate();
         Some(Self {
             point: EcPoint::mul_generator(&BigNum::secret(&rho)?)?,
             correction: EcPoint::mul_generator(&BigNum::secret(&correction)?)?,
+        })
+    }
+
+    /// As `draw`, with T - (t + ρ·t^-1)·G for the correction: it is the same if T is t·G, and else wrong by T - t·G.
+    fn draw_checking(
+        t: &SecretScalar,
+        inverse: &SecretScalar,
+        tweaked: &Element,
+        rng: &mut impl CryptoRng,
+    ) -> Option<Self> {
+        let rho = SecretScalar::random(rng);
+        let with_t = t.add_secret(&rho.product(inverse))?;
+        let mut correction = EcPoint::mul_generator(&BigNum::secret(&with_t)?)?;
+        correction.negate_assign()?;
+        correction.add_assign(&Point::of(tweaked).0?)?;
+        Some(Self {
+            point: EcPoint::mul_generator(&BigNum::secret(&rho)?)?,
+            correction,
         })
     }
 
@@ -305,15 +328,19 @@ mod tests {
     #[test]
     fn masks_cancel_out_and_differ() {
         let rng = &mut UnwrapErr(SysRng);
-        let secret = SecretScalar::random(rng);
-        let number = BigNum::secret(&secret).unwrap();
+        let t = SecretScalar::random(rng);
+        let tweaked = Point::mul_generator(&t);
+        let tweaked = Point::coordinates_each(&[tweaked]).unwrap();
+        let tweaked = Element::from_coordinates(&tweaked[0]);
+        let inverse = t.invert();
+        let number = BigNum::secret(&inverse).unwrap();
         let (mut mask, step) = (
-            Mask::draw(&secret, rng).unwrap(),
-            Mask::draw(&secret, rng).unwrap(),
+            Mask::draw_checking(&t, &inverse, &tweaked, rng).unwrap(),
+            Mask::draw(&inverse, rng).unwrap(),
         );
         let mut seen: Vec<EcPoint> = vec![step.point.copied().unwrap()];
         for _ in 0..8 {
-            // secret·R + correction is the identity, which has no encoding.
+            // t^-1·R + correction is the identity, which has no encoding.
             let mut sum = mask.point.mul(&number).unwrap();
             sum.add_assign(&mask.correction).unwrap();
             assert!(sum.to_compressed(&mut [0; ELEMENT_BYTES]).is_none());

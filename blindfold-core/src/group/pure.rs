@@ -59,20 +59,21 @@ impl Arithmetic for Point {
         Self(ProjectivePoint::mul_by_generator(secret.expose()))
     }
 
-    /// `secret·W = (secret - ρ)·W + ρ·W`, ρ fresh for each.
-    fn mul_each_masked(
-        secret: &SecretScalar,
+    /// `t^-1·W = (t^-1 - ρ)·W + ρ·W`, ρ fresh for each.
+    fn divide_each_masked(
+        t: &SecretScalar,
+        tweaked: &Element,
         elements: &[Element],
         rng: &mut impl CryptoRng,
     ) -> Vec<Self> {
+        let difference = Self::of(tweaked).sub(&Self::mul_generator(t));
+        let inverse = t.invert();
         let split = |element: &Element| {
             let point = Self::of(element).0;
             let mask = SecretScalar::random(rng);
-            let rest = Zeroizing::new(*secret.expose() - mask.expose());
-            Self(ProjectivePoint::lincomb(&[
-                (point, *rest),
-                (point, *mask.expose()),
-            ]))
+            let rest = Zeroizing::new(*inverse.expose() - mask.expose());
+            let quotient = ProjectivePoint::lincomb(&[(point, *rest), (point, *mask.expose())]);
+            Self(quotient).add(&difference)
         };
         elements.iter().map(split).collect()
     }

@@ -134,11 +134,16 @@ impl SecretScalar {
         Self::non_zero(Zeroizing::new(*self.expose() + secret.expose()))
     }
 
-    /// `-(self·secret)`.
+    /// `self·secret`.
     #[cfg(feature = "aws-lc")]
-    pub(super) fn negated_product(&self, secret: &Self) -> Self {
-        let product = Zeroizing::new(*self.expose() * secret.expose());
-        Self::boxed(&Zeroizing::new(-*product))
+    pub(super) fn product(&self, secret: &Self) -> Self {
+        Self::boxed(&Zeroizing::new(*self.expose() * secret.expose()))
+    }
+
+    /// `-self`.
+    #[cfg(feature = "aws-lc")]
+    pub(super) fn negate(&self) -> Self {
+        Self::boxed(&Zeroizing::new(-*self.expose()))
     }
 
     /// `nonce - challenge·self`, which RFC 9497 publishes as `s`.

@@ -76,9 +76,15 @@ fn inverses_of_a_batch_are_those_of_each() {
 }
 
 #[test]
-fn masked_multiplication_is_multiplication() {
+fn masked_division_is_multiplication_by_the_inverse() {
     let rng = &mut UnwrapErr(SysRng);
-    let secret = SecretScalar::random(rng);
+    let t = SecretScalar::random(rng);
+    let tweaked = t.mul_generator().normalize().unwrap();
+    let other = SecretScalar::random(rng)
+        .mul_generator()
+        .normalize()
+        .unwrap();
+    let inverse = t.invert();
     for count in [0, 1, 2, 5] {
         let mut elements: Vec<_> = (0..count)
             .map(|_| {
@@ -90,10 +96,18 @@ fn masked_multiplication_is_multiplication() {
             .collect();
         // The same element twice.
         elements.extend(elements.first().copied());
-        let masked = mul_each_masked(&secret, &elements, rng);
+        let masked = divide_each_masked(&t, &tweaked, &elements, rng);
         assert_eq!(masked.len(), elements.len());
         for (element, masked) in elements.iter().zip(&masked) {
-            assert!(element.point().mul(&secret).same_element(masked));
+            assert!(element.point().mul(&inverse).same_element(masked));
+        }
+        // Under another T all are off by T - t·G.
+        let offset = other.point().sub(&tweaked.point());
+        let masked = divide_each_masked(&t, &other, &elements, rng);
+        for (element, masked) in elements.iter().zip(&masked) {
+            let product = element.point().mul(&inverse);
+            assert!(!product.same_element(masked));
+            assert!(product.add(&offset).same_element(masked));
         }
     }
 }
@@ -273,7 +287,10 @@ fn wycheproof_ecdh_secp384r1_ecpoint() {
             "{}",
             case.tc_id
         );
-        let masked = mul_each_masked(&secret, &[element], &mut UnwrapErr(SysRng));
+        // Division by the inverse.
+        let t = secret.invert();
+        let tweaked = t.mul_generator().normalize().unwrap();
+        let masked = divide_each_masked(&t, &tweaked, &[element], &mut UnwrapErr(SysRng));
         let masked = Point::normalize_each(masked);
         assert_eq!(masked, Ok(vec![shared]), "{}", case.tc_id);
         multiplied += 1;
