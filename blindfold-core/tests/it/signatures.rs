@@ -1,5 +1,11 @@
 //! Signatures of the sealer: what they cover, who may make them, and what a profile demands.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests: whatever does not fit is a failed test"
+)]
+
 use blindfold_core::{
     AcceptanceProfile, Expectation, Header, OpenError, SealOptions, Sealed, SealerKey, SealerKeys,
     SealerSignature, SignatureError, Signed,

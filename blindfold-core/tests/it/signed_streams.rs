@@ -1,5 +1,11 @@
 //! Signed streams: nothing is complete, and no last chunk is handed out, before the signature holds.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests: whatever does not fit is a failed test"
+)]
+
 use std::io::{self, Read};
 
 use blindfold_core::{

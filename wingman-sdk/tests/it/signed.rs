@@ -94,15 +94,13 @@ fn unsigned_objects_are_refused_wherever_they_are_opened_and_nobody_is_asked() {
     #[derive(Debug, serde::Deserialize)]
     struct Config {
         #[expect(dead_code, reason = "refused before anybody reads it")]
-        password: wingman_sdk::Sealed<wingman_sdk::SecretString>,
+        password: Sealed<SecretString>,
     }
     let refusals = [
         wingman.open(&sealed).map(drop).unwrap_err(),
         wingman.open_all([&sealed]).map(drop).unwrap_err(),
         wingman
-            .open_fields(&wingman_sdk::Sealed::<wingman_sdk::SecretString>::new(
-                sealed.clone(),
-            ))
+            .open_fields(&Sealed::<SecretString>::new(sealed.clone()))
             .unwrap_err(),
         wingman
             .open_stream(sealed.as_bytes(), &mut Vec::new(), &Expectation::new())

@@ -328,6 +328,8 @@ fn help_of_every_command_has_a_use_and_no_banner() {
         "inspect",
         "open",
         "recover",
+        "sign",
+        "verify-signature",
         "token create",
         "site add",
         "unsealer",
