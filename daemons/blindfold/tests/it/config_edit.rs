@@ -1,7 +1,9 @@
 //! `blindfold config` by one who may open, with a real control plane and editors that are scripts.
 
 use std::{
+    io::{Read, Write},
     os::unix::fs::PermissionsExt,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -26,7 +28,13 @@ fn bench() -> (Bench, Dev) {
     // Written as nobody but a person would: it has to stay so.
     let text = read(&bench, "app.toml");
     let (rest, last) = text.rsplit_once("token = \"").unwrap();
-    bench.write("app.toml", format!("{rest}token = \"\"\"{}\"\"\"\n", last.trim_end().trim_end_matches('"')));
+    bench.write(
+        "app.toml",
+        format!(
+            "{rest}token = \"\"\"{}\"\"\"\n",
+            last.trim_end().trim_end_matches('"')
+        ),
+    );
     (bench, dev)
 }
 
@@ -58,7 +66,10 @@ fn one_who_may_open_shows_gets_and_compares() {
     let plain = |text: String| text.replace("\"\"\"", "\"");
     assert_eq!(plain(bench.text("config show app.toml", b"")), TOML);
     let sealed = bench.read("app.toml");
-    assert_eq!(plain(bench.text("config show --format toml", &sealed)), TOML);
+    assert_eq!(
+        plain(bench.text("config show --format toml", &sealed)),
+        TOML
+    );
     assert_eq!(
         bench.ok("config get app.toml db.password", b""),
         b"hunter22"
@@ -458,5 +469,114 @@ fn edit_refuses_what_it_could_not_seal() {
         error.contains("servers[1].pasted_token: the sealed value belongs at \"db.password\""),
         "{error}"
     );
+    dev.stop();
+}
+
+/// What is printed on a terminal where `answers` are typed.
+fn on_terminal(bench: &Bench, words: &str, answers: &str) -> (String, bool) {
+    let inner = bench.command(words);
+    let line: Vec<_> = [inner.get_program()]
+        .into_iter()
+        .chain(inner.get_args())
+        .map(|word| word.to_str().unwrap())
+        .collect();
+    let mut script = Command::new("script");
+    script.args(["-qec", &line.join(" "), "/dev/null"]);
+    script.current_dir(bench.folder.path()).env_clear();
+    script.envs(
+        inner
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    script.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = script.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(answers.as_bytes()).unwrap();
+    let mut printed = Vec::new();
+    child
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_end(&mut printed)
+        .unwrap();
+    drop(stdin);
+    let success = child.wait().unwrap().success();
+    (String::from_utf8(printed).unwrap(), success)
+}
+
+#[test]
+fn who_is_at_a_terminal_is_asked_to_edit_again() {
+    let (mut bench, dev) = bench();
+    let first = read(&bench, "app.toml");
+    bench.set("TRIES", bench.path("tries"));
+    // Broken at first, a secret in a comment then, and good at last.
+    editor(
+        &mut bench,
+        "echo x >> \"$TRIES\"\ncase $(wc -l < \"$TRIES\") in\n1) sed -i 's/hunter22/correct horse/; s/^port = /port = = /' \"$1\";;\n\
+         2) sed -i 's/= = /= /; s/in May/not correct horse/' \"$1\";;\n3) sed -i 's/not correct horse/in June/' \"$1\";;\nesac",
+    );
+    let (printed, success) = on_terminal(&bench, "config edit app.toml", "what\ny\n\n");
+    assert!(success, "{printed}");
+    assert_eq!(printed.matches("Edit it again?").count(), 3, "{printed}");
+    assert!(printed.contains("Please answer y or n"), "{printed}");
+    assert!(printed.contains("1 sealed anew"), "{printed}");
+    let second = read(&bench, "app.toml");
+    assert_eq!(changed(&first, &second), [4]);
+    assert!(second.contains("# rotate in June"));
+    assert_eq!(
+        bench.ok("config get app.toml db.password", b""),
+        b"correct horse"
+    );
+
+    // No, and write it all the same; then no to both.
+    editor(&mut bench, "echo '# correct horse' >> \"$1\"");
+    let (printed, success) = on_terminal(&bench, "config edit app.toml", "n\ny\n");
+    assert!(
+        success && printed.contains("Write it all the same?"),
+        "{printed}"
+    );
+    assert!(read(&bench, "app.toml").ends_with("\n# correct horse\n"));
+    let (printed, success) = on_terminal(&bench, "config edit app.toml", "n\n\n");
+    assert!(!success && printed.contains("--resume"), "{printed}");
+    assert!(bench.path("app.toml.draft.sealed").exists());
+    dev.stop();
+}
+
+#[test]
+fn profile_that_demands_a_signature_holds_for_files_too() {
+    let (mut bench, dev) = bench();
+    bench.ok(
+        "key generate --kind sealer -o sealer.key --public sealer.pub",
+        b"",
+    );
+    let config = read(&bench, "dev/wingman.toml");
+    let signed = config.replace("[profile]", "[profile]\nsigners = [\"../sealer.pub\"]");
+    assert_ne!(signed, config);
+    bench.write("dev/wingman.toml", signed);
+    let error = bench.fails(66, "config get app.toml db.password", b"");
+    assert!(error.contains("app.toml.minisig"), "{error}");
+    bench.ok("sign -s sealer.key app.toml", b"");
+    assert_eq!(
+        bench.ok("config get app.toml db.password", b""),
+        b"hunter22"
+    );
+    editor(&mut bench, "sed -i 's/hunter22/hunter33/' \"$1\"");
+    let output = bench.run("config edit app.toml", b"");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.success() && said.contains("sign it again"),
+        "{said}"
+    );
+    // The old signature does not fit the new file, nor a file with one plain value changed.
+    let error = bench.fails(65, "config get app.toml db.password", b"");
+    assert!(error.contains("does not fit"), "{error}");
+    bench.ok("sign -s sealer.key app.toml", b"");
+    assert_eq!(
+        bench.ok("config get app.toml db.password", b""),
+        b"hunter33"
+    );
+    let text = read(&bench, "app.toml");
+    bench.write("app.toml", text.replace("\"api\"", "\"root\""));
+    bench.fails(65, "config show app.toml", b"");
     dev.stop();
 }

@@ -12,6 +12,7 @@ mod book;
 mod config_edit;
 mod config_git;
 mod config_offline;
+mod config_rules;
 mod dev;
 mod offline;
 mod program;

@@ -99,7 +99,7 @@ impl ConfigFile {
         let signature = signature_path(&target);
         if signature.exists() {
             eprintln!(
-                "blindfold: {} no longer fits the file: sign it again",
+                "blindfold: {} no longer fits the file: sign it again with `blindfold sign`",
                 signature.display()
             );
         }
