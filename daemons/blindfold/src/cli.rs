@@ -6,16 +6,16 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::control_plane::MAX_AUTHORITIES;
 
-mod locks;
 mod bench;
 mod config;
+mod locks;
 mod reseal;
 mod sign;
 mod unsealer;
 
-pub(crate) use locks::*;
 pub(crate) use bench::*;
 pub(crate) use config::*;
+pub(crate) use locks::*;
 pub(crate) use reseal::*;
 pub(crate) use sign::*;
 pub(crate) use unsealer::*;

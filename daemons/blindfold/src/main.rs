@@ -21,7 +21,10 @@ use clap::{CommandFactory, Parser};
 
 use crate::{
     cli::{Cli, Command},
-    commands::{bench, config, demo, dev, inspect, key, open, policy, recover, reseal, seal, sign, site, token, unsealer},
+    commands::{
+        bench, config, demo, dev, inspect, key, open, policy, recover, reseal, seal, sign, site,
+        token, unsealer,
+    },
     failure::{Kind, Outcome},
 };
 

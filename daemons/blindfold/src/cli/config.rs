@@ -43,7 +43,7 @@ Example, as `blindfold config git-setup` writes it:
 /// Which values, and the file with the rules.
 #[derive(Args, Debug, Default)]
 pub(crate) struct SelectArgs {
-    /// Key path of a value, or of a table with everything in it: db.password, servers[0].token; may be repeated
+    /// Key path of a value, or of a table with everything in it, such as db.password; may be repeated
     #[arg(long = "path", value_name = "KEY_PATH")]
     pub(crate) paths: Vec<String>,
     /// Pattern of key paths, in any case: '*password*', 'db.*', '**' for all; may be repeated
