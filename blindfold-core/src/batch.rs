@@ -212,7 +212,7 @@ impl Batch {
 /// ```compile_fail,E0451
 /// use blindfold_core::LockSecrets;
 ///
-/// let secrets = LockSecrets { secrets: Vec::new() }; // private
+/// let secrets = LockSecrets { secrets: Default::default() }; // private
 /// ```
 ///
 /// The right way differs from the first example in one line:

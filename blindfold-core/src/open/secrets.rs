@@ -1,6 +1,7 @@
 //! The secrets of locks and what they open: bound to their object, wiped, never printed.
 
 use core::fmt;
+use std::collections::BTreeMap;
 
 use zeroize::Zeroizing;
 
@@ -10,7 +11,9 @@ use crate::kem::SharedSecret;
 use crate::secret::{wiped, wiped_on_drop};
 
 /// Where a lock's secret belongs: this object, this position.
-#[derive(Clone, Copy, Eq, PartialEq)]
+///
+/// Nothing of it is secret: it may be compared as it is.
+#[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Place {
     pub(crate) binding: [u8; HASH_BYTES],
     pub(crate) position: u8,
@@ -30,7 +33,8 @@ impl fmt::Debug for Place {
 /// Secrets of locks, each for one position of one object; wiped on drop, never printed.
 #[derive(Default)]
 pub struct LockSecrets {
-    secrets: Vec<(Place, SharedSecret)>,
+    // A map, since thousands of objects may be opened together. What it moves is a pointer to each secret.
+    secrets: BTreeMap<Place, SharedSecret>,
 }
 
 impl LockSecrets {
@@ -40,9 +44,11 @@ impl LockSecrets {
         Self::default()
     }
 
-    /// Adds the secrets of `other`, which may be of other locks and other objects.
+    /// Adds the secrets of `other`, which may be of other locks and other objects. Of two for one lock the first stays.
     pub fn merge(&mut self, other: Self) {
-        self.secrets.extend(other.secrets);
+        for (place, secret) in other.secrets {
+            self.push(place, secret);
+        }
     }
 
     /// How many locks have their secret here.
@@ -58,19 +64,16 @@ impl LockSecrets {
     }
 
     pub(crate) fn push(&mut self, place: Place, secret: SharedSecret) {
-        self.secrets.push((place, secret));
+        self.secrets.entry(place).or_insert(secret);
     }
 
     pub(super) fn find(&self, place: &Place) -> Option<&SharedSecret> {
-        self.secrets
-            .iter()
-            .find(|(at, _)| at == place)
-            .map(|(_, secret)| secret)
+        self.secrets.get(place)
     }
 }
 
 wiped_on_drop!(LockSecrets, |secrets| {
-    for (_, secret) in &secrets.secrets {
+    for secret in secrets.secrets.values() {
         wiped(secret);
     }
 });
