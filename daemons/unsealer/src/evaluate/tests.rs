@@ -24,6 +24,9 @@ use crate::quota::Quotas;
 use crate::store::MIGRATIONS;
 use crate::wire;
 
+mod exposure;
+mod queue;
+
 /// Noon of day 20,000, counted from 1970.
 const NOON: u64 = 20_000 * 86_400 + 43_200;
 
@@ -170,127 +173,7 @@ impl Bench {
     }
 }
 
-fn exposes(_: &UnsealingKey, _: &CheckedRequest) -> Result<Response, EvaluateError> {
-    Err(EvaluateError::KeyExposed)
-}
-
-fn faulty(_: &UnsealingKey, _: &CheckedRequest) -> Result<Response, EvaluateError> {
-    Err(EvaluateError::Fault)
-}
-
-fn panics(_: &UnsealingKey, _: &CheckedRequest) -> Result<Response, EvaluateError> {
-    panic!("on purpose")
-}
-
-#[tokio::test]
-async fn v8_an_exposed_key_is_disabled_at_once_durably_and_loudly() {
-    let bench = Bench::new(exposes).await;
-    let (code, bytes) = bench.answer().await;
-    assert_eq!(code, Refusal::Internal.code(), "the wire does not say why");
-    assert_eq!(bytes.len(), 26);
-    // The very next request finds the key disabled, whether or not the store knows already.
-    assert_eq!(bench.answer().await.0, Refusal::KeyRetired.code());
-    for _ in 0..200 {
-        if bench.state().await == "COMPROMISED" && bench.audit().contains("key disabled") {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    assert_eq!(bench.state().await, "COMPROMISED");
-    assert!(bench.audit().contains("FATAL_KEY_EXPOSED: key disabled"));
-    assert!(bench.audit().contains(r#""code":"FATAL_KEY_EXPOSED""#));
-    assert!(
-        bench
-            .metrics
-            .encode()
-            .contains("unseal_keys_exposed_total{service=\"unsealer\"} 1")
-    );
-    // A new process finds it so too.
-    bench.engine.authorizer().audit().close().await;
-    let copy = tempfile::tempdir().unwrap();
-    for file in ["db", "db-wal", "root.key"] {
-        std::fs::copy(bench.folder.path().join(file), copy.path().join(file)).unwrap();
-    }
-    let metrics = Metrics::new("unsealer");
-    let again = engine(copy.path(), &bench.clock, &metrics, blind_evaluate).await;
-    let bytes = answer(
-        &again,
-        &bench.principal,
-        &bench.request(Window::unbounded()),
-    )
-    .await;
-    assert_eq!(bytes[21], Refusal::KeyRetired.code());
-}
-
 static EXPOSE: AtomicBool = AtomicBool::new(false);
-
-fn exposes_when_told(
-    key: &UnsealingKey,
-    request: &CheckedRequest,
-) -> Result<Response, EvaluateError> {
-    if EXPOSE.load(Ordering::SeqCst) {
-        exposes(key, request)
-    } else {
-        blind_evaluate(key, request)
-    }
-}
-
-#[tokio::test]
-async fn v8_an_exposed_key_stays_disabled_when_the_store_fails() {
-    let bench = Bench::new(exposes_when_told).await;
-    assert_eq!(bench.answer().await.0, 0, "a block is reserved");
-    bench.engine.store().close().await;
-    EXPOSE.store(true, Ordering::SeqCst);
-    assert_eq!(bench.answer().await.0, Refusal::Internal.code());
-    EXPOSE.store(false, Ordering::SeqCst);
-    for _ in 0..10 {
-        assert_ne!(
-            bench.answer().await.0,
-            0,
-            "the key was used after its exposure"
-        );
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-#[tokio::test]
-async fn v8_an_exposure_in_the_last_moment_is_stored_at_the_end() {
-    let bench = Bench::new(blind_evaluate).await;
-    let snapshot = bench.engine.snapshot().unwrap();
-    let key = snapshot
-        .key(bench.key.record().key_id().as_bytes())
-        .unwrap();
-    key.runtime.expose();
-    assert_eq!(bench.state().await, "ACTIVE");
-    bench.engine.settle().await;
-    assert_eq!(bench.state().await, "COMPROMISED");
-}
-
-#[tokio::test]
-async fn v10_a_fault_releases_nothing() {
-    let bench = Bench::new(faulty).await;
-    for _ in 0..3 {
-        let (code, bytes) = bench.answer().await;
-        assert_eq!((code, bytes.len()), (Refusal::Internal.code(), 26));
-    }
-    assert_eq!(bench.state().await, "ACTIVE");
-    assert!(
-        bench
-            .audit()
-            .contains(r#""outcome":"failure","code":"INTERNAL""#),
-        "{}",
-        bench.audit()
-    );
-}
-
-#[tokio::test]
-async fn a_panicking_evaluation_ends_one_request_only() {
-    let bench = Bench::new(panics).await;
-    for _ in 0..3 {
-        assert_eq!(bench.answer().await.0, Refusal::Internal.code());
-    }
-    assert_eq!(bench.engine.pool().in_use(), 0);
-}
 
 static EVALUATED: AtomicUsize = AtomicUsize::new(0);
 
@@ -333,65 +216,6 @@ async fn v4_the_window_ends_at_midnight_utc() {
 }
 
 #[tokio::test]
-async fn v6_a_full_queue_says_when_to_come_back_and_charges_nothing() {
-    let bench = Bench::new(blind_evaluate).await;
-    let before = bench.audit().lines().count();
-    let pool = bench.engine.pool();
-    let all = [("others", 256), ("more", 44)].map(|(who, count)| pool.reserve(who, count).unwrap());
-    let (code, bytes) = bench.answer().await;
-    assert_eq!(code, Refusal::RateLimited.code());
-    assert_eq!(bytes[22..], BUSY_RETRY_AFTER_SECONDS.to_be_bytes());
-    let keys = bench
-        .administrate(wire::ListKeys::default())
-        .await
-        .unwrap()
-        .keys;
-    assert_eq!(keys[0].evaluations, 0, "no block was reserved for it");
-    drop(all);
-    assert_eq!(bench.answer().await.0, 0);
-    let audit = bench.audit();
-    let refused: Vec<_> = audit.lines().skip(before).take(2).collect();
-    assert!(
-        refused[0].contains(r#""decision":"allow""#),
-        "denials come before it: {}",
-        refused[0]
-    );
-    assert!(refused[1].contains("RATE_LIMITED"), "{}", refused[1]);
-}
-
-#[tokio::test]
-async fn a_key_compromised_while_a_request_waits_is_not_used() {
-    let bench = Arc::new(Bench::new(blind_evaluate).await);
-    let (release, gate) = mpsc::channel::<()>();
-    let blocker = tokio::spawn({
-        let bench = Arc::clone(&bench);
-        async move {
-            let pool = bench.engine.pool();
-            pool.run(pool.reserve("others", 1).unwrap(), move || {
-                gate.recv().is_ok()
-            })
-            .await
-        }
-    });
-    let waiting = tokio::spawn({
-        let bench = Arc::clone(&bench);
-        async move { bench.answer().await }
-    });
-    while bench.engine.pool().in_use() < 2 {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-    let change = wire::SetKeyState {
-        key_id: bench.key.record().key_id().to_string(),
-        expected_state: KeyState::Active.as_str().to_owned(),
-        state: KeyState::Compromised.as_str().to_owned(),
-    };
-    bench.administrate(change).await.unwrap();
-    release.send(()).unwrap();
-    assert!(blocker.await.unwrap().unwrap());
-    assert_eq!(waiting.await.unwrap().0, Refusal::KeyRetired.code());
-}
-
-#[tokio::test]
 async fn a_state_that_cannot_be_loaded_refuses_all_until_it_can() {
     let bench = Bench::new(blind_evaluate).await;
     assert_eq!(bench.answer().await.0, 0);
@@ -424,29 +248,6 @@ async fn a_state_that_cannot_be_loaded_refuses_all_until_it_can() {
     bench.engine.heal().await;
     assert_eq!(bench.answer().await.0, 0);
     assert!(!bench.metrics.readiness().missing().contains(&"state"));
-}
-
-#[tokio::test]
-async fn quotas_tell_tenants_policies_and_modes_apart() {
-    let bench = Bench::new(blind_evaluate).await;
-    let snapshot = bench.engine.snapshot().unwrap();
-    let key = snapshot
-        .key(bench.key.record().key_id().as_bytes())
-        .unwrap();
-    let document = blindfold_core::CanonicalPolicy::parse(br#"{"rules":[],"v":1}"#).unwrap();
-    let inline = PolicyRef::Inline(document.clone());
-    let digest = PolicyRef::Digest(*document.digest());
-    let name = |name: &str| PolicyRef::Name(name.parse().unwrap());
-    assert_eq!(
-        policy_bucket(key, &inline),
-        policy_bucket(key, &digest),
-        "one document"
-    );
-    assert_ne!(policy_bucket(key, &inline), policy_bucket(key, &name("p")));
-    assert_ne!(
-        policy_bucket(key, &name("p")),
-        policy_bucket(key, &name("q"))
-    );
 }
 
 #[tokio::test]
@@ -608,49 +409,6 @@ fn counting_released(
 ) -> Result<Response, EvaluateError> {
     RELEASED.fetch_add(1, Ordering::SeqCst);
     blind_evaluate(key, request)
-}
-
-#[tokio::test]
-async fn a_principal_that_fills_its_part_of_the_queue_keeps_no_other_out() {
-    let bench = Bench::new(blind_evaluate).await;
-    let me = bench.principal.spiffe_id().as_str().to_owned();
-    let mine = bench.engine.pool().reserve(&me, 256).unwrap();
-    let (code, bytes) = bench.answer().await;
-    assert_eq!(code, Refusal::RateLimited.code());
-    assert_eq!(bytes[22..], BUSY_RETRY_AFTER_SECONDS.to_be_bytes());
-    assert!(
-        bench
-            .audit()
-            .contains("the principal's part of the evaluation queue is full")
-    );
-    bench.engine.pool().reserve("another", 44).unwrap();
-    drop(mine);
-    assert_eq!(bench.answer().await.0, 0);
-}
-
-#[tokio::test]
-async fn a_flood_of_requests_is_refused_before_their_policies_are_parsed() {
-    let bench = Bench::new(blind_evaluate).await;
-    let me = bench.principal.spiffe_id().as_str().to_owned();
-    let quotas = bench.engine.quotas();
-    // Ahead of time, so that nothing comes back while the test runs.
-    let later = bench.engine.monotonic() + Duration::from_secs(60);
-    while quotas.admit_request(&me, later).is_ok() {}
-    let bad = RawPolicy::request(&bench);
-    let (code, seconds) = {
-        let bytes = answer(&bench.engine, &bench.principal, &bad).await;
-        (
-            bytes[21],
-            u32::from_be_bytes(bytes[22..].try_into().unwrap()),
-        )
-    };
-    assert_eq!(code, Refusal::RateLimited.code(), "not what its policy is");
-    assert!(seconds >= 1);
-    assert!(bench.audit().contains("quota: requests"));
-    // Another principal has a bucket of its own.
-    quotas
-        .admit_request("spiffe://acme.example/paris/other", later)
-        .unwrap();
 }
 
 /// A request whose inline policy is not canonical.

@@ -8,6 +8,7 @@
 
 mod admin;
 mod bad_input;
+mod binary;
 mod checks;
 mod keys;
 mod offline;

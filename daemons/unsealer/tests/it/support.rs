@@ -571,3 +571,9 @@ pub(crate) async fn plain_get(address: SocketAddr, path: &str) -> Reply {
     stream.read_to_end(&mut answer).await.unwrap();
     Reply::parse(&answer).unwrap()
 }
+
+/// Writes a file that only its owner may read.
+pub(crate) fn write_secret(path: &Path, bytes: &[u8]) {
+    std::fs::write(path, bytes).unwrap();
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
+}
