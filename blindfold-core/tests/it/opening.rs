@@ -77,7 +77,8 @@ fn locks_that_agree_share_a_request_and_others_do_not() {
         assert_eq!(pending.key(), batch.key());
         secrets.merge(pending.finalize(answer(&request, key)).unwrap());
     }
-    assert_eq!(secrets.len(), 5);
+    // The first object and the last are one and the same: its lock has its secret once.
+    assert_eq!(secrets.len(), 4);
     for accepted in objects {
         assert_eq!(accepted.open(&secrets).unwrap().expose(), SECRET);
     }
