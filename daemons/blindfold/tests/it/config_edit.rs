@@ -353,6 +353,11 @@ fn unusable_result_is_kept_sealed_and_can_be_resumed() {
             75,
         ),
         (
+            "printf '\\377' >> \"$1\"",
+            "the edited file is not UTF-8 text",
+            65,
+        ),
+        (
             "echo '# was correct horse' >> \"$1\"",
             "in the clear: db.password in line 12",
             65,

@@ -14,7 +14,7 @@ use self::{
 };
 use super::{
     ask::ask,
-    file::{ConfigFile, refused},
+    file::{ConfigFile, refused, secret_text},
     findings::is_cleartext,
     opened::{self, Opened},
     setting::Setting,
@@ -73,7 +73,7 @@ pub(super) fn run(args: &ConfigEditArgs, json: bool) -> Outcome {
     let start = if args.resume {
         draft.read(&wingman)?
     } else {
-        clear.clone()
+        Zeroizing::new(clear.as_bytes().to_vec())
     };
     let session = Session {
         file: &file,
@@ -125,7 +125,7 @@ struct Session<'a> {
 
 impl Session<'_> {
     /// Edits until the result can be used and is written; nothing if nothing was changed.
-    fn edit(&self, start: &str, merge: &Merge<'_>) -> Outcome<Option<Merged>> {
+    fn edit(&self, start: &[u8], merge: &Merge<'_>) -> Outcome<Option<Merged>> {
         let path = self.file.path().unwrap_or(Path::new("config"));
         let workspace = Workspace::new(path, start)?;
         loop {
@@ -134,10 +134,11 @@ impl Session<'_> {
             if let Err(failure) = ended {
                 return Err(self.keep(&edited, failure));
             }
-            if edited == *self.clear {
+            if edited.as_slice() == self.clear.as_bytes() {
                 return Ok(None);
             }
-            let problem = match merge.merge(&edited) {
+            let text = secret_text(&edited, "the edited file");
+            let problem = match text.and_then(|text| merge.merge(&text)) {
                 Ok(merged) if merged.leaks.is_empty() => {
                     return self.write(&edited, merged).map(Some);
                 }
@@ -164,7 +165,7 @@ impl Session<'_> {
         }
     }
 
-    fn write(&self, edited: &str, merged: Merged) -> Outcome<Merged> {
+    fn write(&self, edited: &[u8], merged: Merged) -> Outcome<Merged> {
         match self.file.replace(&merged.text) {
             Ok(()) => Ok(merged),
             Err(failure) => Err(self.keep(edited, failure)),
@@ -172,8 +173,8 @@ impl Session<'_> {
     }
 
     /// Keeps what was typed, sealed, and says where.
-    fn keep(&self, edited: &str, failure: Failure) -> Failure {
-        if edited == **self.clear {
+    fn keep(&self, edited: &[u8], failure: Failure) -> Failure {
+        if edited == self.clear.as_bytes() {
             return failure;
         }
         match self.draft.write(edited, &self.layers) {

@@ -9,10 +9,7 @@ use blindfold_core::{Header, Sealed};
 use wingman_sdk::{Expectation, ExposeSecret, Wingman};
 use zeroize::Zeroizing;
 
-use super::super::{
-    file::{beside, secret_text},
-    opened::Opened,
-};
+use super::super::{file::beside, opened::Opened};
 use crate::{
     commands::open::failed,
     failure::{Context, Failure, Kind, Outcome},
@@ -51,14 +48,14 @@ impl Draft {
     }
 
     /// Seals `text` with all of `layers`, one around the other: it opens only to who may open every value of the file.
-    pub(super) fn write(&self, text: &str, layers: &[&Locks]) -> Outcome {
+    pub(super) fn write(&self, text: &[u8], layers: &[&Locks]) -> Outcome {
         if layers.is_empty() || layers.len() > MAX_DRAFT_LAYERS {
             return Err(Failure::data(format_args!(
                 "the file's values have {} different sets of locks",
                 layers.len()
             )));
         }
-        let mut bytes = Zeroizing::new(text.as_bytes().to_vec());
+        let mut bytes = Zeroizing::new(text.to_vec());
         for (inner, locks) in layers.iter().enumerate() {
             let sealer = locks.sealer(&format!("{LABEL}{inner}"), None)?;
             bytes = Zeroizing::new(
@@ -74,7 +71,7 @@ impl Draft {
     }
 
     /// Opens it.
-    pub(super) fn read(&self, wingman: &Wingman) -> Outcome<Zeroizing<String>> {
+    pub(super) fn read(&self, wingman: &Wingman) -> Outcome<Zeroizing<Vec<u8>>> {
         let mut bytes = files::read(&self.0, "draft")?;
         let mut inner = None;
         loop {
@@ -98,7 +95,7 @@ impl Draft {
             bytes = Zeroizing::new(opened.expose_secret().to_vec());
             match next.checked_sub(1) {
                 Some(below) => inner = Some(below),
-                None => return secret_text(&bytes, "the draft"),
+                None => return Ok(bytes),
             }
         }
     }

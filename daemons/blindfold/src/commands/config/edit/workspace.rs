@@ -32,7 +32,7 @@ pub(super) struct Workspace {
 
 impl Workspace {
     /// Puts `text` into a file that is named as `path` is, so that editors know what it is.
-    pub(super) fn new(path: &Path, text: &str) -> Outcome<Self> {
+    pub(super) fn new(path: &Path, text: &[u8]) -> Outcome<Self> {
         let place = memory();
         if place.is_none() {
             eprintln!(
@@ -53,7 +53,7 @@ impl Workspace {
             .create_new(true)
             .mode(0o600)
             .open(&path)
-            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .and_then(|mut file| file.write_all(text))
             .map_err(|e| Failure::file(Kind::Output, &path, &e))?;
         Ok(Self {
             path,
@@ -92,7 +92,7 @@ impl Workspace {
     }
 
     /// What the file holds now.
-    pub(super) fn read(&self) -> Outcome<Zeroizing<String>> {
+    pub(super) fn read(&self) -> Outcome<Zeroizing<Vec<u8>>> {
         let failed = |e: std::io::Error| Failure::file(Kind::Io, &self.path, &e);
         let file = OpenOptions::new()
             .read(true)
@@ -105,9 +105,7 @@ impl Workspace {
         if bytes.len() as u64 > MAX_WHOLE {
             return Err(Failure::data("the edited file is too large"));
         }
-        std::str::from_utf8(&bytes)
-            .map(|text| Zeroizing::new(text.to_owned()))
-            .map_err(|_| Failure::data("the edited file is not UTF-8 text"))
+        Ok(bytes)
     }
 }
 
@@ -157,12 +155,12 @@ mod tests {
 
     #[test]
     fn folder_and_file_are_private_and_go_with_it() {
-        let workspace = Workspace::new(Path::new("conf/app.toml"), "a = 1\n").unwrap();
+        let workspace = Workspace::new(Path::new("conf/app.toml"), b"a = 1\n").unwrap();
         let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
         let folder = workspace.folder.path().to_owned();
         assert_eq!((mode(&folder), mode(&workspace.path)), (0o700, 0o600));
         assert_eq!(workspace.path.file_name().unwrap(), "app.toml");
-        assert_eq!(workspace.read().unwrap().as_str(), "a = 1\n");
+        assert_eq!(workspace.read().unwrap().as_slice(), b"a = 1\n");
         drop(workspace);
         assert!(!folder.exists());
     }
