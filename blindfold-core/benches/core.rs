@@ -289,7 +289,7 @@ fn ratios() {
     println!(
         "evaluate: decode, evaluate, prove, check; open: blind, verify, unblind, with T and the locks' secrets"
     );
-    for operation in &all[1..] {
+    for operation in all.iter().skip(1) {
         let each = operation.least / operation.elements;
         let ratio = each.as_secs_f64() / floor.as_secs_f64();
         let Timed { name, elements, .. } = operation;

@@ -63,7 +63,8 @@ secret_bytes! {
     pub struct SecretElement([u8; ELEMENT_BYTES]);
 }
 
-#[cfg(all(test, feature = "aws-lc"))]
+#[cfg(test)]
+#[cfg(feature = "aws-lc")]
 mod agreement;
 #[cfg(test)]
 mod tests;

@@ -254,7 +254,11 @@ fn zero_and_the_identity_are_the_same() {
             &[pure],
             &place.to_string(),
         );
-        assert_same(&[identity.clone()], &[Pure::identity()], &place.to_string());
+        assert_same(
+            core::slice::from_ref(identity),
+            &[Pure::identity()],
+            &place.to_string(),
+        );
         assert!(!identity.same_element(identity), "{place}");
     }
 }
