@@ -22,6 +22,7 @@ use identity::{
     policy::{Facts, Policy, Query, Selector},
 };
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
+use wingman_sdk::document::{Document, Format, KeyPath, Label, NewValue};
 
 /// The secret keys that the seed objects are sealed to: those of the draft vectors, known to everybody.
 static KEYS: LazyLock<Vec<SecretKey>> = LazyLock::new(|| {
@@ -278,4 +279,40 @@ pub fn certificate_extension(data: &[u8]) {
         return;
     };
     assert_eq!(attributes.to_der(), data);
+}
+
+/// A configuration file, its format told by the first byte: values change in place, and nothing else does.
+pub fn document(data: &[u8]) {
+    let Some((first, rest)) = data.split_first() else {
+        return;
+    };
+    let Ok(text) = std::str::from_utf8(rest) else {
+        return;
+    };
+    let formats = [Format::Toml, Format::Yaml, Format::Json, Format::Env];
+    let format = formats[usize::from(*first) % formats.len()];
+    let Ok(document) = Document::parse(format, text) else {
+        return;
+    };
+    assert_eq!(document.as_str(), text);
+    for (index, entry) in document.entries().iter().enumerate() {
+        let path = entry.path().to_string();
+        assert_eq!(path.parse::<KeyPath>().unwrap(), *entry.path());
+        let label = Label::of(entry.path(), entry.kind());
+        assert_eq!(label.to_string().parse::<Label>().unwrap(), label);
+        // The first ones will do: a replacement reads the whole file again.
+        if index >= 4 {
+            continue;
+        }
+        let sealed = NewValue::Sealed("pbseal1:UEJTRUFM".to_owned());
+        let Ok(changed) = document.replace(&[(index, sealed)]) else {
+            continue;
+        };
+        assert!(changed.starts_with(&text[..entry.span().start]));
+        assert!(changed.ends_with(&text[entry.span().end..]));
+        let again = Document::parse(format, &changed).unwrap();
+        assert_eq!(again.entries().len(), document.entries().len());
+        assert_eq!(again.entries()[index].path(), entry.path());
+        assert_eq!(again.entries()[index].text(), "pbseal1:UEJTRUFM");
+    }
 }

@@ -18,6 +18,7 @@ const TARGETS: &[Target] = &[
         "certificate_extension",
         blindfold_fuzz::certificate_extension,
     ),
+    ("document", blindfold_fuzz::document),
 ];
 
 #[test]
