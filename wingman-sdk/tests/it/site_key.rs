@@ -25,7 +25,9 @@ fn site(name: &str) -> StaticKey {
 
 fn locked_to(unsealer: &TestUnsealer, sites: &[&StaticKey]) -> SealedObject {
     let share = LockSpec::share(&unsealer.record, named("payments"), Window::unbounded());
-    let sites = sites.iter().map(|site| LockSpec::required_static(site.record()));
+    let sites = sites
+        .iter()
+        .map(|site| LockSpec::required_static(site.record()));
     let locks = std::iter::once(share).chain(sites).collect();
     object(locks, SealOptions::new(), b"secret")
 }
@@ -59,10 +61,15 @@ fn site_key_is_the_callers_or_of_a_private_file() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
     let error = builder().site_key_file(&path).unwrap_err();
     assert!(
-        matches!(&error, ConfigError::File(FileError::TooOpen { mode: 0o640, .. })),
+        matches!(
+            &error,
+            ConfigError::File(FileError::TooOpen { mode: 0o640, .. })
+        ),
         "{error}"
     );
-    let error = builder().site_key_file(base.path().join("absent")).unwrap_err();
+    let error = builder()
+        .site_key_file(base.path().join("absent"))
+        .unwrap_err();
     assert!(error.to_string().contains("absent"), "{error}");
 }
 
@@ -122,7 +129,10 @@ fn wrong_secret_key_opens_nothing() {
     let unsealing = UnsealingKey::generate("a", "acme", 1, &mut rng()).unwrap();
     write_secret(&path, &unsealing.to_file_bytes());
     let error = builder().site_key_file(&path).unwrap().build().unwrap_err();
-    assert!(matches!(&error, ConfigError::WrongPurpose { .. }), "{error}");
+    assert!(
+        matches!(&error, ConfigError::WrongPurpose { .. }),
+        "{error}"
+    );
 }
 
 #[test]
@@ -138,7 +148,10 @@ fn site_section_names_exactly_one_source() {
     assert!(read(&format!("key_file = '{}'", path.display())).is_ok());
     for site in ["", "key_file = 'paris'\ncredential = 'paris'"] {
         let error = read(site).unwrap_err();
-        assert!(matches!(&error, ConfigError::Syntax { line: 1, .. }), "{error}");
+        assert!(
+            matches!(&error, ConfigError::Syntax { line: 1, .. }),
+            "{error}"
+        );
         let message = error.to_string();
         assert!(
             message.contains("key_file") && message.contains("credential"),
@@ -147,7 +160,10 @@ fn site_section_names_exactly_one_source() {
     }
     let error = read("credential = '../paris'").unwrap_err();
     assert!(
-        matches!(&error, ConfigError::Credential(CredentialError::Name { .. })),
+        matches!(
+            &error,
+            ConfigError::Credential(CredentialError::Name { .. })
+        ),
         "{error}"
     );
 }
@@ -195,7 +211,11 @@ fn inside_the_service() {
             .identity(world.workload("paris/api"))
             .unsealer(unsealer.config())
     };
-    let wingman = builder().site_credential("site-key").unwrap().build().unwrap();
+    let wingman = builder()
+        .site_credential("site-key")
+        .unwrap()
+        .build()
+        .unwrap();
     assert_eq!(wingman.open(&sealed).unwrap().expose_secret(), b"secret");
     assert!(!format!("{wingman:?}").contains("site-key"));
 
@@ -213,7 +233,10 @@ fn inside_the_service() {
     );
     let error = read("open").unwrap_err();
     assert!(
-        matches!(&error, ConfigError::Credential(CredentialError::Unsafe { mode: 0o644, .. })),
+        matches!(
+            &error,
+            ConfigError::Credential(CredentialError::Unsafe { mode: 0o644, .. })
+        ),
         "{error}"
     );
     let error = read("absent").unwrap_err();
