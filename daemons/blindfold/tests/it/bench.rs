@@ -67,12 +67,16 @@ fn streams_are_measured_in_constant_memory() {
         let row = found.next().unwrap();
         assert!(found.next().is_none() && row["name"] == "seal", "{row}");
         assert!(row["share_of_floor"].as_f64().unwrap() > 0.0, "{row}");
-        row["peak_memory_bytes"].as_u64().unwrap()
+        let more = row["more_memory_bytes"].as_u64().unwrap();
+        assert!(more <= row["peak_memory_bytes"].as_u64().unwrap(), "{row}");
+        // The limit of the product, whatever the size.
+        assert!(more < 8 << 20, "{row}");
+        more
     };
     assert_eq!(rows.len(), 4);
     for step in ["seal_stream", "open_stream"] {
         let more = peak(step, large).saturating_sub(peak(step, small));
-        assert!(more < 8 << 20, "{step} takes {more} bytes more");
+        assert!(more < 4 << 20, "{step} takes {more} bytes more");
     }
     let both = bench.text("bench seal --size 1KiB --duration 0.01 --json", b"");
     let steps: Vec<_> = both
@@ -137,7 +141,8 @@ fn load_on_an_unsealer_is_counted_and_ends_in_time() {
         "{row}"
     );
     assert!(row["server_cpu_ns"].as_f64().unwrap() > 0.0, "{row}");
-    assert!(row["server_cpu_ratio"].as_f64().unwrap() > 0.5, "{row}");
+    assert!(row["server_cpu_ratio"].as_f64().unwrap() >= 1.0, "{row}");
+    assert!(row["server_best_ratio"].as_f64().unwrap() > 0.5, "{row}");
 
     // At a rate: no more than that many, and each begun on time.
     let row = bench.json(

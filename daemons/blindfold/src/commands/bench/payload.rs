@@ -19,7 +19,7 @@ use chacha20poly1305::ChaCha20Poly1305;
 use super::{
     clock::{Rounds, Work, repeated, timed},
     pipe::pipe,
-    process,
+    process::MemoryBefore,
     report::Row,
     stop::Stop,
 };
@@ -104,7 +104,7 @@ impl Step {
             ))
             .remedy("measure larger ones with --mode stream")
         })?;
-        process::forget_peak();
+        let before = MemoryBefore::now();
         let measured = match self.kind {
             StepKind::Seal => {
                 let plaintext = vec![7; size];
@@ -126,9 +126,9 @@ impl Step {
                 })
             }),
         };
-        let peak = process::peak_memory();
+        let memory = before.since();
         Ok(measured?.map(|measured| {
-            Row::of_bytes(self.kind.name(), scene.cipher, self.size, measured, peak)
+            Row::of_bytes(self.kind.name(), scene.cipher, self.size, measured, memory)
         }))
     }
 }

@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use blindfold_core::{Dem, backend};
 use serde_json::{Map, Value, json};
 
-use super::clock::Measured;
+use super::{clock::Measured, process::Memory};
 use crate::{
     commands::{print, print_json},
     failure::Outcome,
@@ -48,7 +48,7 @@ impl Row {
         cipher: Dem,
         bytes: u64,
         measured: Measured,
-        peak_memory: Option<u64>,
+        memory: Option<Memory>,
     ) -> Self {
         let share = measured.floor / measured.best;
         let per_second = bytes as f64 / (measured.best / 1e9);
@@ -61,9 +61,10 @@ impl Row {
         add("bytes", json!(bytes));
         add("bytes_per_second", json!(per_second.round()));
         add("share_of_floor", json!(rounded(share)));
-        add("peak_memory_bytes", json!(peak_memory));
-        let memory = peak_memory
-            .map(|bytes| format!(", peak {:.1} MiB resident", mebibytes(bytes)))
+        add("peak_memory_bytes", json!(memory.map(|memory| memory.peak)));
+        add("more_memory_bytes", json!(memory.map(|memory| memory.more)));
+        let memory = memory
+            .map(|memory| format!(", {:.1} MiB of memory more", mebibytes(memory.more)))
             .unwrap_or_default();
         Self {
             name: "seal",
@@ -237,7 +238,10 @@ mod tests {
             Dem::Aes256GcmSiv,
             1 << 20,
             MEASURED,
-            Some(5 << 20),
+            Some(Memory {
+                peak: 5 << 20,
+                more: 2 << 20,
+            }),
         );
         let json = row.to_json();
         assert_eq!(json["name"], "seal");
@@ -246,6 +250,7 @@ mod tests {
         assert_eq!(json["share_of_floor"], 0.005);
         assert_eq!(json["bytes_per_second"], 524_288_000.0);
         assert_eq!(json["peak_memory_bytes"], 5 << 20);
+        assert_eq!(json["more_memory_bytes"], 2 << 20);
         let text = row.to_text();
         assert!(
             text.contains("seal_stream of 1 MiB") && text.contains("500 MiB/s"),

@@ -22,7 +22,8 @@ use self::{
 };
 use super::{
     clock::{Measured, Rounds},
-    curve, process,
+    curve,
+    process::CpuTimes,
     report::{rounded, time},
     stop::Stop,
 };
@@ -65,12 +66,12 @@ pub(super) fn run(args: &BenchArgs, stop: &Stop, json: bool) -> Outcome {
         duration: args.duration,
         rate: words.rate,
     };
-    let before = words.pid.and_then(process::cpu_time_of);
+    let before = words.pid.and_then(CpuTimes::of);
     let loaded = load::run(load, callers, stop)?;
-    let after = words.pid.and_then(process::cpu_time_of);
+    let after = words.pid.and_then(CpuTimes::of);
     let server_cpu = match (words.pid, before, after) {
         (None, ..) => None,
-        (Some(_), Some(before), Some(after)) => Some(after.saturating_sub(before)),
+        (Some(_), Some(before), Some(after)) => Some(after.since(before)),
         (Some(pid), ..) => {
             return Err(Failure::new(
                 Kind::Input,
@@ -173,13 +174,30 @@ fn newest<'a>(
     newest.into_values()
 }
 
+/// CPU time of the server for each open, in nanoseconds.
+#[derive(Clone, Copy)]
+struct Server {
+    all: f64,
+    /// Of the threads that evaluate; nothing where the process has none.
+    evaluating: Option<f64>,
+    /// The best bare evaluation in this process.
+    bare: f64,
+}
+
+impl Server {
+    /// All CPU time to that of evaluating, both of the same process under the same load.
+    fn ratio(self) -> Option<f64> {
+        Some(self.all / self.evaluating?)
+    }
+}
+
 /// What came out, for people and for machines.
 struct Report<'a> {
     words: &'a ServerArgs,
     count: usize,
     bare: Bare,
     loaded: Loaded,
-    server_cpu: Option<Duration>,
+    server_cpu: Option<CpuTimes>,
 }
 
 impl Report<'_> {
@@ -191,11 +209,15 @@ impl Report<'_> {
         self.opens().done() as f64 / self.loaded.elapsed.as_secs_f64().max(1e-9)
     }
 
-    /// CPU time of the server for one open, and its ratio to the bare evaluation.
-    fn server(&self) -> Option<(f64, f64)> {
-        let opens = self.loaded.all_opens.max(1) as f64;
-        let each = self.server_cpu?.as_secs_f64() * 1e9 / opens;
-        Some((each, each / self.bare.evaluate?))
+    fn server(&self) -> Option<Server> {
+        let used = self.server_cpu?;
+        let each = |time: Duration| time.as_secs_f64() * 1e9 / self.loaded.all_opens.max(1) as f64;
+        let evaluating = each(used.evaluating);
+        Some(Server {
+            all: each(used.all),
+            evaluating: (evaluating > 0.0).then_some(evaluating),
+            bare: self.bare.evaluate?,
+        })
     }
 
     fn to_json(&self) -> serde_json::Value {
@@ -219,8 +241,10 @@ impl Report<'_> {
             "errors": self.opens().errors(),
             "unfinished": self.loaded.unfinished,
             "interrupted": self.loaded.interrupted,
-            "server_cpu_ns": server.map(|(each, _)| each.round()),
-            "server_cpu_ratio": server.map(|(_, ratio)| rounded(ratio)),
+            "server_cpu_ns": server.map(|server| server.all.round()),
+            "server_evaluating_ns": server.and_then(|server| server.evaluating).map(f64::round),
+            "server_cpu_ratio": server.and_then(Server::ratio).map(rounded),
+            "server_best_ratio": server.map(|server| rounded(server.all / server.bare)),
         })
     }
 
@@ -261,12 +285,21 @@ impl Report<'_> {
             blindfold_core::backend(),
             opens.quantile(0.5) as f64 / self.count as f64 / self.bare.floor
         );
-        if let Some((each, ratio)) = self.server() {
+        if let Some(server) = self.server() {
             let _ = writeln!(
                 out,
-                "server    {} of CPU for each open, {ratio:.2} times the bare evaluation",
-                time(each)
+                "server    {} of CPU for each open, {:.2} times the best bare evaluation here ({})",
+                time(server.all),
+                server.all / server.bare,
+                time(server.bare)
             );
+            if let (Some(evaluating), Some(ratio)) = (server.evaluating, server.ratio()) {
+                let _ = writeln!(
+                    out,
+                    "          {ratio:.2} times what its evaluating threads used meanwhile ({})",
+                    time(evaluating)
+                );
+            }
         }
         for (kind, error) in opens.errors() {
             let _ = writeln!(
