@@ -406,6 +406,9 @@ impl<'a> Asked<'a> {
     }
 }
 
+/// Ends when the outcome of a request is durable.
+type Recorded = Pin<Box<dyn Future<Output = Result<(), AuditUnavailable>> + Send>>;
+
 /// The work of an evaluation thread: the answer, and a future that says when its outcome is durable.
 ///
 /// A key that was halted while the request waited is not used. An exposed key
@@ -415,11 +418,7 @@ fn evaluation(
     key: ReleasedKey,
     request: CheckedRequest,
     grant: Grant,
-) -> impl FnOnce() -> (
-    Result<Response, Refusal>,
-    Pin<Box<dyn Future<Output = Result<(), AuditUnavailable>> + Send>>,
-) + Send
-+ 'static {
+) -> impl FnOnce() -> (Result<Response, Refusal>, Recorded) + Send + 'static {
     let engine = Arc::clone(engine);
     let runtime = tokio::runtime::Handle::current();
     let evaluate = move || {
@@ -445,7 +444,10 @@ fn evaluation(
             Err(_) => Outcome::failure(Refusal::Internal.name()).because("the evaluation panicked"),
         };
         let recorded = grant.begin_to_finish(outcome);
-        (done.unwrap_or(Err(Refusal::Internal)), Box::pin(recorded))
+        (
+            done.unwrap_or(Err(Refusal::Internal)),
+            Box::pin(recorded) as Recorded,
+        )
     }
 }
 

@@ -134,7 +134,8 @@ mod tests {
             std::thread::sleep(Duration::from_millis(20));
         };
         drop((end_one, end_other));
-        (one.join().unwrap(), other.join().unwrap());
+        one.join().unwrap();
+        other.join().unwrap();
         assert!(!used.evaluating.is_zero(), "{used:?}");
         assert!(used.all > used.evaluating, "{used:?}");
     }
