@@ -1,7 +1,7 @@
 //! The private folder with the cleartext, and the editor.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs::{OpenOptions, Permissions},
     io::{Read, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
@@ -110,19 +110,37 @@ impl Workspace {
 }
 
 /// Words that keep an editor from leaving copies of what it shows.
-fn quiet(editor: &std::ffi::OsStr) -> &'static [&'static str] {
+///
+/// `-c` comes after the user's own settings, which often keep undo files and backups in a folder on the disk.
+fn quiet(editor: &OsStr) -> &'static [&'static str] {
     let editor = editor.to_string_lossy();
     let program = editor.split_whitespace().next().unwrap_or_default();
-    match program.rsplit('/').next() {
-        Some("vim" | "nvim") => &[
+    let is_vim = |path: &Path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = name.split('.').next().unwrap_or_default();
+        matches!(name, "vim" | "nvim" | "gvim" | "vimx")
+    };
+    // `vi` is vim on many systems, by a link.
+    if is_vim(Path::new(program)) || target(program).is_some_and(|path| is_vim(&path)) {
+        &[
             "-n",
             "-i",
             "NONE",
-            "--cmd",
+            "-c",
             "set nobackup nowritebackup noundofile",
-        ],
-        _ => &[],
+        ]
+    } else {
+        &[]
     }
+}
+
+/// The file that a program's name leads to, links followed.
+fn target(program: &str) -> Option<PathBuf> {
+    if program.contains('/') {
+        return Path::new(program).canonicalize().ok();
+    }
+    let folders = std::env::var_os("PATH")?;
+    std::env::split_paths(&folders).find_map(|folder| folder.join(program).canonicalize().ok())
 }
 
 /// A folder in memory that this user can write: the session's own, else the system's.
@@ -169,6 +187,24 @@ mod tests {
     fn vim_is_told_to_leave_no_copies() {
         assert!(quiet("/usr/bin/vim -R".as_ref()).contains(&"NONE"));
         assert!(quiet("nvim".as_ref()).contains(&"-n"));
+        assert!(quiet("vim.basic".as_ref()).contains(&"-n"));
         assert!(quiet("code --wait".as_ref()).is_empty());
+        let folder = tempfile::tempdir().unwrap();
+        let (vim, vi) = (folder.path().join("vim.tiny"), folder.path().join("vi"));
+        std::fs::write(&vim, "").unwrap();
+        std::os::unix::fs::symlink(&vim, &vi).unwrap();
+        // After the user's settings, which `--cmd` is not.
+        let words = quiet(vi.as_os_str());
+        assert!(
+            words.contains(&"-c") && !words.contains(&"--cmd"),
+            "{words:?}"
+        );
+    }
+
+    #[test]
+    fn programs_are_found_as_a_shell_finds_them() {
+        assert!(target("sh").is_some_and(|path| path.is_absolute()));
+        assert_eq!(target("no-such-editor"), None);
+        assert_eq!(target("/no/such/editor"), None);
     }
 }
