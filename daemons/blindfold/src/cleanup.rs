@@ -1,6 +1,6 @@
 //! Removes unfinished files when the command is interrupted.
 //!
-//! What is registered here is removed on SIGINT, SIGTERM and SIGHUP, before the process ends; on every other way out its owner removes it.
+//! What is registered here is removed on SIGINT, SIGQUIT, SIGTERM and SIGHUP, before the process ends; on every other way out its owner removes it.
 
 use std::{
     collections::BTreeSet,
@@ -52,17 +52,18 @@ pub(crate) fn watch() -> Outcome {
     })
 }
 
-/// Calls `act`, on a thread of its own, with the number of each SIGINT, SIGTERM and SIGHUP.
+/// Calls `act`, on a thread of its own, with the number of each SIGINT, SIGQUIT, SIGTERM and SIGHUP.
 pub(crate) fn on_signals(act: impl Fn(i32) + Send + 'static) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .about(Kind::Internal, "signals")?;
     let listen = |kind| -> Outcome<Signal> { signal(kind).about(Kind::Internal, "signals") };
-    let (mut interrupt, mut terminate, mut hangup) = {
+    let (mut interrupt, mut quit, mut terminate, mut hangup) = {
         let _inside = runtime.enter();
         (
             listen(SignalKind::interrupt())?,
+            listen(SignalKind::quit())?,
             listen(SignalKind::terminate())?,
             listen(SignalKind::hangup())?,
         )
@@ -72,6 +73,7 @@ pub(crate) fn on_signals(act: impl Fn(i32) + Send + 'static) -> Outcome {
             let kind = runtime.block_on(async {
                 tokio::select! {
                     _ = interrupt.recv() => SignalKind::interrupt(),
+                    _ = quit.recv() => SignalKind::quit(),
                     _ = terminate.recv() => SignalKind::terminate(),
                     _ = hangup.recv() => SignalKind::hangup(),
                 }

@@ -12,7 +12,7 @@ use crate::{cleanup, failure::Outcome};
 pub(super) struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    /// Set by the first SIGINT, SIGTERM or SIGHUP; the second one ends the process.
+    /// Set by the first SIGINT, SIGQUIT, SIGTERM or SIGHUP; the second one ends the process.
     pub(super) fn on_signals() -> Outcome<Self> {
         let stop = Self::default();
         let flag = stop.clone();
