@@ -22,7 +22,7 @@
 //! ```
 //!
 //! Unknown keys are refused. Whoever writes the rules decides who can open what is sealed by them, so a rules file that
-//! was not named but found must belong to its reader or to root, and others must not be able to write it.
+//! was not named but found must belong, with its folder, to its reader or to root, and others must not be able to write it.
 
 use std::{
     os::unix::fs::MetadataExt,
@@ -246,10 +246,28 @@ impl Rules {
 }
 
 impl RuleText {
+    /// Whether anything is said about locks, other than keys.
+    fn says_how(&self) -> bool {
+        self.policy.is_some()
+            || self.policy_name.is_some()
+            || self.policy_digest_of.is_some()
+            || self.threshold.is_some()
+            || self.not_before.is_some()
+            || self.not_after.is_some()
+            || !(self.fingerprints.is_empty()
+                && self.site_locks.is_empty()
+                && self.recovery.is_empty()
+                && self.former_policies.is_empty())
+    }
+
     fn read(self, folder: &Path, place: &str) -> Outcome<Rule> {
         if self.patterns.is_none() && self.paths.is_none() {
             return Err(Failure::usage("it chooses no values")
                 .remedy("add patterns = [\"*password*\"] or paths = [\"db.password\"]; patterns = [] takes the files out of later rules"));
+        }
+        if self.keys.is_empty() && self.says_how() {
+            return Err(Failure::usage("it says how values are sealed, but names no keys")
+                .remedy("add keys = [\"unsealer.pub\"]; without them, `verify` would hold nothing against the rest"));
         }
         let inside = |paths: Vec<PathBuf>| paths.iter().map(|path| folder.join(path)).collect();
         let policies = [
@@ -321,24 +339,34 @@ fn file_pattern(text: &str) -> Outcome<Pattern> {
         .about(Kind::Usage, format_args!("{text:?}"))
 }
 
-/// Rules say to whom secrets go: others must not be able to write them.
+/// Rules say to whom secrets go: others must not be able to write them, nor to exchange what they name.
 fn check_owner(path: &Path) -> Outcome {
-    let metadata = path
-        .metadata()
-        .map_err(|e| Failure::file(Kind::Input, path, &e))?;
+    let failed = |e: std::io::Error| Failure::file(Kind::Input, path, &e);
     let me = rustix::process::geteuid().as_raw();
-    let trusted = [0, me].contains(&metadata.uid()) && metadata.mode() & 0o002 == 0;
-    if trusted {
+    let file = path.metadata().map_err(failed)?;
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    // A link of somebody else's leads to a file of ours, and the keys beside the link are his.
+    let owners = [
+        file.uid(),
+        path.symlink_metadata().map_err(failed)?.uid(),
+        folder.metadata().map_err(failed)?.uid(),
+    ];
+    if is_trusted(me, owners, file.mode()) {
         return Ok(());
     }
     Err(Failure::new(
         Kind::Denied,
         format_args!(
-            "{} belongs to somebody else, or others may write it",
+            "{} or its folder belongs to somebody else, or others may write it",
             path.display()
         ),
     )
     .remedy("it decides who can open your secrets: look at it, then name it with --rules, or correct its owner and mode"))
+}
+
+/// Whether file, link and folder belong to `me` or root, and the file is not for everybody to write.
+fn is_trusted(me: u32, owners: [u32; 3], mode: u32) -> bool {
+    owners.iter().all(|owner| [0, me].contains(owner)) && mode & 0o002 == 0
 }
 
 /// The path with its folder resolved; the file itself may be a link, or not exist.

@@ -119,3 +119,13 @@ fn rules_of_the_documentation_are_rules() {
         .unwrap();
     assert_eq!(rules(text).unwrap().rules.len(), 1);
 }
+
+#[test]
+fn rules_are_trusted_with_their_link_and_folder_only() {
+    assert!(is_trusted(1000, [1000, 1000, 1000], 0o644));
+    assert!(is_trusted(1000, [0, 1000, 0], 0o664));
+    for owners in [[1001, 1000, 1000], [1000, 1001, 0], [1000, 1000, 1001]] {
+        assert!(!is_trusted(1000, owners, 0o644), "{owners:?}");
+    }
+    assert!(!is_trusted(1000, [1000; 3], 0o646));
+}
