@@ -168,7 +168,8 @@ Examples:
   printf 5433 | blindfold config set app.toml db.port --kind integer --key unsealer.pub --policy prod.yaml
 
 The new content comes from standard input, without one line end at its end. Nobody has to be able to open the old
-value: its locks are taken over where the records of its keys are at hand, else those of the rule.")]
+value: its locks are taken over where the records of its keys are at hand and the rule, if there is one, demands no
+others; else those of the rule are taken.")]
 pub(crate) struct ConfigSetArgs {
     /// Configuration file
     #[arg(value_hint = ValueHint::FilePath)]

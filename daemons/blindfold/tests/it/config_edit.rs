@@ -243,9 +243,18 @@ fn changed_value_keeps_the_locks_it_had() {
     let pinned = config.replace("[profile]", "[profile]\npinned_keys = [\"../r.pub\"]");
     assert_ne!(pinned, config);
     bench.write("dev/wingman.toml", pinned);
+    let output = bench.run("config edit app.yaml", b"");
     assert_eq!(
-        bench.text("config edit app.yaml", b""),
+        String::from_utf8_lossy(&output.stdout),
         "app.yaml: 1 sealed anew, 1 newly sealed, 0 removed\n"
+    );
+    // The rule demands another policy: that is said.
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("app.yaml:1: a_password: its new content is sealed as the old one was")
+            && said.contains("its policy is not the one that is demanded")
+            && !said.contains("b_password"),
+        "{said}"
     );
     let text = read(&bench, "app.yaml");
     let token = text.split_whitespace().nth(1).unwrap();
@@ -423,6 +432,7 @@ fn interrupted_edit_leaves_no_cleartext() {
     );
     for (signal, code) in [
         (rustix::process::Signal::INT, 130),
+        (rustix::process::Signal::QUIT, 131),
         (rustix::process::Signal::TERM, 143),
         (rustix::process::Signal::HUP, 129),
     ] {

@@ -334,6 +334,25 @@ fn staged_contents_are_judged_by_staged_rules() {
 }
 
 #[test]
+fn staged_file_of_an_unknown_format_is_not_passed_over_in_silence() {
+    let repository = Repository::new();
+    let rules = RULES.replace("*.yaml", "*.conf");
+    repository.write(".blindfold.toml", &rules);
+    repository.write("app.conf", "password = \"hunter2\"\n");
+    repository.write("other.txt", "x\n");
+    repository.git("add .");
+    let output = repository.bench.run("config check --staged", b"");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("\"app.conf\" was not looked at"), "{said}");
+    assert!(!said.contains("other.txt"), "{said}");
+    let output = repository
+        .bench
+        .run("config check --staged --format toml", b"");
+    assert_eq!(output.status.code(), Some(65));
+}
+
+#[test]
 fn check_without_rules_or_repository_says_so() {
     let repository = Repository::new();
     let bench = &repository.bench;

@@ -287,4 +287,8 @@ fn file_keeps_its_mode_and_a_link_stays_a_link() {
             .is_symlink()
     );
     assert!(read(&bench, "app.yaml").contains("pbseal1:"));
+    // Nor does a copy say to more people what stays in the clear.
+    bench.ok("config seal app.yaml --pattern none --out copy.yaml", b"");
+    let copy = bench.path("copy.yaml").metadata().unwrap();
+    assert_eq!(copy.permissions().mode() & 0o777, 0o640);
 }

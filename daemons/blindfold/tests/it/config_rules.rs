@@ -130,7 +130,7 @@ fn bad_rules_are_refused_with_their_place() {
             "rule 1: \"[ab].yaml\" is no pattern of files",
         ),
         (
-            "[[rule]]\npatterns = [\"*\"]\npolicy = \"a\"\npolicy_name = \"b\"\n",
+            "[[rule]]\npatterns = [\"*\"]\nkeys = [\"k\"]\npolicy = \"a\"\npolicy_name = \"b\"\n",
             "several policies",
         ),
         ("[[rule]]\npatterns = [\"a..b\"]\n", "rule 1: `a..b`"),
@@ -143,6 +143,10 @@ fn bad_rules_are_refused_with_their_place() {
             "no policy is given",
         ),
         ("[[rule]]\npatterns = [\"*\"]\n", "names no keys"),
+        (
+            "[[rule]]\npatterns = [\"*\"]\nthreshold = 2\n",
+            "rule 1: it says how values are sealed, but names no keys",
+        ),
     ] {
         bench.write(".blindfold.toml", rules);
         let error = bench.fails(64, "config seal prod/paris/app.yaml", b"");
@@ -341,6 +345,35 @@ fn set_seals_a_new_content_without_opening_the_old_one() {
     // A plain value that no pattern chooses is sealed when it is set.
     bench.ok(&format!("config set {file} db.user"), b"root");
     assert!(read(&bench, file).contains("user: pbseal1:"));
+}
+
+#[test]
+fn set_does_not_take_over_locks_that_the_rule_does_not_want() {
+    let bench = ruled();
+    let file = "prod/paris/app.yaml";
+    // What somebody else put there, with public records and a policy of his own.
+    bench.ok(
+        &format!("config seal {file} --path db.password --key u.pub --policy-name theirs"),
+        b"",
+    );
+    let output = bench.run(&format!("config set {file} db.password"), b"new");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    for part in [
+        "app.yaml:4: db.password",
+        "where 2 are demanded",
+        "its policy",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+    let shown = bench.json(
+        "inspect --json",
+        token(&read(&bench, file), "password: '").as_bytes(),
+    );
+    assert_eq!(shown["threshold"], 2);
+    assert_eq!(shown["locks"][0]["policy_mode"], "inline");
+    bench.ok(&format!("config seal {file}"), b"");
+    bench.ok(&format!("config verify {file}"), b"");
 }
 
 #[test]

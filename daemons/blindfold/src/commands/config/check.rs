@@ -46,8 +46,14 @@ fn staged(args: &ConfigCheckArgs, json: bool) -> Outcome {
         let Some(selection) = words.as_ref().or(ruled.as_ref()) else {
             continue;
         };
-        // A rule may name a whole folder: what is no configuration file holds no values.
+        // A rule may name a whole folder, with files that hold no values; but nothing is passed over in silence.
         let Some(format) = named_format(args.format).or(Format::of_path(&file.path)) else {
+            if !(selection.paths.is_empty() && selection.patterns.is_empty()) {
+                eprintln!(
+                    "blindfold: {name:?} was not looked at, as its name does not tell the format; where it holds values: \
+                     blindfold config check --format"
+                );
+            }
             continue;
         };
         let read = git::blob(None, &file.object)

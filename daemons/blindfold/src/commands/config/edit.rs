@@ -15,7 +15,7 @@ use self::{
 use super::{
     ask::ask,
     file::{ConfigFile, refused, secret_text},
-    findings::is_cleartext,
+    findings::{Demands, is_cleartext},
     opened::{self, Opened},
     setting::Setting,
     show::in_the_clear,
@@ -55,7 +55,8 @@ pub(super) fn run(args: &ConfigEditArgs, json: bool) -> Outcome {
         ))
         .remedy("edit it as any other file, or write a rule for it into .blindfold.toml"));
     }
-    let old_locks = locks_of(&file, &opened, &records(&setting, &wingman)?)?;
+    let records = records(&setting, &wingman)?;
+    let old_locks = locks_of(&file, &opened, &records)?;
     let (clear, kept) = in_the_clear(&file, &opened)?;
     for place in &kept {
         eprintln!("blindfold: {place} stays sealed: what it holds cannot stand in the file");
@@ -88,7 +89,31 @@ pub(super) fn run(args: &ConfigEditArgs, json: bool) -> Outcome {
     let unsealed = file.document().entries().iter();
     let unsealed = unsealed.filter(|entry| is_cleartext(entry, setting.selection()));
     let merged = merged.unwrap_or_default();
+    if new_locks.is_some() {
+        let mut demands = setting.demands()?;
+        demands.records = records;
+        odd_locks(&file, &opened, &demands, &merged.resealed);
+    }
     report(&file, &merged, unsealed.count(), json)
+}
+
+/// Says which new contents are locked as the values they replace, though words or rule demand something else.
+///
+/// Whoever can write the file chooses those locks: they are kept, but not without a word.
+fn odd_locks(file: &ConfigFile, opened: &Opened, demands: &Demands, resealed: &[String]) {
+    for (index, cleartext) in opened {
+        let Some(entry) = file.document().entries().get(*index) else {
+            continue;
+        };
+        let broken = demands.broken_by(&cleartext.object);
+        if !broken.is_empty() && resealed.contains(&entry.path().to_string()) {
+            eprintln!(
+                "blindfold: {}: its new content is sealed as the old one was: {}; `blindfold config set` seals it as words or rule say",
+                file.place(entry),
+                broken.join("; ")
+            );
+        }
+    }
 }
 
 /// Every record at hand: of words and rules, and those that the opener pins.
@@ -145,9 +170,12 @@ impl Session<'_> {
                 Ok(merged) => {
                     let failure = leaked(&merged.leaks);
                     eprintln!("blindfold: {failure}");
-                    match ask("Edit it again?", true)? {
+                    match ask("Edit it again?", true).unwrap_or(None) {
                         Some(true) => continue,
-                        Some(false) if ask("Write it all the same?", false)? == Some(true) => {
+                        Some(false)
+                            if ask("Write it all the same?", false).unwrap_or(None)
+                                == Some(true) =>
+                        {
                             return self.write(&edited, merged).map(Some);
                         }
                         _ => failure,
@@ -155,7 +183,7 @@ impl Session<'_> {
                 }
                 Err(failure) => {
                     eprintln!("blindfold: {failure}");
-                    match ask("Edit it again?", true)? {
+                    match ask("Edit it again?", true).unwrap_or(None) {
                         Some(true) => continue,
                         _ => failure,
                     }

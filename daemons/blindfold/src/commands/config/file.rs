@@ -2,6 +2,7 @@
 
 use std::{
     fs::Metadata,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -69,6 +70,12 @@ impl ConfigFile {
             Source::Stdin => None,
             Source::File(path) => Some(path),
         }
+    }
+
+    /// The mode of a file that is made of it: nobody reads there what he may not read here.
+    pub(super) fn mode(&self) -> u32 {
+        let own = |metadata: &Metadata| metadata.permissions().mode() & 0o666;
+        self.metadata.as_ref().map_or(0o644, own)
     }
 
     /// What it holds.

@@ -168,10 +168,24 @@ pub(super) fn says_something(entry: &Entry) -> bool {
 }
 
 impl Demands {
+    /// What is wrong with how a value is locked.
+    pub(super) fn broken_by(&self, object: &SealedObject) -> Vec<String> {
+        self.problems(object)
+            .into_iter()
+            .map(|(what, _)| what)
+            .collect()
+    }
+
     fn findings(&self, entry: &Entry, object: &SealedObject) -> Vec<Finding> {
-        let mut findings = Vec::new();
-        let mut find =
-            |problem: String, remedy: &str| findings.push(Finding::of(entry, problem, remedy));
+        let problems = self.problems(object).into_iter();
+        problems
+            .map(|(problem, remedy)| Finding::of(entry, problem, remedy))
+            .collect()
+    }
+
+    fn problems(&self, object: &SealedObject) -> Vec<(String, &'static str)> {
+        let mut problems = Vec::new();
+        let mut find = |problem: String, remedy: &'static str| problems.push((problem, remedy));
         if object.header().threshold() < self.threshold {
             find(
                 format!(
@@ -228,7 +242,7 @@ impl Demands {
                 );
             }
         }
-        findings
+        problems
     }
 
     fn record_of(&self, lock: &Lock) -> Result<(), String> {

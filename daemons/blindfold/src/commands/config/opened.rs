@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::file::{ConfigFile, sealed_in_place};
 use crate::{
-    commands::open::failed,
+    commands::open::{failed, warn_of_liars},
     failure::{Context, Failure, Kind as FailureKind, Outcome},
     files,
 };
@@ -159,6 +159,7 @@ fn open_each(
         .zip(&expectations)
         .collect();
     let results = wingman.open_each(&objects);
+    warn_of_liars(wingman);
     let opened = found.into_iter().zip(results);
     opened.map(|((index, (object, label)), result)| {
         let opened = match result {

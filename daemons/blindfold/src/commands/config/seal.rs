@@ -74,7 +74,7 @@ pub(super) fn run(args: &ConfigSealArgs, json: bool) -> Outcome {
                 let text = text
                     .as_ref()
                     .map_or(file.document().as_str(), |t| t.as_str());
-                Sink::open(Some(out), 0o644, args.force)?.complete(text.as_bytes())?;
+                Sink::open(Some(out), file.mode(), args.force)?.complete(text.as_bytes())?;
             }
             (None, Some(text)) => file.replace(text)?,
             (None, None) if to_stdout => file.replace(file.document().as_str())?,

@@ -45,7 +45,7 @@ pub(super) fn run(args: &ConfigSetArgs, json: bool) -> Outcome {
     if let Some(config) = &args.opener.config {
         records.extend(opened::wingman(config)?.pinned_keys().iter().cloned());
     }
-    let locks = locks(entry, args, &setting, &records, file.name())?;
+    let locks = locks(&file, entry, args, &setting, &records)?;
 
     let content = Source::Stdin.read("new content")?;
     let content = secret_text(&content, "the new content")?;
@@ -69,22 +69,33 @@ pub(super) fn run(args: &ConfigSetArgs, json: bool) -> Outcome {
 }
 
 /// The words' locks, else those of the value that is replaced, else the rule's.
+///
+/// What stands in the file is not proven by anything, so its locks must be such as the rule demands where there is one.
 fn locks(
+    file: &ConfigFile,
     entry: &Entry,
     args: &ConfigSetArgs,
     setting: &Setting,
     records: &PinnedKeys,
-    name: &str,
 ) -> Outcome<Locks> {
-    if !args.locks.keys.is_empty() {
-        return setting.locks_for(name);
-    }
-    match entry.sealed() {
-        Some(Ok(object)) => match (Locks::like(object.header(), records), setting.locks()?) {
-            (Ok(locks), _) | (Err(_), Some(locks)) => Ok(locks),
-            (Err(failure), None) => Err(failure),
-        },
-        _ => setting.locks_for(name),
+    let (Some(Ok(object)), true) = (entry.sealed(), args.locks.keys.is_empty()) else {
+        return setting.locks_for(file.name());
+    };
+    let mut demands = setting.demands()?;
+    demands.records = records.clone();
+    let broken = demands.broken_by(&object);
+    match (Locks::like(object.header(), records), setting.locks()?) {
+        (Ok(locks), None) => Ok(locks),
+        (Ok(locks), Some(_)) if broken.is_empty() => Ok(locks),
+        (Err(failure), None) => Err(failure),
+        (_, Some(locks)) => {
+            eprintln!(
+                "blindfold: {}: sealed as words or rule say, not as it was: {}",
+                file.place(entry),
+                broken.join("; ")
+            );
+            Ok(locks)
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use super::{
     walk::{Content, Holder},
 };
 use crate::{
-    commands::open::failed,
+    commands::open::{failed, warn_of_liars},
     failure::{Context, Failure, Kind, Outcome},
     files::{Progress, Sink},
     limits::{MAX_RESEAL_ROUND_BYTES, MAX_RESEAL_ROUND_VALUES},
@@ -111,6 +111,9 @@ impl Resealer {
     /// Works off what is left and says what was done.
     pub(super) fn finish(mut self) -> Outcome {
         self.work_off()?;
+        if let Mode::Reseal { wingman, .. } = &self.mode {
+            warn_of_liars(wingman);
+        }
         let Counts {
             files,
             values,
