@@ -22,6 +22,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use crate::admin::Host;
 use crate::compiled::InlineCache;
 use crate::evaluate::Evaluator;
+use crate::limits;
 use crate::metrics::EngineMetrics;
 use crate::pool::Pool;
 use crate::quota::Quotas;
@@ -289,8 +290,17 @@ impl Engine {
         keys::compromise(&mut connection, key_id, by).await
     }
 
-    /// Gives back what counters reserved and did not use; for after the last request.
+    /// Gives back what counters reserved and did not use; for after the last request, and before the audit log closes.
+    ///
+    /// A connection that was cut leaves its evaluation to the evaluation threads, and the grant with it: their outcomes
+    /// are on their way to the log when this returns.
     pub(crate) async fn settle(&self) {
+        let ended = tokio::time::timeout(limits::EVALUATIONS_END, self.pool().idle()).await;
+        if ended.is_err() {
+            tracing::error!(
+                "evaluations are still under way: their outcomes will be missing from the audit log"
+            );
+        }
         let by = By {
             who: "unsealer",
             at: self.unix_seconds(),

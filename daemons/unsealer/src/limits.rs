@@ -108,6 +108,10 @@ pub const REQUESTS_PER_ELEMENT: u32 = 2;
 /// than needed only wake each other, which on two cores costs as much as the work itself.
 pub const CORES_PER_CONNECTION_THREAD: usize = 4;
 
+/// Longest wait, at the end, for evaluations whose callers were cut: one of a full request takes a fifth of a second, and
+/// those that did not begin are dropped.
+pub const EVALUATIONS_END: Duration = Duration::from_secs(5);
+
 /// Evaluation threads at most, whatever the configuration or the machine says.
 pub const MAX_EVALUATION_THREADS: usize = 256;
 

@@ -222,6 +222,8 @@ impl Pool {
         let (answer, answered) = oneshot::channel();
         let piece: Work = Box::new(move || {
             if answer.is_closed() {
+                // What it holds goes before its place does, for `idle`.
+                drop(task);
                 return;
             }
             // The task owns what it touches, except for keys, which it only reads.
@@ -235,6 +237,16 @@ impl Pool {
         });
         self.line.push(piece);
         answered.await.map_err(|_| Lost)
+    }
+
+    /// Waits until nothing waits and nothing is under way; nothing new is taken meanwhile.
+    ///
+    /// What the work of callers that left was holding has been dropped by then.
+    pub(crate) async fn idle(&self) {
+        // The size is far below this bound: see `MAX_QUEUE_ELEMENTS`.
+        let all = u32::try_from(self.size).unwrap_or(u32::MAX);
+        // It is never closed.
+        drop(self.places.acquire_many(all).await);
     }
 
     /// Elements waiting or under way.

@@ -25,6 +25,7 @@ use crate::store::MIGRATIONS;
 use crate::wire;
 
 mod exposure;
+mod outcome;
 mod queue;
 
 /// Noon of day 20,000, counted from 1970.

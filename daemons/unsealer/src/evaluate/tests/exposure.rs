@@ -120,6 +120,12 @@ async fn a_panicking_evaluation_ends_one_request_only() {
         assert_eq!(bench.answer().await.0, Refusal::Internal.code());
     }
     assert_eq!(bench.engine.pool().in_use(), 0);
+    let audit = bench.audit();
+    let recorded = audit.lines().filter(|line| {
+        line.contains(r#""outcome":"failure","code":"INTERNAL""#)
+            && line.contains("the evaluation panicked")
+    });
+    assert_eq!(recorded.count(), 3, "{audit}");
 }
 
 #[tokio::test]
