@@ -12,7 +12,7 @@ use std::{path::Path, sync::Arc};
 use blindfold_core::Expectation;
 use serde::de::DeserializeOwned;
 
-use self::{de::Values, file::ConfigFile};
+use self::{de::Values, file::ConfigFile, plain::PlainValues};
 use crate::{
     Wingman,
     document::Kind,
@@ -26,6 +26,7 @@ mod error;
 #[cfg(feature = "figment")]
 mod figment;
 mod file;
+mod plain;
 #[cfg(feature = "config")]
 mod source;
 
@@ -70,6 +71,8 @@ impl Wingman {
     ///
     /// - One request for each key, policy and window (and 256 values), whatever the number of values.
     /// - A value that was sealed for another place, under another name or in another file's structure, is refused, and so is one without a label.
+    /// - A [`Sealed`](crate::Sealed) field takes the sealed value of its place and nothing else. Behind `#[serde(flatten)]`, untagged and internally
+    ///   tagged enums the place of numbers and truth values is lost: there it is refused if a plain value of the file reads like the sealed one.
     /// - Where the profile names signers, the file's signature must verify; then also its plain values are as the sealer wrote them.
     ///
     /// # What is wiped
@@ -133,18 +136,21 @@ impl Wingman {
             .map(|file| {
                 let mut values: Vec<Option<Arc<Opened>>> =
                     vec![None; file.document.entries().len()];
+                let plain = PlainValues::of(&file);
                 for sealed in &file.sealed {
                     let place = || file.place(sealed.entry);
                     // There are as many results as objects.
                     let Some(secret) = secrets.next() else { break };
-                    let opened = Arc::new(Opened {
+                    let mut opened = Opened {
                         object: sealed.object.clone(),
                         kind: sealed.kind,
                         secret: secret.map_err(|error| place().not_opened(error))?,
-                    });
+                        twin: false,
+                    };
                     check_kind(&opened).map_err(|error| place().not_opened(error.into()))?;
+                    opened.twin = plain.hold(&opened);
                     if let Some(value) = values.get_mut(sealed.entry) {
-                        *value = Some(opened);
+                        *value = Some(Arc::new(opened));
                     }
                 }
                 Ok(OpenedFile { file, values })

@@ -56,7 +56,7 @@ use std::{
 };
 
 pub(crate) use self::{
-    collect::{Opened, collect, offer},
+    collect::{Opened, collect, offer, visiting},
     fields::Field,
 };
 pub use self::{

@@ -17,7 +17,7 @@ use self::{
 };
 use crate::{
     document::{Document, Entry, Format, Kind, Node, number},
-    sealed::Opened,
+    sealed::{self, Opened},
 };
 
 mod error;
@@ -46,8 +46,8 @@ impl<'a> Values<'a> {
         self.document.entries().get(index)
     }
 
-    fn opened(&self, index: usize) -> Option<&'a Opened> {
-        self.opened.get(index)?.as_deref()
+    fn opened(&self, index: usize) -> Option<&'a Arc<Opened>> {
+        self.opened.get(index)?.as_ref()
     }
 
     /// The first scalar in a part of the document.
@@ -112,7 +112,7 @@ impl<'a> Value<'a> {
         })
     }
 
-    fn opened(&self) -> Option<&'a Opened> {
+    fn opened(&self) -> Option<&'a Arc<Opened>> {
         match self.node {
             Node::Value(index) => self.values.opened(*index),
             _ => None,
@@ -125,7 +125,7 @@ impl<'a> Value<'a> {
     }
 
     /// The scalar as a type wants it that is no text: in `.env` files everything is, and is read as what is wanted.
-    fn typed<'de, V: Visitor<'de>>(
+    fn typed<V: Visitor<'a>>(
         self,
         reads: impl Fn(&str) -> Option<Kind>,
         visitor: V,
@@ -144,11 +144,11 @@ impl<'a> Value<'a> {
         }
     }
 
-    fn integer<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+    fn integer<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, ValueError> {
         self.typed(|text| number::integer(text).map(|_| Kind::Integer), visitor)
     }
 
-    fn float<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+    fn float<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, ValueError> {
         let reads = |text: &str| match number::integer(text) {
             Some(_) => Some(Kind::Integer),
             None => number::float(text).map(|_| Kind::Float),
@@ -158,7 +158,11 @@ impl<'a> Value<'a> {
 }
 
 /// Gives a scalar to the visitor.
-fn visit<'de, V: Visitor<'de>>(kind: Kind, text: &str, visitor: V) -> Result<V::Value, ValueError> {
+fn visit<'de, V: Visitor<'de>>(
+    kind: Kind,
+    text: &'de str,
+    visitor: V,
+) -> Result<V::Value, ValueError> {
     match kind {
         Kind::Integer => match number::integer(text) {
             Some(value) => {
@@ -185,11 +189,11 @@ fn visit<'de, V: Visitor<'de>>(kind: Kind, text: &str, visitor: V) -> Result<V::
             None => Err(ValueError::own("neither true nor false")),
         },
         Kind::Null => visitor.visit_unit(),
-        Kind::String | Kind::DateTime => visitor.visit_str(text),
+        Kind::String | Kind::DateTime => visitor.visit_borrowed_str(text),
     }
 }
 
-impl<'de> Deserializer<'de> for Value<'_> {
+impl<'de> Deserializer<'de> for Value<'de> {
     type Error = ValueError;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
@@ -203,12 +207,15 @@ impl<'de> Deserializer<'de> for Value<'_> {
                 of: self,
                 rest: elements.iter(),
             }),
-            // What was opened is lent, so that a sealed field knows it by its place in memory.
-            Node::Value(_) => match (self.scalar(), self.opened()) {
-                (Some(scalar), _) => visit(scalar.kind, scalar.text, visitor),
-                (None, Some(opened)) => visitor.visit_bytes(opened.bytes()),
-                (None, None) => Err(ValueError::own("there is no value here")),
-            },
+            // A sealed field is told what stands here, so that it takes no other value for it. Buffers of serde keep what is
+            // lent as it is, so that texts are known by their place in memory.
+            Node::Value(_) => sealed::visiting(self.opened().cloned(), || {
+                match (self.scalar(), self.opened()) {
+                    (Some(scalar), _) => visit(scalar.kind, scalar.text, visitor),
+                    (None, Some(opened)) => visitor.visit_borrowed_bytes(opened.bytes()),
+                    (None, None) => Err(ValueError::own("there is no value here")),
+                }
+            }),
         };
         result.map_err(|error| error.at(&self))
     }
@@ -216,7 +223,7 @@ impl<'de> Deserializer<'de> for Value<'_> {
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
         match self.opened().filter(|opened| opened.kind == Kind::String) {
             Some(opened) => {
-                let result = visitor.visit_bytes(opened.bytes());
+                let result = visitor.visit_borrowed_bytes(opened.bytes());
                 result.map_err(|error: ValueError| error.at(&self))
             }
             None => self.deserialize_any(visitor),
@@ -358,7 +365,7 @@ struct Elements<'a> {
     rest: std::slice::Iter<'a, Node>,
 }
 
-impl<'de> de::SeqAccess<'de> for Elements<'_> {
+impl<'de> de::SeqAccess<'de> for Elements<'de> {
     type Error = ValueError;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(
@@ -385,7 +392,7 @@ struct Members<'a> {
     value: Option<&'a Node>,
 }
 
-impl<'de> de::MapAccess<'de> for Members<'_> {
+impl<'de> de::MapAccess<'de> for Members<'de> {
     type Error = ValueError;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(

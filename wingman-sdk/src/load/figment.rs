@@ -40,6 +40,9 @@ use crate::{Wingman, error::Chain};
 ///
 /// # Not promised
 ///
+/// A [`Sealed`](crate::Sealed) field is known by its content here: one whose content a plain value of the file has too is refused, and one whose
+/// content another source has in the clear is not told apart from that.
+///
 /// What was opened lies in the `Figment` until that is dropped, and is not wiped. A type's error may quote a value: `figment` names what it found.
 #[derive(Clone)]
 pub struct FigmentProvider {

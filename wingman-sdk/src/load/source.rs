@@ -38,6 +38,9 @@ use crate::Wingman;
 ///
 /// # Not promised
 ///
+/// A [`Sealed`](crate::Sealed) field is known by its content here: one whose content a plain value of the file has too is refused, and one whose
+/// content another source has in the clear is not told apart from that.
+///
 /// What was opened lies in the `Config` until that is dropped, and is not wiped. A type's error may quote a value: `config` names what it found.
 #[derive(Clone)]
 pub struct ConfigSource {

@@ -5,7 +5,9 @@
 //! - weak references to the sealed values that were made: what a deserializer made and dropped again (an untagged
 //!   enum tries its variants in turn) is not opened;
 //! - values of configuration files that are open already, so that a [`Sealed`](super::Sealed) field that meets their
-//!   clear text still gets the object, and is filled at once.
+//!   clear text still gets the object, and is filled at once;
+//! - which value of such a file is being read, where it is known: then a field gets that one or none. Buffers of serde
+//!   and other deserializers don't tell, so there a value is known by its content, unless a plain one has the same.
 
 use std::{
     cell::RefCell,
@@ -32,6 +34,17 @@ thread_local! {
 struct Scope {
     made: Vec<Weak<dyn Fill>>,
     opened: Vec<Arc<Opened>>,
+    place: Place,
+}
+
+/// Which value of a configuration file a visitor is given.
+#[derive(Default)]
+enum Place {
+    /// Nobody told.
+    #[default]
+    Unknown,
+    Plain,
+    Opened(Arc<Opened>),
 }
 
 /// A value of a configuration file that was opened; wiped on drop.
@@ -39,6 +52,8 @@ pub(crate) struct Opened {
     pub(crate) object: SealedObject,
     pub(crate) kind: Kind,
     pub(crate) secret: SecretBytes,
+    /// Whether a plain value of the same file reads alike.
+    pub(crate) twin: bool,
 }
 
 impl Opened {
@@ -86,6 +101,22 @@ pub(crate) fn offer(opened: impl IntoIterator<Item = Arc<Opened>>) {
     innermost(|scope| scope.opened.extend(opened));
 }
 
+/// Tells during `visit` which value of a configuration file is given to a visitor: an opened one, or a plain one.
+pub(crate) fn visiting<R>(opened: Option<Arc<Opened>>, visit: impl FnOnce() -> R) -> R {
+    innermost(|scope| scope.place = opened.map_or(Place::Plain, Place::Opened));
+    let result = visit();
+    innermost(|scope| scope.place = Place::Unknown);
+    result
+}
+
+/// Whether it is known which value a visitor is given.
+fn knows_place() -> bool {
+    SCOPES.with_borrow(|scopes| {
+        let scope = scopes.last();
+        scope.is_some_and(|scope| !matches!(scope.place, Place::Unknown))
+    })
+}
+
 /// Enters a sealed value in the innermost scope, if there is one; makes the reference only then.
 pub(super) fn enter(value: impl FnOnce() -> Weak<dyn Fill>) {
     innermost(|scope| scope.made.push(value()));
@@ -99,34 +130,58 @@ pub(super) fn expects_opened() -> bool {
 /// The opened value of which a deserializer gives the clear bytes.
 ///
 /// Two values may have the same content: the very bytes that the scope holds come first.
-pub(super) fn opened_as(content: &[u8]) -> Option<Arc<Opened>> {
-    find(|opened| std::ptr::eq(opened.bytes(), content))
-        .or_else(|| find(|opened| bool::from(opened.bytes().ct_eq(content))))
-        .or_else(|| {
-            // Some make a text of every number, in their own spelling.
-            let content = std::str::from_utf8(content).ok()?;
-            find(|opened| {
-                let text = opened.text();
-                opened.kind != Kind::Null
-                    && text.is_some_and(|text| number::same(opened.kind, text, content))
-            })
+pub(super) fn opened_as(content: &[u8]) -> Met {
+    // All that is empty lies at one place in memory.
+    let lent = |opened: &Opened| !content.is_empty() && std::ptr::eq(opened.bytes(), content);
+    if let Some(opened) = find(lent) {
+        return Met::Opened(opened);
+    }
+    let opened = find(|opened| bool::from(opened.bytes().ct_eq(content))).or_else(|| {
+        // Some make a text of every number, in their own spelling.
+        let content = std::str::from_utf8(content).ok()?;
+        find(|opened| {
+            let text = opened.text();
+            opened.kind != Kind::Null
+                && text.is_some_and(|text| number::same(opened.kind, text, content))
         })
+    });
+    alike(opened)
 }
 
 /// The opened value of another kind than text that reads as a deserializer gives it.
-pub(super) fn opened_of(kind: Kind, reads: impl Fn(&str) -> bool) -> Option<Arc<Opened>> {
-    find(|opened| opened.kind == kind && opened.text().is_some_and(&reads))
+pub(super) fn opened_of(kind: Kind, reads: impl Fn(&str) -> bool) -> Met {
+    alike(find(|opened| {
+        opened.kind == kind && opened.text().is_some_and(&reads)
+    }))
 }
 
-/// The opened value of this sealed object.
-pub(super) fn opened_from(object: &SealedObject) -> Option<Arc<Opened>> {
-    find(|opened| opened.object.as_bytes() == object.as_bytes())
+/// Which opened value a deserializer gives.
+pub(super) enum Met {
+    /// None.
+    Nothing,
+    /// This one.
+    Opened(Arc<Opened>),
+    /// One that reads so, or the plain value that does.
+    Unclear,
+}
+
+fn alike(opened: Option<Arc<Opened>>) -> Met {
+    match opened {
+        None => Met::Nothing,
+        Some(opened) if opened.twin && !knows_place() => Met::Unclear,
+        Some(opened) => Met::Opened(opened),
+    }
 }
 
 fn find(fits: impl Fn(&Opened) -> bool) -> Option<Arc<Opened>> {
     SCOPES.with_borrow(|scopes| {
         let scope = scopes.last()?;
-        scope.opened.iter().find(|opened| fits(opened)).cloned()
+        let candidates = match &scope.place {
+            Place::Unknown => scope.opened.as_slice(),
+            Place::Plain => &[],
+            Place::Opened(opened) => std::slice::from_ref(opened),
+        };
+        candidates.iter().find(|opened| fits(opened)).cloned()
     })
 }
 

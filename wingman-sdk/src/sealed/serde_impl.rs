@@ -9,7 +9,7 @@ use serde::{
 
 use super::{
     Decode, Fill, Sealed,
-    collect::{self, Opened},
+    collect::{self, Met, Opened},
 };
 use crate::{
     SealedObject,
@@ -44,10 +44,7 @@ where
             deserializer.deserialize_bytes(visitor)?
         };
         let (object, opened) = match found {
-            Found::Sealed(object) => {
-                let opened = collect::opened_from(&object);
-                (object, opened)
-            }
+            Found::Sealed(object) => (object, None),
             Found::Opened(opened) => (opened.object.clone(), Some(opened)),
         };
         let sealed = Self::new(object);
@@ -73,13 +70,25 @@ struct ObjectVisitor(PhantomData<Found>);
 
 impl ObjectVisitor {
     /// A value that is no text: right only where it was sealed and is open already.
-    fn other<E: de::Error>(opened: Option<Arc<Opened>>) -> Result<Found, E> {
-        opened.map(Found::Opened).ok_or_else(|| {
+    fn other<E: de::Error>(met: Met) -> Result<Found, E> {
+        Self::opened(met)?.ok_or_else(|| {
             E::custom(
                 "not a sealed value: make one with `blindfold seal`, whose text begins with `pbseal1:`; \
                  a secret in plain text is refused here",
             )
         })
+    }
+
+    fn opened<E: de::Error>(met: Met) -> Result<Option<Found>, E> {
+        match met {
+            Met::Nothing => Ok(None),
+            Met::Opened(opened) => Ok(Some(Found::Opened(opened))),
+            Met::Unclear => Err(E::custom(
+                "a plain value of the file reads like a sealed one, and it can't be told which of them stands here: \
+                 seal or change the plain one, or read the file by `load_config` into a struct without `flatten`, \
+                 `untagged` and `tag`",
+            )),
+        }
     }
 }
 
@@ -92,8 +101,8 @@ impl Visitor<'_> for ObjectVisitor {
 
     // No error quotes its input: what is not sealed may be a secret in plain text.
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Found, E> {
-        if let Some(opened) = collect::opened_as(text.as_bytes()) {
-            return Ok(Found::Opened(opened));
+        if let Some(found) = Self::opened(collect::opened_as(text.as_bytes()))? {
+            return Ok(found);
         }
         SealedObject::from_text(text).map(Found::Sealed).map_err(|error| {
             E::custom(format_args!(
@@ -104,8 +113,8 @@ impl Visitor<'_> for ObjectVisitor {
     }
 
     fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Found, E> {
-        if let Some(opened) = collect::opened_as(bytes) {
-            return Ok(Found::Opened(opened));
+        if let Some(found) = Self::opened(collect::opened_as(bytes))? {
+            return Ok(found);
         }
         SealedObject::parse(bytes)
             .map(Found::Sealed)

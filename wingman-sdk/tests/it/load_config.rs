@@ -155,7 +155,7 @@ fn sealed(unsealer: &TestUnsealer, label: &str, content: &[u8]) -> NewValue {
     NewValue::Sealed(token(unsealer, label, content))
 }
 
-fn token(unsealer: &TestUnsealer, label: &str, content: &[u8]) -> String {
+pub(crate) fn token(unsealer: &TestUnsealer, label: &str, content: &[u8]) -> String {
     simple(&unsealer.record, label, content).to_text()
 }
 
@@ -166,7 +166,7 @@ pub(crate) fn file(directory: &Path, name: &str, text: &str) -> PathBuf {
 }
 
 /// The error of a file that is not loaded, with its causes.
-fn refusal<T: de::DeserializeOwned>(
+pub(crate) fn refusal<T: de::DeserializeOwned>(
     wingman: &Wingman,
     name: &str,
     text: &str,

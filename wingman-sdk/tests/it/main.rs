@@ -17,6 +17,7 @@ mod identity_source;
 mod issuing;
 mod load_config;
 mod load_elsewhere;
+mod load_places;
 mod open;
 mod redaction;
 mod retry;

@@ -4,9 +4,9 @@ use std::fs;
 
 use blindfold_core::SealOptions;
 use wingman_sdk::{
-    AcceptanceProfile, ConfigError, Error, Expectation, ExposeSecret, LoadConfigError, Sealed,
-    SealedObject, SealerKey, SealerKeys, SealerSignature, SecretString, Wingman, WingmanBuilder,
-    signature_path,
+    AcceptanceProfile, ConfigError, Error, Expectation, ExposeSecret, LoadConfigError, LoadError,
+    Sealed, SealedObject, SealerKey, SealerKeys, SealerSignature, SecretString, Wingman,
+    WingmanBuilder, signature_path,
 };
 
 use crate::{
@@ -107,7 +107,7 @@ fn unsigned_objects_are_refused_wherever_they_are_opened_and_nobody_is_asked() {
             .map(drop)
             .unwrap_err(),
         match wingman.load(|| toml::from_str::<Config>(&config)) {
-            Err(wingman_sdk::LoadError::Open(error)) => error,
+            Err(LoadError::Open(error)) => error,
             other => panic!("{other:?}"),
         },
     ];
@@ -267,7 +267,7 @@ fn signers_of_a_configuration_are_narrowed_and_never_widened() {
 
 #[derive(Debug, serde::Deserialize)]
 struct Service {
-    port: u16,
+    host: String,
     db: Database,
 }
 
@@ -284,15 +284,19 @@ fn service_files(unsealer: &TestUnsealer) -> [(&'static str, String); 3] {
     [
         (
             "service.toml",
-            format!("port = 80\n[db]\npassword = '{password}' # sealed\ntoken = \"{token}\"\n"),
+            format!(
+                "host = 'plain-one'\n[db]\npassword = '{password}' # sealed\ntoken = \"{token}\"\n"
+            ),
         ),
         (
             "service.yaml",
-            format!("port: 80\ndb:\n  password: {password}\n  token: >-\n    {token}\n"),
+            format!("host: plain-one\ndb:\n  password: {password}\n  token: >-\n    {token}\n"),
         ),
         (
             "service.json",
-            format!(r#"{{"port": 80, "db": {{"password": "{password}", "token": "{token}"}}}}"#),
+            format!(
+                r#"{{"host": "plain-one", "db": {{"password": "{password}", "token": "{token}"}}}}"#
+            ),
         ),
     ]
 }
@@ -307,7 +311,7 @@ fn configuration_file_is_loaded_as_the_sealer_signed_it() {
         fs::write(&path, &text).unwrap();
         fs::write(signature_path(&path), signer.sign(text.as_bytes())).unwrap();
         let service: Service = wingman.load_config(&path).unwrap();
-        assert_eq!(service.port, 80);
+        assert_eq!(service.host, "plain-one");
         assert_eq!(service.db.password.expose_secret(), "hunter2", "{name}");
         assert_eq!(
             service.db.token.expose().unwrap().expose_secret(),
@@ -350,7 +354,7 @@ fn configuration_file_changed_by_anybody_else_is_refused_and_nobody_is_asked() {
             ),
             (
                 "plain value",
-                text.replace("80", "81"),
+                text.replace("plain-one", "plain-two"),
                 Some(genuine.clone()),
             ),
             (
@@ -372,7 +376,7 @@ fn configuration_file_changed_by_anybody_else_is_refused_and_nobody_is_asked() {
                 cause = error.source();
             }
             assert!(message.contains(name), "{what}: {message}");
-            assert!(!message.contains("81"), "{what}: {message}");
+            assert!(!message.contains("plain-"), "{what}: {message}");
         }
     }
     assert_eq!(unsealer.server.connections(), 0);
@@ -383,6 +387,30 @@ fn sealed_value(text: &str) -> &str {
     let rest = &text[text.find("pbseal1:").unwrap()..];
     let end = rest.find(['\'', '"', '\n']).unwrap();
     &rest[..end]
+}
+
+#[test]
+#[expect(clippy::result_large_err, reason = "the error is figment's")]
+fn copy_of_a_signed_value_in_an_unsigned_source_is_not_signed() {
+    use figment::Figment;
+    let (_world, unsealer, signer, wingman) = setup();
+    let base = tempfile::tempdir().unwrap();
+    let [(name, text), ..] = service_files(&unsealer);
+    let path = base.path().join(name);
+    fs::write(&path, &text).unwrap();
+    fs::write(signature_path(&path), signer.sign(text.as_bytes())).unwrap();
+    let signed = || Figment::new().merge(wingman.figment(&path));
+    let service: Service = wingman.load(|| signed().extract()).unwrap();
+    assert!(service.db.token.is_open());
+    let copied = wingman.load(|| {
+        let copy = ("db.token", sealed_value(&text));
+        signed().merge(copy).extract::<Service>()
+    });
+    let error = match copied.unwrap_err() {
+        LoadError::Open(error) => error,
+        LoadError::Deserialize(error) => panic!("{error}"),
+    };
+    assert_eq!(self::name(&error), "PROFILE_VIOLATION");
 }
 
 #[test]

@@ -25,7 +25,7 @@ macro_rules! number_names {
     };
 }
 
-impl<'de> Deserializer<'de> for Name<'_> {
+impl<'de> Deserializer<'de> for Name<'de> {
     type Error = ValueError;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
@@ -72,14 +72,14 @@ pub(super) struct Variant<'a> {
     pub(super) content: Option<Value<'a>>,
 }
 
-impl<'de, 'a> de::EnumAccess<'de> for Variant<'a> {
+impl<'de> de::EnumAccess<'de> for Variant<'de> {
     type Error = ValueError;
-    type Variant = Content<'a>;
+    type Variant = Content<'de>;
 
     fn variant_seed<S: DeserializeSeed<'de>>(
         self,
         seed: S,
-    ) -> Result<(S::Value, Content<'a>), ValueError> {
+    ) -> Result<(S::Value, Content<'de>), ValueError> {
         let name: StrDeserializer<'_, ValueError> = self.name.into_deserializer();
         Ok((seed.deserialize(name)?, Content(self.content)))
     }
@@ -98,7 +98,7 @@ impl<'a> Content<'a> {
     }
 }
 
-impl<'de> de::VariantAccess<'de> for Content<'_> {
+impl<'de> de::VariantAccess<'de> for Content<'de> {
     type Error = ValueError;
 
     fn unit_variant(self) -> Result<(), ValueError> {
