@@ -100,8 +100,8 @@ impl FileError {
 
 /// Reads a public file of at most `limit` bytes.
 pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
-    let (file, _) = open_regular(path)?;
-    let mut bytes = Vec::new();
+    let (file, metadata) = open_regular(path)?;
+    let mut bytes = sized(&metadata, limit);
     bounded(file, path, limit, &mut bytes)?;
     Ok(bytes)
 }
@@ -144,11 +144,15 @@ pub(crate) fn read_opened_secret(
     if !metadata.is_file() {
         return Err(FileError::NotAFile { path: path.into() });
     }
-    // Sized beforehand: a vector that grows leaves copies behind.
-    let size = metadata.len().min(limit).saturating_add(1);
-    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(size).unwrap_or(0)));
+    let mut bytes = Zeroizing::new(sized(metadata, limit));
     bounded(file, path, limit, &mut bytes)?;
     Ok(bytes)
+}
+
+/// Room for a whole file: a vector that grows leaves copies behind, and a file of plain values may hold secrets too.
+fn sized(metadata: &fs::Metadata, limit: u64) -> Vec<u8> {
+    let size = metadata.len().min(limit).saturating_add(1);
+    Vec::with_capacity(usize::try_from(size).unwrap_or(0))
 }
 
 /// Writes a file of mode 0600 that appears whole or not at all, and survives a power cut.
