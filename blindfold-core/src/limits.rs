@@ -38,9 +38,12 @@ pub const MAX_BATCH: usize = 256;
 pub const MAX_REQUEST_BYTES: usize = 45_378;
 /// Largest response body: 256 elements and a proof (spec 9.8).
 pub const MAX_RESPONSE_BYTES: usize = 4 + 1 + 16 + 1 + 2 + MAX_BATCH * ELEMENT_BYTES + PROOF_BYTES;
-/// Tweaked keys T that a key keeps, so that a policy's second request spares their computation: below 1.5 MiB, as Info
-/// has at most 1,100 bytes.
-pub const MAX_TWEAKED_KEYS: usize = 1024;
+/// Tweaked keys T that a key keeps, so that a policy's second request spares their computation.
+///
+/// Callers choose inline policies and windows, so they can fill it: below 360 KiB for one key, as Info has at most 832
+/// bytes, and below 1.5 GiB for the 4,096 keys that an unsealer may hold. One that is missing costs a tenth of an
+/// evaluation.
+pub const MAX_TWEAKED_KEYS: usize = 256;
 /// Evaluations after which a key must be replaced: Cheon's attack gains with every one (spec 9.7).
 pub const MAX_KEY_EVALUATIONS: u64 = 1 << 40;
 

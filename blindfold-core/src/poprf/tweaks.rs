@@ -72,6 +72,22 @@ mod tests {
         Info::from_bytes_unchecked(&number.to_be_bytes()).unwrap()
     }
 
+    /// What [`MAX_TWEAKED_KEYS`] says of memory.
+    #[test]
+    fn greatest_entry_is_as_small_as_the_limit_says() {
+        use crate::policy::{PolicyRef, Window};
+
+        let rng = &mut rand_core::UnwrapErr(getrandom::SysRng);
+        let longest = "a".repeat(255);
+        let key = crate::UnsealingKey::generate("authority", &longest, 1, rng).unwrap();
+        let policy = PolicyRef::parse(2, "p".repeat(512).as_bytes()).unwrap();
+        let info = Info::new(key.record(), &policy, Window::new(1, 2).unwrap());
+        assert_eq!(info.as_bytes().len(), 832);
+        // Room that doubled while it grew, and at most half of a tree's nodes empty.
+        let entry = 1024 + 2 * (size_of::<Info>() + size_of::<Tweaked>());
+        assert!(entry * MAX_TWEAKED_KEYS < 360 * 1024, "{entry} bytes");
+    }
+
     fn tweaked(number: u8) -> Tweaked {
         let mut bytes = [0; 48];
         bytes[47] = number;
