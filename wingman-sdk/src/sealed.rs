@@ -63,7 +63,7 @@ pub use self::{
     decode::{Decode, Json, NotDecoded, Raw, Text},
     fields::{Fields, SealedFields},
 };
-use crate::{SealedObject, secret::SecretBytes};
+use crate::{SealedObject, http::shorten, secret::SecretBytes};
 
 mod collect;
 mod decode;
@@ -180,7 +180,7 @@ pub enum NotOpened {
     },
     /// Another label than demanded.
     #[error(
-        "the sealed value is labelled `{found}` where `{expected}` is demanded: values may have been swapped"
+        "the sealed value is labelled `{}` where `{expected}` is demanded: values may have been swapped", shorten(.found)
     )]
     Label {
         /// The label demanded.
@@ -198,7 +198,8 @@ pub enum NotOpened {
 
 /// A place and a label, for one line.
 pub(crate) fn show_place(place: &str, label: &str) -> String {
-    match (place, label) {
+    let label = shorten(label);
+    match (place, label.as_str()) {
         ("", label) => format!("`{label}`"),
         (place, "") => format!("`{place}`"),
         (place, label) => format!("`{place}` (label `{label}`)"),
@@ -209,7 +210,7 @@ fn named(label: &str) -> String {
     if label.is_empty() {
         String::new()
     } else {
-        format!(" `{label}`")
+        format!(" `{}`", shorten(label))
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use blindfold_core::OpenError;
 
 use super::file::Place;
-use crate::{Error, FileError, SignedFileError, document::DocumentError};
+use crate::{Error, FileError, SignedFileError, document::DocumentError, http::shorten};
 
 /// Reason a configuration file was not loaded; every message names the file and what to do, and none holds a secret.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +84,7 @@ impl LoadConfigError {
 fn belongs(label: &str) -> String {
     match label {
         "" => "nowhere, as it has no label".to_owned(),
-        label => format!("to `{label}`"),
+        // Whoever sealed it chose the label.
+        label => format!("to `{}`", shorten(label)),
     }
 }

@@ -344,6 +344,7 @@ fn value_at_another_place_is_refused_with_both_places() {
         "PASSWORD",
         "\"password\"",
         "password:string",
+        "\u{1b}[2Jpassword\nloaded",
     ] {
         let token = token(&unsealer, label, b"x");
         let (error, shown) =
@@ -352,6 +353,7 @@ fn value_at_another_place_is_refused_with_both_places() {
             matches!(&error, LoadConfigError::Misplaced { label: found, .. } if found == label),
             "{shown}"
         );
+        assert!(!error.to_string().contains(char::is_control), "{shown}");
     }
     assert_eq!(
         unsealer.requests().len(),

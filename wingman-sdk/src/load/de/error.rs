@@ -5,7 +5,10 @@ use std::fmt;
 use serde::de::{self, Expected, Unexpected};
 
 use super::Value;
-use crate::document::{KeyPath, Node};
+use crate::{
+    document::{KeyPath, Node},
+    http::shorten,
+};
 
 /// What does not fit, and where.
 #[derive(Debug)]
@@ -94,7 +97,8 @@ impl de::Error for ValueError {
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
         Self::own(format!(
-            "`{field}` is not known, expected one of {}",
+            "`{}` is not known, expected one of {}",
+            shorten(field),
             expected.join(", ")
         ))
     }
