@@ -4,6 +4,7 @@ use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
 
 use super::*;
+use crate::limits::SCALAR_BYTES;
 
 /// Order of the group, big-endian (SP 800-186, section 3.2.1.4).
 const ORDER: &str = "ffffffffffffffffffffffffffffffffffffffffffffffffc7634d81f4372ddf581a0db248b0a77aecec196accc52973";
@@ -109,6 +110,30 @@ fn masked_division_is_multiplication_by_the_inverse() {
             assert!(!product.same_element(masked));
             assert!(product.add(&offset).same_element(masked));
         }
+    }
+}
+
+/// The results can't show it: they are the same with and without masks.
+#[test]
+fn masks_are_drawn_anew_for_every_batch() {
+    use rand_chacha::ChaCha20Rng;
+    use rand_chacha::rand_core::SeedableRng;
+
+    let rng = &mut ChaCha20Rng::from_seed([9; 32]);
+    let t = SecretScalar::random(rng);
+    let tweaked = t.mul_generator().normalize().unwrap();
+    for count in [1, 2, 7] {
+        let elements = vec![Element::generator(); count];
+        let before = rng.get_word_pos();
+        let _ = divide_each_masked(&t, &tweaked, &elements, rng);
+        let words = rng.get_word_pos() - before;
+        // One for each element, or two whose combinations are independent of each other.
+        let masks = match backend() {
+            "pure" => count,
+            _ => count.min(2),
+        };
+        let of_a_mask = SCALAR_BYTES / size_of::<u32>();
+        assert!(words >= (masks * of_a_mask) as u128, "{count}: {words}");
     }
 }
 
