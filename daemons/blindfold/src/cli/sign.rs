@@ -53,7 +53,8 @@ Examples:
   blindfold verify-signature --signer sealer.pub config/*.yaml
   blindfold verify-signature --signer a.pub --signer b.pub --signature backup.sig backup.sealed
 
-Exit code 0 when every file carries a good signature of one of the sealers, else 65.")]
+Every file is looked at. Exit code 0 when each carries a good signature of one of the sealers, else that of the last
+one that does not: 65 for a bad signature, 66 where the file or its signature cannot be read.")]
 pub(crate) struct VerifySignatureArgs {
     /// File whose signature is checked, as it is stored; repeat for several
     #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]

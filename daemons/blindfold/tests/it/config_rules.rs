@@ -371,6 +371,19 @@ fn set_does_not_take_over_locks_that_the_rule_does_not_want() {
     assert_eq!(shown["locks"][0]["policy_mode"], "inline");
     bench.ok(&format!("config seal {file}"), b"");
     bench.ok(&format!("config verify {file}"), b"");
+    // A policy that words name counts before the old value's.
+    bench.ok(
+        &format!("config set {file} db.password --policy-name mine"),
+        b"newer",
+    );
+    let shown = bench.json(
+        "inspect --json",
+        token(&read(&bench, file), "password: '").as_bytes(),
+    );
+    assert_eq!(
+        (&shown["threshold"], &shown["locks"][0]["policy"]),
+        (&2.into(), &"mine".into())
+    );
 }
 
 #[test]

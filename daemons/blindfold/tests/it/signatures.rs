@@ -455,6 +455,7 @@ fn comment_is_signed_and_shown_but_never_steers_a_terminal() {
     let forged = String::from_utf8(bench.read("text.minisig")).unwrap();
     bench.write("text.minisig", forged.replace("release-7", "release-8"));
     bench.fails(65, "verify-signature --signer sealer.pub text", b"");
+    bench.fails(66, "verify-signature --signer sealer.pub absent", b"");
 }
 
 /// The site's key as systemd hands it over.
