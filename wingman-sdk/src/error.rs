@@ -208,7 +208,8 @@ pub enum UnsealerError {
     /// This workload may not open the object.
     #[error(
         "denied: {spiffe_id} does not satisfy {policy}, or is not admitted to tenant `{tenant}`; compare with \
-         `blindfold policy explain`, the authority's audit log has the reason"
+         `blindfold policy explain`, and have the tenant's admission (`blindfold unsealer tenant set-admission`) looked at: the \
+         authority's audit log has the reason"
     )]
     Denied {
         /// Who asked.

@@ -42,6 +42,28 @@ Examples:
   blindfold seal --key unsealer.pub --policy db.yaml < password > password.sealed
   blindfold open password.sealed                        as a workload, with BLINDFOLD_CONFIG set";
 
+/// What else to say to somebody whose words are refused: where a missing configuration may come from.
+pub(crate) fn remedy(error: &clap::Error) -> Option<&'static str> {
+    if error.kind() != clap::error::ErrorKind::MissingRequiredArgument {
+        return None;
+    }
+    let missing = match error.get(clap::error::ContextKind::InvalidArg)? {
+        clap::error::ContextValue::Strings(words) => words.join(" "),
+        _ => return None,
+    };
+    if missing.contains("--config") {
+        Some(
+            "set BLINDFOLD_CONFIG to the configuration of a workload (wingman.toml), or name it with --config",
+        )
+    } else if missing.contains("--admin") {
+        Some(
+            "set BLINDFOLD_ADMIN to the configuration of an administrator (admin.toml), or name it with --admin",
+        )
+    } else {
+        None
+    }
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

@@ -83,7 +83,16 @@ impl Failure {
         } else {
             kind
         };
-        Self::new(kind, format_args!("{}: {error}", path.display()))
+        let failure = Self::new(kind, format_args!("{}: {error}", path.display()));
+        match error.kind() {
+            io::ErrorKind::NotFound => {
+                failure.remedy("check the name, and the folder it is looked for in")
+            }
+            io::ErrorKind::PermissionDenied => {
+                failure.remedy("ask its owner, or run as the user that it belongs to")
+            }
+            _ => failure,
+        }
     }
 
     /// Adds what to do next.

@@ -15,7 +15,7 @@ mod random;
 mod sealer;
 mod terminal;
 
-use std::process::ExitCode;
+use std::{io::Write, process::ExitCode};
 
 use clap::{CommandFactory, Parser};
 
@@ -39,6 +39,9 @@ fn main() -> ExitCode {
             };
             // A closed pipe is no reason for another error.
             let _ = error.print();
+            if let Some(remedy) = cli::remedy(&error) {
+                let _ = writeln!(std::io::stderr(), "\n{remedy}");
+            }
             return ExitCode::from(code);
         }
     };

@@ -60,7 +60,8 @@ impl FromStr for Label {
     /// Reads a label in the one way it is written; any other spelling is refused.
     fn from_str(text: &str) -> Result<Self, PathError> {
         let (path, kind) = match text.rsplit_once(':') {
-            Some((path, name)) if !name.ends_with('"') && !name.ends_with(']') => {
+            // A colon within a quoted name is followed by the quote at its end, at least.
+            Some((path, name)) if !name.contains('"') => {
                 let kind = Kind::of_name(name).filter(|kind| *kind != Kind::String);
                 let why = "after the colon stands integer, float, boolean, datetime or null";
                 (path, kind.ok_or_else(|| refuse(text, why))?)

@@ -11,6 +11,9 @@ fn key_paths_and_labels_have_one_spelling() {
         "a.b-c_d[0][12].e",
         "\"\"",
         "\"a.b\".c",
+        "\"a:b\".c",
+        "\"a:integer\"",
+        "\"a:integer\".c[0]",
         "[0].x",
         "\"ü\\n\\\"\"[3]",
     ] {

@@ -122,25 +122,23 @@ struct Exports {
 async fn write_files(plane: &mut ControlPlane, folder: &Path) -> Outcome<Exports> {
     let workload = SpiffeId::from_segments(plane.trust_domain(), [WORKLOAD_SITE, "workload"])
         .about(Kind::Internal, "SPIFFE ID")?;
+    // Root keys and identities lie here: no `git add` shall take them along.
+    let ignore = folder.join(".gitignore");
+    if !ignore.exists() {
+        files::write(Some(&ignore), 0o600, false, b"*\n")?;
+    }
     let exports = Exports {
         wingman: folder.join("wingman.toml"),
         admin: folder.join("admin.toml"),
         policy: folder.join("policy.yaml"),
     };
-    files::write(
-        Some(&exports.wingman),
-        0o600,
-        true,
-        wingman_toml(plane, "identity", "workload.token", 1).as_bytes(),
+    write_own(
+        &exports.wingman,
+        &wingman_toml(plane, "identity", "workload.token", 1),
     )?;
     for unsealer in plane.unsealers() {
         let text = admin_toml(plane, &unsealer.entry());
-        files::write(
-            Some(&admin_file(unsealer, folder)),
-            0o600,
-            true,
-            text.as_bytes(),
-        )?;
+        write_own(&admin_file(unsealer, folder), &text)?;
     }
     if !exports.policy.exists() {
         files::write(
@@ -172,6 +170,19 @@ async fn write_files(plane: &mut ControlPlane, folder: &Path) -> Outcome<Exports
     Ok(exports)
 }
 
+/// First line of a file that is written anew at each start; whoever changes the file removes it.
+const WRITTEN_ANEW: &str =
+    "# Written anew at each start of `blindfold dev`: remove this line to keep your own changes.\n";
+
+/// Writes a configuration, unless somebody made it his own.
+fn write_own(path: &Path, text: &str) -> Outcome {
+    if path.exists() && !files::read(path, "configuration")?.starts_with(WRITTEN_ANEW.as_bytes()) {
+        return Ok(());
+    }
+    let text = format!("{WRITTEN_ANEW}{text}");
+    files::write(Some(path), 0o600, true, text.as_bytes())
+}
+
 /// Configuration of a workload of this control plane, which demands this threshold at least.
 pub(crate) fn wingman_toml(
     plane: &ControlPlane,
@@ -186,13 +197,23 @@ pub(crate) fn wingman_toml(
     for unsealer in plane.unsealers() {
         let entry = unsealer.entry();
         text += &format!(
-            "\n[[unsealer]]\nkey = \"{}.pub\"\nurl = \"{}\"\nspiffe_id = \"{}\"\n",
-            unsealer.short_name(),
+            "\n[[unsealer]]\nkey = {}\nurl = \"{}\"\nspiffe_id = \"{}\"\n",
+            key_files(unsealer),
             entry.url,
             entry.spiffe_id
         );
     }
     text + &format!("\n[profile]\nthreshold = {threshold}\n")
+}
+
+/// The files of an authority's key records, as a value of TOML.
+fn key_files(unsealer: &UnsealingAuthority) -> String {
+    let files: Vec<_> = unsealer.key_files();
+    let quoted: Vec<_> = files.iter().map(|file| format!("\"{file}\"")).collect();
+    match &quoted[..] {
+        [one] => one.clone(),
+        several => format!("[{}]", several.join(", ")),
+    }
 }
 
 fn admin_toml(plane: &ControlPlane, unsealer: &ServerEntry) -> String {

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     admin::ServerEntry,
     commands::read_policy_text,
-    failure::{Context, Kind, Outcome},
+    failure::{Context, Failure, Kind, Outcome},
     files,
 };
 
@@ -41,6 +41,8 @@ pub(crate) struct UnsealingAuthority {
     listen: SocketAddr,
     spiffe_id: SpiffeId,
     record: AuthorityKey,
+    /// Versions of keys that are opened with but no more sealed to, the newest first.
+    former: Vec<u32>,
     // Kept so that its identity is renewed.
     source: IdentitySource,
     running: Option<Running>,
@@ -85,8 +87,20 @@ impl UnsealingAuthority {
             .await
             .about(Kind::Internal, &short)?;
         let opened = open(&name, &folder, listen, &source).await?;
-        let key_file = surroundings.folder.join(format!("{short}.pub"));
-        let record = tenant_key(&opened, surroundings, &key_file).await?;
+        let keys = tenant_keys(&opened, surroundings).await?;
+        for (place, key) in keys.iter().enumerate() {
+            let name = key_file_name(&short, (place > 0).then(|| key.version()));
+            let text = crate::commands::key::record_json(key)?;
+            files::write(
+                Some(&surroundings.folder.join(name)),
+                0o644,
+                true,
+                text.as_bytes(),
+            )?;
+        }
+        let former = keys.iter().skip(1).map(AuthorityKey::version).collect();
+        let record = keys.into_iter().next();
+        let record = record.ok_or_else(|| Failure::new(Kind::Internal, "no key was made"))?;
         let listen = opened.local_addr();
         Ok(Self {
             running: Some(Running::serve(opened, surroundings, &short)),
@@ -96,6 +110,7 @@ impl UnsealingAuthority {
             listen,
             spiffe_id,
             record,
+            former,
             source,
         })
     }
@@ -126,6 +141,15 @@ impl UnsealingAuthority {
     /// Its public key record.
     pub(crate) fn record(&self) -> &AuthorityKey {
         &self.record
+    }
+
+    /// Names of the files with its public key records: that of the key to seal to, then those of former ones.
+    pub(crate) fn key_files(&self) -> Vec<String> {
+        let former = self.former.iter().map(|version| Some(*version));
+        std::iter::once(None)
+            .chain(former)
+            .map(|version| key_file_name(&self.short, version))
+            .collect()
     }
 
     /// Its audit log.
@@ -213,12 +237,18 @@ async fn open(
     Ok(opened.only_while(move || unsealer::is_fresh(&source)))
 }
 
-/// Tenant and key, made at the first start; the record of the key goes to `key_file`.
-async fn tenant_key(
+fn key_file_name(short: &str, former: Option<u32>) -> String {
+    match former {
+        None => format!("{short}.pub"),
+        Some(version) => format!("{short}.v{version}.pub"),
+    }
+}
+
+/// The records of all keys that open, the one to seal to first: the newest active one, made at the first start like the tenant.
+async fn tenant_keys(
     unsealer: &Unsealer,
     surroundings: &Surroundings,
-    key_file: &Path,
-) -> Outcome<AuthorityKey> {
+) -> Outcome<Vec<AuthorityKey>> {
     let operator = unsealer.operator();
     let tenants = operator
         .list_tenants()
@@ -240,20 +270,23 @@ async fn tenant_key(
         .list_keys(Some(TENANT))
         .await
         .about(Kind::Internal, "keys")?;
-    let active = keys
+    let newest = keys.iter().map(|key| key.key_version).max().unwrap_or(0);
+    let mut opening: Vec<_> = keys
         .into_iter()
-        .filter(|key| key.state == KeyState::Active.as_str());
-    let key = match active.max_by_key(|key| key.key_version) {
-        Some(key) => key,
-        None => operator
-            .generate_key(TENANT, 1)
-            .await
-            .about(Kind::Internal, "key")?,
-    };
-    let record = public_record(&key)?;
-    let text = crate::commands::key::record_json(&record)?;
-    files::write(Some(key_file), 0o644, true, text.as_bytes())?;
-    Ok(record)
+        .filter(|key| {
+            let state = key.state.parse::<KeyState>();
+            state.is_ok_and(KeyState::may_evaluate)
+        })
+        .collect();
+    let is_active = |key: &wire::Key| key.state == KeyState::Active.as_str();
+    if !opening.iter().any(is_active) {
+        let key = operator
+            .generate_key(TENANT, newest.saturating_add(1))
+            .await;
+        opening.push(key.about(Kind::Internal, "key")?);
+    }
+    opening.sort_by_key(|key| std::cmp::Reverse((is_active(key), key.key_version)));
+    opening.iter().map(public_record).collect()
 }
 
 fn public_record(key: &wire::Key) -> Outcome<AuthorityKey> {

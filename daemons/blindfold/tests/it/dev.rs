@@ -179,6 +179,43 @@ fn seal_open_administer_and_restart() {
 }
 
 #[test]
+fn a_restart_pins_former_keys_and_keeps_own_changes() {
+    let mut bench = Bench::new();
+    let dev = Dev::start(&mut bench);
+    assert_eq!(bench.read("dev/.gitignore"), b"*\n");
+    let seal = "seal --key dev/unsealer.pub --policy dev/policy.yaml";
+    let old = bench.ok(seal, b"old");
+    let first = dev.ready["fingerprint"].as_str().unwrap().to_owned();
+    bench.ok("unsealer key generate --tenant dev --key-version 2", b"");
+    bench.ok(&format!("unsealer key set-state {first} open-only"), b"");
+    dev.stop();
+
+    // The newest key is sealed to, the former one still opens.
+    let dev = Dev::start(&mut bench);
+    assert_ne!(dev.ready["fingerprint"], first.as_str());
+    let new = bench.ok(seal, b"new");
+    assert_eq!(bench.ok("open", &new), b"new");
+    assert_eq!(bench.ok("open", &old), b"old");
+    let text = String::from_utf8(bench.read("dev/wingman.toml")).unwrap();
+    let keys = "key = [\"unsealer.pub\", \"unsealer.v1.pub\"]";
+    assert!(text.contains(keys), "{text}");
+    dev.stop();
+
+    // Whoever removes the first line has the file for himself.
+    let (_, own) = text.split_once('\n').unwrap();
+    let own = format!("{own}# mine\n");
+    bench.write("dev/wingman.toml", &own);
+    let dev = Dev::start(&mut bench);
+    assert_eq!(bench.read("dev/wingman.toml"), own.as_bytes());
+    assert!(
+        bench
+            .read("dev/admin.toml")
+            .starts_with(b"# Written anew at each start")
+    );
+    dev.stop();
+}
+
+#[test]
 fn two_control_planes_do_not_share_a_folder() {
     let mut bench = Bench::new();
     let dev = Dev::start(&mut bench);

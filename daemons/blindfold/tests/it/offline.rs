@@ -379,3 +379,23 @@ fn interrupted_work_leaves_no_plaintext() {
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(names(bench.folder.path()), before);
 }
+
+#[test]
+fn what_is_missing_comes_with_the_way_to_get_it() {
+    let bench = bench();
+    let error = bench.fails(64, "open", b"");
+    assert!(error.contains("set BLINDFOLD_CONFIG"), "{error}");
+    let error = bench.fails(64, "site list", b"");
+    assert!(error.contains("set BLINDFOLD_ADMIN"), "{error}");
+    // Other missing words are told by themselves.
+    let error = bench.fails(64, "key generate --tenant acme -o k", b"");
+    assert!(
+        error.contains("--authority") && !error.contains("BLINDFOLD"),
+        "{error}"
+    );
+    let error = bench.fails(66, "inspect nowhere.sealed", b"");
+    assert!(
+        error.contains("nowhere.sealed") && error.contains("check the name"),
+        "{error}"
+    );
+}
