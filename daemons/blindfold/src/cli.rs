@@ -68,10 +68,22 @@ pub(crate) fn remedy(error: &clap::Error) -> Option<&'static str> {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Make and show keys
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  blindfold key generate --authority unsealer.acme.example --tenant acme --out unsealer.key > unsealer.pub
+  blindfold key show unsealer.pub"
+    )]
     Key(KeyCommand),
     /// Check, digest and explain policies
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  blindfold policy check payments.yaml
+  blindfold policy explain payments.yaml --spiffe-id spiffe://acme.example/paris/api --attribute environment=production"
+    )]
     Policy(PolicyCommand),
     /// Seal a secret offline, for one or several unsealing authorities
     Seal(SealArgs),
@@ -88,16 +100,42 @@ pub(crate) enum Command {
     /// Seal values anew in a tree of files: to a new version of a key, or under a new policy
     Reseal(ResealArgs),
     /// Seal, edit, verify and compare values inside configuration files
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  blindfold config seal config/prod.yaml --key unsealer.pub --policy payments.yaml --pattern '*password*'
+  blindfold config edit config/prod.yaml
+  blindfold config verify config/*.yaml
+  blindfold config git-setup"
+    )]
     Config(ConfigCommand),
     /// Make single-use join tokens
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  blindfold token create --spiffe-id spiffe://acme.example/paris/api -o api.token"
+    )]
     Token(TokenCommand),
     /// Add, disable and list the sites of the trust domain
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  blindfold site add paris --attribute environment=production,staging
+  blindfold site disable paris"
+    )]
     Site(SiteCommand),
     /// Administer an unsealer: tenants, keys, named policies, documents, denied digests
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  blindfold unsealer tenant create acme --admission workloads.yaml
+  blindfold unsealer key generate --tenant acme
+  blindfold unsealer policy put --tenant acme prod/db payments.yaml"
+    )]
     Unsealer(UnsealerCommand),
     Bench(BenchArgs),
     /// Run the whole control plane in one process on loopback

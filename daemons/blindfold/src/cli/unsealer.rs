@@ -10,19 +10,34 @@ use super::AdminArgs;
 #[derive(Debug, Subcommand)]
 pub(crate) enum UnsealerCommand {
     /// Tenants and whom they admit
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  blindfold unsealer tenant create acme --admission workloads.yaml\n  blindfold unsealer tenant list"
+    )]
     Tenant(TenantCommand),
     /// Keys and their states
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  blindfold unsealer key generate --tenant acme --key-version 2\n  blindfold unsealer key list --tenant acme"
+    )]
     Key(UnsealerKeyCommand),
     /// Named policies
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  blindfold unsealer policy put --tenant acme prod/db payments.yaml\n  blindfold unsealer policy list --tenant acme"
+    )]
     Policy(NamedPolicyCommand),
     /// Documents for digest mode
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  blindfold unsealer document register --tenant acme payments.yaml"
+    )]
     Document(DocumentCommand),
     /// Digests of policies that are refused whatever they say
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  blindfold unsealer deny add --tenant acme $(blindfold policy digest leaked.yaml) --reason 'repository was public'"
+    )]
     Deny(DenyCommand),
 }
 
@@ -38,6 +53,9 @@ pub(crate) struct TenantArg {
 #[derive(Debug, Subcommand)]
 pub(crate) enum TenantCommand {
     /// Create a tenant; without an admission policy it admits nobody
+    #[command(
+        after_help = "Example:\n  blindfold unsealer tenant create acme --admission workloads.yaml"
+    )]
     Create {
         #[command(flatten)]
         admin: AdminArgs,
@@ -48,6 +66,9 @@ pub(crate) enum TenantCommand {
         admission: Option<PathBuf>,
     },
     /// Replace a tenant's admission policy
+    #[command(
+        after_help = "Example:\n  blindfold unsealer tenant set-admission acme workloads.yaml"
+    )]
     SetAdmission {
         #[command(flatten)]
         admin: AdminArgs,
@@ -68,6 +89,9 @@ pub(crate) enum TenantCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum UnsealerKeyCommand {
     /// Generate a key inside the unsealer; it never leaves it (keep recovery locks!)
+    #[command(
+        after_help = "Example:\n  blindfold unsealer key generate --tenant acme --key-version 2"
+    )]
     Generate {
         #[command(flatten)]
         admin: AdminArgs,
@@ -78,6 +102,7 @@ pub(crate) enum UnsealerKeyCommand {
         key_version: u32,
     },
     /// Import a secret key file made by `key generate`
+    #[command(after_help = "Example:\n  blindfold unsealer key import unsealer.key")]
     Import {
         #[command(flatten)]
         admin: AdminArgs,
@@ -89,6 +114,9 @@ pub(crate) enum UnsealerKeyCommand {
         evaluations: u64,
     },
     /// Change the state of a key
+    #[command(
+        after_help = "Example:\n  blindfold unsealer key set-state $(blindfold key show --json unsealer.pub | jq -r .key_id) open-only"
+    )]
     SetState {
         #[command(flatten)]
         admin: AdminArgs,
@@ -124,6 +152,9 @@ pub(crate) enum KeyStateWord {
 #[derive(Debug, Subcommand)]
 pub(crate) enum NamedPolicyCommand {
     /// Store a policy under a name, or replace it
+    #[command(
+        after_help = "Example:\n  blindfold unsealer policy put --tenant acme prod/db payments.yaml"
+    )]
     Put {
         #[command(flatten)]
         admin: AdminArgs,
@@ -136,6 +167,9 @@ pub(crate) enum NamedPolicyCommand {
         file: PathBuf,
     },
     /// Print a named policy
+    #[command(
+        after_help = "Example:\n  blindfold unsealer policy get --tenant acme prod/db > payments.json"
+    )]
     Get {
         #[command(flatten)]
         admin: AdminArgs,
@@ -166,6 +200,9 @@ pub(crate) enum NamedPolicyCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum DocumentCommand {
     /// Register a policy document, so that objects may name it by digest
+    #[command(
+        after_help = "Example:\n  blindfold unsealer document register --tenant acme payments.yaml"
+    )]
     Register {
         #[command(flatten)]
         admin: AdminArgs,
@@ -188,6 +225,9 @@ pub(crate) enum DocumentCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum DenyCommand {
     /// Refuse a policy from now on
+    #[command(
+        after_help = "Example:\n  blindfold unsealer deny add --tenant acme $(blindfold policy digest leaked.yaml) --reason 'repository was public'"
+    )]
     Add {
         #[command(flatten)]
         admin: AdminArgs,

@@ -1,6 +1,9 @@
 //! Time, and how often something is measured.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::{self, Read},
+    time::{Duration, Instant},
+};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -39,6 +42,35 @@ pub(super) fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
 pub(super) fn repeated(repeat: u32, mut work: impl FnMut() -> Outcome) -> Outcome<Duration> {
     let (outcome, took) = timed(|| (0..repeat).try_for_each(|_| work()));
     outcome.map(|()| took)
+}
+
+/// A reader whose own time is told apart: it stands for whatever a stream comes from.
+#[derive(Debug)]
+pub(super) struct Apart<R> {
+    inner: R,
+    took: Duration,
+}
+
+impl<R: Read> Apart<R> {
+    pub(super) fn new(inner: R) -> Self {
+        Self {
+            inner,
+            took: Duration::ZERO,
+        }
+    }
+
+    /// CPU time that the calling thread spent in reading.
+    pub(super) fn took(&self) -> Duration {
+        self.took
+    }
+}
+
+impl<R: Read> Read for Apart<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let (read, took) = timed(|| self.inner.read(into));
+        self.took += took;
+        read
+    }
 }
 
 /// What rounds showed, in nanoseconds for one piece of work.

@@ -17,7 +17,7 @@ use blindfold_core::{
 use chacha20poly1305::ChaCha20Poly1305;
 
 use super::{
-    clock::{Rounds, Work, repeated, timed},
+    clock::{Apart, Rounds, Work, repeated, timed},
     pipe::pipe,
     process::MemoryBefore,
     report::Row,
@@ -115,9 +115,9 @@ impl Step {
                 scene.open(rounds, &mut floor, &object, size)
             }
             StepKind::SealStream => rounds.run(&mut floor, &mut |repeat| {
-                repeated(repeat, || {
+                (0..repeat).try_fold(Duration::ZERO, |sum, _| {
                     let plaintext = Plaintext::new(self.size, rounds.stop());
-                    scene.seal_stream(plaintext, &mut io::sink())
+                    Ok(sum + scene.seal_stream(plaintext, &mut io::sink())?)
                 })
             }),
             StepKind::OpenStream => rounds.run(&mut floor, &mut |repeat| {
@@ -256,14 +256,18 @@ impl Scene {
         rounds.run(floor, &mut |repeat| repeated(repeat, &mut open))
     }
 
-    fn seal_stream(&self, plaintext: Plaintext<'_>, to: &mut impl io::Write) -> Outcome {
-        let sealed = self
-            .sealer
-            .seal_stream(plaintext, to, &mut random::generator());
-        sealed.map(drop).about(Kind::Internal, "sealing")
+    /// Making up the plaintext does not count.
+    fn seal_stream(&self, plaintext: Plaintext<'_>, to: &mut impl io::Write) -> Outcome<Duration> {
+        let mut plaintext = Apart::new(plaintext);
+        let (sealed, took) = timed(|| {
+            self.sealer
+                .seal_stream(&mut plaintext, to, &mut random::generator())
+        });
+        sealed.about(Kind::Internal, "sealing")?;
+        Ok(took.saturating_sub(plaintext.took()))
     }
 
-    /// Opens what another thread seals meanwhile; only the opening counts.
+    /// Opens what another thread seals in turn with it; only the opening counts.
     fn open_stream(&self, plaintext: Plaintext<'_>) -> Outcome<Duration> {
         let size = plaintext.left;
         let (mut writer, mut reader) = pipe();
@@ -282,6 +286,7 @@ impl Scene {
 
     fn open_from(&self, reader: &mut impl Read, size: u64) -> Outcome<Duration> {
         let header = Header::read_from(reader).about(Kind::Internal, "sealed stream")?;
+        let mut reader = Apart::new(reader);
         let (opened, took) = timed(|| -> Outcome<u64> {
             let accepted = header
                 .accept(&self.pinned, &AcceptanceProfile::new(), &Expectation::new())
@@ -290,10 +295,10 @@ impl Scene {
                 .recovery_secret(&self.key)
                 .about(Kind::Internal, "sealed stream")?;
             accepted
-                .open_stream(&secrets, reader, &mut io::sink())
+                .open_stream(&secrets, &mut reader, &mut io::sink())
                 .about(Kind::Internal, "opening")
         });
-        right_length(opened?, size).map(|()| took)
+        right_length(opened?, size).map(|()| took.saturating_sub(reader.took()))
     }
 }
 

@@ -1,23 +1,21 @@
 //! A bounded pipe between two threads: what one writes, the other reads.
 //!
-//! Few large blocks go round, so that neither side waits often and nothing is allocated on the way.
+//! One large block goes to and fro. So one side works at a time, and neither is slowed by the other on a core that they
+//! share.
 
 use std::{
     io::{self, Read, Write},
-    sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel},
+    sync::mpsc::{Receiver, Sender, channel},
 };
 
 /// Bytes of a block: eight chunks of the format.
 const BLOCK: usize = 512 * 1024;
 
-/// Blocks besides the one that is being filled: a mebibyte and a half in all.
-const BLOCKS: usize = 2;
-
 /// The end that is written to; dropping it ends the stream.
 #[derive(Debug)]
 pub(super) struct PipeWriter {
     block: Vec<u8>,
-    full: SyncSender<Vec<u8>>,
+    full: Sender<Vec<u8>>,
     empty: Receiver<Vec<u8>>,
 }
 
@@ -32,12 +30,8 @@ pub(super) struct PipeReader {
 
 /// Both ends.
 pub(super) fn pipe() -> (PipeWriter, PipeReader) {
-    let (full, filled) = sync_channel(BLOCKS);
+    let (full, filled) = channel();
     let (empty, emptied) = channel();
-    for _ in 0..BLOCKS {
-        // The receiver is right here.
-        let _ = empty.send(Vec::with_capacity(BLOCK));
-    }
     let writer = PipeWriter {
         block: Vec::with_capacity(BLOCK),
         full,
@@ -68,9 +62,11 @@ impl Write for PipeWriter {
             return Ok(());
         }
         let closed = || io::Error::from(io::ErrorKind::BrokenPipe);
-        let next = self.empty.recv().map_err(|_| closed())?;
-        let block = std::mem::replace(&mut self.block, next);
-        self.full.send(block).map_err(|_| closed())
+        self.full
+            .send(std::mem::take(&mut self.block))
+            .map_err(|_| closed())?;
+        self.block = self.empty.recv().map_err(|_| closed())?;
+        Ok(())
     }
 }
 
@@ -84,16 +80,17 @@ impl Drop for PipeWriter {
 impl Read for PipeReader {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.at == self.block.len() {
-            let Ok(next) = self.full.recv() else {
-                return Ok(0);
-            };
-            let mut done = std::mem::replace(&mut self.block, next);
+            let mut done = std::mem::take(&mut self.block);
             self.at = 0;
             if done.capacity() > 0 {
                 done.clear();
                 // A writer that has ended needs no more.
                 let _ = self.empty.send(done);
             }
+            let Ok(next) = self.full.recv() else {
+                return Ok(0);
+            };
+            self.block = next;
         }
         let rest = self.block.get(self.at..).unwrap_or_default();
         let taken = rest.get(..into.len()).unwrap_or(rest);
