@@ -328,7 +328,7 @@ async fn prepare(
     let config = home.join("wingman.toml");
     for unsealer in plane.unsealers() {
         let record = super::key::record_json(unsealer.record())?;
-        let file = home.join(format!("{}.pub", unsealer.short_name()));
+        let file = home.join(unsealer.key_file());
         files::write(Some(&file), 0o644, false, record.as_bytes())?;
     }
     let text = wingman_toml(plane, "identity", "join.token", threshold);

@@ -102,7 +102,7 @@ fn greeting(plane: &ControlPlane, folder: &Path, exports: &Exports) -> String {
 }
 
 fn key_file(unsealer: &UnsealingAuthority, folder: &Path) -> PathBuf {
-    folder.join(format!("{}.pub", unsealer.short_name()))
+    folder.join(unsealer.key_file())
 }
 
 /// The administrator's configuration for this authority.
@@ -208,7 +208,7 @@ pub(crate) fn wingman_toml(
 
 /// The files of an authority's key records, as a value of TOML.
 fn key_files(unsealer: &UnsealingAuthority) -> String {
-    let files: Vec<_> = unsealer.key_files();
+    let files = unsealer.key_files();
     let quoted: Vec<_> = files.iter().map(|file| format!("\"{file}\"")).collect();
     match &quoted[..] {
         [one] => one.clone(),

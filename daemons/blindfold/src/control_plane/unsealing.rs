@@ -143,12 +143,16 @@ impl UnsealingAuthority {
         &self.record
     }
 
-    /// Names of the files with its public key records: that of the key to seal to, then those of former ones.
+    /// Name of the file with the public record of the key to seal to.
+    pub(crate) fn key_file(&self) -> String {
+        key_file_name(&self.short, None)
+    }
+
+    /// Names of the files with its public key records: [`Self::key_file`], then those of former keys.
     pub(crate) fn key_files(&self) -> Vec<String> {
-        let former = self.former.iter().map(|version| Some(*version));
-        std::iter::once(None)
-            .chain(former)
-            .map(|version| key_file_name(&self.short, version))
+        let former = self.former.iter().copied();
+        std::iter::once(self.key_file())
+            .chain(former.map(|version| key_file_name(&self.short, Some(version))))
             .collect()
     }
 

@@ -332,11 +332,8 @@ async fn program_serves_logs_no_secret_at_its_most_talkative_and_ends_on_sigterm
         .await
         .expect_error(400, "bad_request");
 
-    let ended = Command::new("kill")
-        .args(["-TERM", &daemon.0.id().to_string()])
-        .status()
-        .unwrap();
-    assert!(ended.success());
+    let pid = rustix::process::Pid::from_child(&daemon.0);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     assert!(daemon.0.wait().unwrap().success(), "drained");
     let rest = drained.join().unwrap();
     assert!(contains(&rest, b"DEBUG"), "it was talkative");
