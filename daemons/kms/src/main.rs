@@ -1,0 +1,4 @@
+//! The daemon `kms`.
+#![forbid(unsafe_code)]
+
+fn main() {}

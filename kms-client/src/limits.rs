@@ -1,0 +1,34 @@
+//! Limits of keys, messages and requests, each with its reason.
+
+/// Bytes of a key's identifier: random, so that no two authorities ever make the same one.
+pub const KEY_ID_BYTES: usize = 16;
+
+/// Greatest length of a tenant's or key's name, in bytes: short enough for a path and an audit record.
+pub const MAX_NAME_BYTES: usize = 64;
+
+/// Greatest version of a key: far more than daily rotation reaches in a thousand years.
+pub const MAX_VERSION: u32 = 1 << 20;
+
+/// Versions kept of one key: bounds memory, and the work of a verification that names no version.
+pub const MAX_VERSIONS: usize = 1024;
+
+/// Greatest plaintext of one operation, in bytes; beyond it a stream under a data key is faster and needs no memory.
+pub const MAX_PLAINTEXT_BYTES: usize = 64 * 1024;
+
+/// Greatest associated data (encryption context) of one operation, in bytes.
+pub const MAX_AAD_BYTES: usize = 8 * 1024;
+
+/// Greatest message that is hashed in one operation (MAC or signature), in bytes; larger ones are hashed first.
+pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
+
+/// Items of one batch: bounds memory and how long one request holds a worker.
+pub const MAX_BATCH_ITEMS: usize = 256;
+
+/// Greatest size of the cleartext data key, in bytes: a key of 512 bits.
+pub const MAX_DATA_KEY_BYTES: usize = 64;
+
+/// Least size of a data key, in bytes: 128 bits.
+pub const MIN_DATA_KEY_BYTES: usize = 16;
+
+/// Greatest number of random bytes in one answer.
+pub const MAX_RANDOM_BYTES: usize = 4096;
