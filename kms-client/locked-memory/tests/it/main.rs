@@ -1,0 +1,4 @@
+//! Promises of locked memory, by its public interface.
+
+mod bytes;
+mod process;
