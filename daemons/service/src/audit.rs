@@ -55,10 +55,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 mod context;
 mod file;
+mod operation;
 mod record;
 mod writer;
 
 pub use context::{AuditContext, AuditValue};
+pub use operation::ItemOutcome;
+pub(crate) use operation::{Lines, Members, OperationHead};
 pub(crate) use record::{Kind, Record, RecordId, RecordPrincipal};
 
 use crate::{
@@ -126,12 +129,12 @@ enum Command {
     Close(oneshot::Sender<()>),
 }
 
-/// A record on its way to the disk.
+/// Records on their way to the disk, all or none of them.
 struct Entry {
-    line: Vec<u8>,
+    lines: Lines,
     since: Instant,
     done: Option<oneshot::Sender<Result<(), AuditUnavailable>>>,
-    /// Its place in the queue; free once the entry is dropped.
+    /// Their places in the queue; free once the entry is dropped.
     _place: OwnedSemaphorePermit,
 }
 
@@ -241,6 +244,15 @@ impl AuditLog {
         })
     }
 
+    /// Reserves places for `count` records that are appended together.
+    pub(crate) async fn reserve_many(&self, count: u32) -> Result<Reserved, AuditUnavailable> {
+        let place = self.places(&self.shared.places, count).await?;
+        Ok(Reserved {
+            log: self.clone(),
+            place,
+        })
+    }
+
     /// Reserves places for a decision and its outcome: both or none, so that many callers that hold
     /// one each never wait for each other. Administration has places that nobody else can take.
     pub(crate) async fn reserve_two(
@@ -272,6 +284,9 @@ impl AuditLog {
         of: &Arc<Semaphore>,
         count: u32,
     ) -> Result<OwnedSemaphorePermit, AuditUnavailable> {
+        if let Ok(places) = Arc::clone(of).try_acquire_many_owned(count) {
+            return Ok(places);
+        }
         let places = Arc::clone(of).acquire_many_owned(count);
         if let Ok(Ok(places)) = tokio::time::timeout(limits::AUDIT_QUEUE_WAIT, places).await {
             return Ok(places);
@@ -289,8 +304,17 @@ impl Reserved {
         self,
         record: &Record,
     ) -> impl Future<Output = Result<(), AuditUnavailable>> + Send + use<> {
+        let lines = record.to_lines(&self.log.shared.service);
+        self.append_line(lines)
+    }
+
+    /// As [`Reserved::append`], for lines that were written out already.
+    pub(crate) fn append_line(
+        self,
+        lines: Lines,
+    ) -> impl Future<Output = Result<(), AuditUnavailable>> + Send + use<> {
         let (done, durable) = oneshot::channel();
-        self.enqueue(record, Some(done));
+        self.enqueue(lines, Some(done));
         async move {
             match tokio::time::timeout(limits::AUDIT_COMMIT_WAIT, durable).await {
                 Ok(Ok(result)) => result,
@@ -302,13 +326,27 @@ impl Reserved {
 
     /// Hands the record to the writer and does not wait; for `Drop`, which can't.
     pub(crate) fn append_unattended(self, record: &Record) {
-        self.enqueue(record, None);
+        let lines = record.to_lines(&self.log.shared.service);
+        self.append_line_unattended(lines);
     }
 
-    fn enqueue(self, record: &Record, done: Option<oneshot::Sender<Result<(), AuditUnavailable>>>) {
-        let line = record.to_line(&self.log.shared.service);
+    /// As [`Reserved::append_unattended`], for lines that were written out already.
+    pub(crate) fn append_line_unattended(self, lines: Lines) {
+        self.enqueue(lines, None);
+    }
+
+    /// Takes `count` of the places out.
+    pub(crate) fn split(&mut self, count: u32) -> Option<Self> {
+        let count = usize::try_from(count).ok()?;
+        Some(Self {
+            log: self.log.clone(),
+            place: self.place.split(count)?,
+        })
+    }
+
+    fn enqueue(self, lines: Lines, done: Option<oneshot::Sender<Result<(), AuditUnavailable>>>) {
         let entry = Entry {
-            line,
+            lines,
             since: Instant::now(),
             done,
             _place: self.place,

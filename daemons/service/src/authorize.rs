@@ -48,11 +48,15 @@ use identity::{
 
 mod attested;
 mod grant;
+mod permit;
 pub(crate) mod refusals;
+mod ruling;
 #[cfg(test)]
 mod tests;
 
 pub use grant::{Grant, Outcome};
+pub use permit::Permit;
+pub use ruling::Ruling;
 
 use crate::{
     audit::{AuditContext, AuditLog, AuditUnavailable, Kind, Record, RecordId, RecordPrincipal},

@@ -6,6 +6,7 @@
 
 use std::{
     fmt,
+    io::Write,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -75,6 +76,18 @@ pub fn rfc3339_micros(time: SystemTime) -> String {
         |_| "0000-01-01T00:00:00.000000Z".to_owned(),
         |t| format!("{t:.6}"),
     )
+}
+
+/// As [`rfc3339_micros`], into `text`.
+pub(crate) fn write_rfc3339_micros(text: &mut Vec<u8>, time: SystemTime) {
+    let before = text.len();
+    let written = jiff::Timestamp::try_from(time)
+        .ok()
+        .and_then(|t| write!(text, "{t:.6}").ok());
+    if written.is_none() {
+        text.truncate(before);
+        text.extend_from_slice(b"0000-01-01T00:00:00.000000Z");
+    }
 }
 
 #[cfg(test)]

@@ -232,11 +232,16 @@ impl Metrics {
             .inc();
     }
 
-    pub(crate) fn decided(&self, action: &str, decision: &'static str) {
+    /// The counter of such decisions, for whoever makes many of them.
+    pub(crate) fn decisions_of(&self, action: &str, decision: &'static str) -> Counter {
         let action = self.actions.admit(action);
         self.decisions
             .get_or_create(&DecisionLabels { action, decision })
-            .inc();
+            .clone()
+    }
+
+    pub(crate) fn decided(&self, action: &str, decision: &'static str) {
+        self.decisions_of(action, decision).inc();
     }
 
     pub(crate) fn handshake_failed(&self, kind: &'static str) {

@@ -5,7 +5,7 @@ use std::{fmt, time::SystemTime};
 use identity::Principal;
 use serde::Serialize;
 
-use super::{AuditContext, AuditUnavailable, context::clip};
+use super::{AuditContext, AuditUnavailable, Lines, context::clip};
 use crate::{clock, limits};
 
 /// Joins a decision and its outcome.
@@ -17,6 +17,14 @@ impl RecordId {
         let mut id = [0; 16];
         getrandom::fill(&mut id).map_err(|_| AuditUnavailable)?;
         Ok(Self(id))
+    }
+
+    /// Its hexadecimal digits.
+    pub(super) fn digits(self) -> [u8; 32] {
+        let mut digits = [0; 32];
+        // Two digits for each byte: it always fits.
+        let _ = hex::encode_to_slice(self.0, &mut digits);
+        digits
     }
 }
 
@@ -126,7 +134,7 @@ impl Record {
     }
 
     /// The JSON object and its line end.
-    pub(super) fn to_line(&self, service: &str) -> Vec<u8> {
+    pub(super) fn to_lines(&self, service: &str) -> Lines {
         let about_request = self.kind != Kind::Notice;
         let decided = self.kind == Kind::Decision;
         let line = Line {
@@ -149,6 +157,6 @@ impl Record {
         // Strings, numbers and flags always serialize. JSON escapes line ends, so a line is a record.
         let mut bytes = serde_json::to_vec(&line).unwrap_or_default();
         bytes.push(b'\n');
-        bytes
+        Lines { bytes, count: 1 }
     }
 }

@@ -172,7 +172,7 @@ impl<S: Sink> Writer<S> {
         self.bytes.clear();
         self.add_notices();
         for entry in &self.group {
-            self.bytes.extend_from_slice(&entry.line);
+            self.bytes.extend_from_slice(&entry.lines.bytes);
         }
         if self.bytes.is_empty() {
             return true;
@@ -223,7 +223,8 @@ impl<S: Sink> Writer<S> {
     fn add_notice(&mut self, why: &str, context: AuditContext) {
         let Ok(id) = RecordId::random() else { return };
         let record = Record::notice(clock::now(), id, why.to_owned(), context);
-        self.bytes.extend_from_slice(&record.to_line(&self.service));
+        self.bytes
+            .extend_from_slice(&record.to_lines(&self.service).bytes);
     }
 
     fn failed(&mut self, error: &io::Error) -> bool {
