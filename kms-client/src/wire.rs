@@ -18,6 +18,8 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::{Algorithm, KeyId, Operation, Sensitivity};
 
+pub mod admin;
+
 /// Paths of the data API.
 pub mod path {
     use crate::Operation;
