@@ -20,9 +20,18 @@ case "${1:-}" in
         ;;
 esac
 
-export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-always}"
+# A log is read as plain text; a registry may take more than one try.
+if [ -t 1 ]; then colour=always; else colour=never; fi
+export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-$colour}"
+export CARGO_NET_RETRY="${CARGO_NET_RETRY:-10}"
+# The step that ended the run is its last line.
+step=start
+trap 'status=$?; [ "$status" -eq 0 ] || printf "test.sh: failed in the step \"%s\" with status %s\n" "$step" "$status" >&2' EXIT
 started=$SECONDS
-step() { printf '\n== %s (%s s)\n' "$1" "$((SECONDS - started))"; }
+step() {
+    step=$1
+    printf '\n== %s (%s s)\n' "$1" "$((SECONDS - started))"
+}
 
 # Program needed -> Debian package that brings it.
 need() {
