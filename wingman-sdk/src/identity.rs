@@ -292,6 +292,19 @@ impl IdentitySource {
         self.shared.freshness()
     }
 
+    /// Whether peers can be told by this identity, for services: its document is valid, and its bundle was confirmed by
+    /// the identity authority within `bundle_age`.
+    ///
+    /// Where no authority is known, whoever fills the identity directory vouches for the bundle's age.
+    pub fn can_tell_peers(&self, bundle_age: std::time::Duration) -> bool {
+        let freshness = self.freshness();
+        let bundle = match freshness.bundle_age {
+            Some(age) => age <= bundle_age,
+            None => self.authority().is_none(),
+        };
+        freshness.document_valid && bundle
+    }
+
     /// Who renews this identity, if that is known yet.
     pub fn authority(&self) -> Option<AuthorityContact> {
         self.shared

@@ -28,7 +28,8 @@ mod sections;
 pub use duration::duration;
 pub use path::ConfigPath;
 pub use sections::{
-    AuditConfig, ListenConfig, LogConfig, LogFormat, MetricsConfig, RootKeyConfig, StoreConfig,
+    AuditConfig, IdentityPaths, ListenConfig, LogConfig, LogFormat, MetricsConfig, RootKeyConfig,
+    StoreConfig,
 };
 
 use crate::{files, limits};

@@ -15,6 +15,8 @@
 //! | [`store`] | SQLite | durable commits; checksummed migrations |
 //! | [`root_key`] | wrapping of secrets | bound to key and context |
 //! | [`quota`] | token buckets | fixed size |
+//! | [`pool`] | threads for heavy work | bounded; one principal has a part of it |
+//! | [`trust`] | may peers be served now | fails closed; shown by readiness |
 //! | [`files`] | strict permissions | refuses secrets that others can read; writes whole |
 //! | [`shutdown`], [`daemon`], [`clock`] | running | drains on SIGTERM; exit 64 on bad configuration |
 #![forbid(unsafe_code)]
@@ -28,7 +30,9 @@ pub mod files;
 pub mod limits;
 pub mod listener;
 pub mod metrics;
+pub mod pool;
 pub mod quota;
 pub mod root_key;
 pub mod shutdown;
 pub mod store;
+pub mod trust;

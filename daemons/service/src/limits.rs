@@ -134,3 +134,12 @@ pub const LINGER_BYTES: u64 = 64 << 10;
 /// How much of a request body that is too large is read and thrown away, so that a client that sends
 /// first and reads then gets the answer and no reset.
 pub const DISCARD_BYTES: u64 = 1 << 20;
+
+/// Threads of one pool at most, whatever the configuration or the machine says.
+pub const MAX_POOL_THREADS: usize = 256;
+
+/// Of a pool's queue, one principal has at most one part in this many.
+///
+/// Small, so that a busy workload is not held back while others are idle; more
+/// than one, so that three greedy ones still leave room.
+pub const POOL_QUEUE_PARTS: usize = 4;

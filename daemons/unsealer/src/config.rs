@@ -5,13 +5,16 @@ use std::path::Path;
 use identity::policy::Policy;
 use serde::Deserialize;
 use service::config::{
-    AuditConfig, ConfigError, ConfigPath, ListenConfig, LogConfig, MetricsConfig, RootKeyConfig,
-    StoreConfig,
+    AuditConfig, ConfigError, ConfigPath, IdentityPaths, ListenConfig, LogConfig, MetricsConfig,
+    RootKeyConfig, StoreConfig,
 };
 use service::files;
-use wingman_sdk::identity::IdentityConfig;
+use service::limits::MAX_POOL_THREADS;
+use service::pool::PoolSize;
 
-use crate::limits::{MAX_EVALUATION_THREADS, MAX_POLICY_FILE_BYTES, MAX_QUEUE_ELEMENTS};
+use crate::limits::{
+    DEFAULT_QUEUE_PER_THREAD, MAX_POLICY_FILE_BYTES, MAX_QUEUE_ELEMENTS, MAX_REQUEST_ELEMENTS,
+};
 use crate::quota::QuotaConfig;
 
 /// Prefix of the environment variables.
@@ -52,29 +55,6 @@ pub struct Config {
     pub evaluation: EvaluationConfig,
 }
 
-/// `[identity]`: where the daemon's own identity is kept, and what it is first obtained with.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct IdentityPaths {
-    /// The identity directory.
-    pub directory: ConfigPath,
-    /// A file of mode 0600 with a join token, read when the directory holds no valid document.
-    #[serde(default)]
-    pub join_token_file: Option<ConfigPath>,
-}
-
-impl IdentityPaths {
-    /// For [`wingman_sdk::identity::IdentitySource`].
-    #[must_use]
-    pub fn to_source(&self) -> IdentityConfig {
-        let config = IdentityConfig::new(self.directory.as_path());
-        match &self.join_token_file {
-            Some(file) => config.join_token_file(file.as_path()),
-            None => config,
-        }
-    }
-}
-
 /// `[administration]`: who may administrate over HTTP.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -91,6 +71,18 @@ pub struct EvaluationConfig {
     pub threads: usize,
     /// Elements waiting or under way at most; 0: two seconds of work.
     pub queue_elements: usize,
+}
+
+impl EvaluationConfig {
+    pub(crate) fn pool(self) -> PoolSize {
+        PoolSize {
+            name: "evaluate",
+            threads: self.threads,
+            queue: self.queue_elements,
+            per_thread: DEFAULT_QUEUE_PER_THREAD,
+            greatest: MAX_REQUEST_ELEMENTS,
+        }
+    }
 }
 
 impl Config {
@@ -158,7 +150,7 @@ impl Config {
             rate.check()
                 .map_err(|message| ConfigError::invalid(key, message))?;
         }
-        if self.evaluation.threads > MAX_EVALUATION_THREADS {
+        if self.evaluation.threads > MAX_POOL_THREADS {
             return Err(ConfigError::invalid(
                 "evaluation.threads",
                 "must be at most 256",

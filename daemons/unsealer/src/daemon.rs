@@ -15,6 +15,7 @@ use service::config::ConfigError;
 use service::files::{self, FileError, MODE_SECRET};
 use service::listener::Server;
 use service::metrics::{self, Metrics, MetricsServer};
+use service::pool::Pool;
 use service::root_key::{RootKey, RootKeyError};
 use service::shutdown::Shutdown;
 use service::store::{Store, StoreError};
@@ -24,7 +25,6 @@ use crate::admin::{self, AdminError};
 use crate::config::Config;
 use crate::engine::{Engine, Parts};
 use crate::operator::Operator;
-use crate::pool::Pool;
 use crate::quota::Quotas;
 use crate::store::MIGRATIONS;
 use crate::wire::{self, ErrorCode};
@@ -170,8 +170,7 @@ impl Offline {
         let audit = AuditLog::open(&config.audit.path, SERVICE, &metrics)?;
         let store = Store::open(&config.store, MIGRATIONS).await?;
         let evaluation = config.evaluation;
-        let pool = Pool::start(evaluation.threads, evaluation.queue_elements)
-            .map_err(io("start evaluation threads"))?;
+        let pool = Pool::start(evaluation.pool()).map_err(io("start evaluation threads"))?;
         let parts = Parts {
             authority: config.authority.clone(),
             clock,

@@ -4,7 +4,7 @@
 //! threads and the way to the audit log. HTTP and the host's operator are thin
 //! layers above it.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwapOption;
@@ -15,7 +15,9 @@ use service::audit::AuditContext;
 use service::authorize::Authorizer;
 use service::clock::{self, Clock};
 use service::metrics::Condition;
+use service::pool::Pool;
 use service::root_key::RootKey;
+use service::trust::{TrustCheck, TrustGate};
 use sqlx::SqlitePool;
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -24,7 +26,6 @@ use crate::compiled::InlineCache;
 use crate::evaluate::Evaluator;
 use crate::limits;
 use crate::metrics::EngineMetrics;
-use crate::pool::Pool;
 use crate::quota::Quotas;
 use crate::snapshot::{Key, KeyIdBytes, LoadError, Runtimes, Snapshot};
 use crate::store::{By, StoreError, keys};
@@ -40,14 +41,11 @@ pub(crate) struct Engine {
     runtimes: Runtimes,
     turn: Mutex<()>,
     inline: InlineCache,
-    /// Whether peers can be told by what is known of the trust domain; unset: somebody else sees to that.
-    trust: OnceLock<(TrustCheck, Condition)>,
+    /// Whether peers can be told by what is known of the trust domain.
+    trust: TrustGate,
     /// The host's operator; none: nobody administrates in process.
     host: Option<Host>,
 }
-
-/// Says whether the own document is valid and the trust bundle fresh, at any moment, without waiting.
-pub(crate) type TrustCheck = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// What an engine is made of.
 pub(crate) struct Parts {
@@ -97,7 +95,7 @@ impl Engine {
             runtimes: Runtimes::default(),
             turn: Mutex::default(),
             inline: InlineCache::new(),
-            trust: OnceLock::new(),
+            trust: TrustGate::default(),
             host: Host::new(),
         });
         engine.reload().await?;
@@ -147,19 +145,12 @@ impl Engine {
 
     /// Serves nobody from now on while `check` says no; the first check stays.
     pub(crate) fn require_trust(&self, check: TrustCheck) {
-        let readiness = self.parts.authorizer.metrics().readiness();
-        // A second check is dropped: the first one binds.
-        drop(self.trust.set((check, readiness.condition("trust_bundle"))));
-        self.is_trusted();
+        self.trust.require(check, self.parts.authorizer.metrics());
     }
 
     /// Whether peers may be served now; readiness shows it.
     pub(crate) fn is_trusted(&self) -> bool {
-        self.trust.get().is_none_or(|(check, condition)| {
-            let holds = check();
-            condition.set(holds);
-            holds
-        })
+        self.trust.is_open()
     }
 
     pub(crate) fn host(&self) -> Option<&Host> {

@@ -29,13 +29,13 @@ use identity::policy::{Facts, Query};
 use service::audit::{AuditContext, AuditUnavailable};
 use service::authorize::{Grant, Outcome};
 use service::clock;
+use service::pool::Place;
 use sha2::{Digest as _, Sha256};
 
 use crate::compiled::Compiled;
 use crate::counter::CounterError;
 use crate::engine::Engine;
 use crate::limits::{BUSY_RETRY_AFTER_SECONDS, MAX_RETRY_AFTER_SECONDS};
-use crate::pool::Place;
 use crate::quota::PolicyBucketId;
 use crate::snapshot::{Key, ReleasedKey, Snapshot, Tenant};
 

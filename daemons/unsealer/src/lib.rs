@@ -39,7 +39,6 @@ pub mod limits;
 mod metrics;
 mod operator;
 mod policy_text;
-mod pool;
 mod quota;
 mod snapshot;
 mod store;
@@ -47,8 +46,8 @@ mod trust;
 pub mod wire;
 
 pub use admin::AdminError;
-pub use config::{AdminConfig, Config, ENV_PREFIX, EvaluationConfig, IdentityPaths};
+pub use config::{AdminConfig, Config, ENV_PREFIX, EvaluationConfig};
 pub use daemon::{Offline, Unsealer, UnsealerError, connection_threads, init};
 pub use operator::Operator;
 pub use quota::{QuotaConfig, Rate};
-pub use trust::is_fresh;
+pub use trust::{identity_config, is_fresh};

@@ -88,12 +88,6 @@ pub const MAX_RETRY_AFTER_SECONDS: u32 = 3600;
 /// Wait told to a caller when the evaluation queue is full.
 pub const BUSY_RETRY_AFTER_SECONDS: u32 = 1;
 
-/// Of the evaluation queue, one principal has at most one part in this many.
-///
-/// Small, so that a busy workload is not held back while others are idle; more
-/// than one, so that three greedy ones still leave room.
-pub const QUEUE_PARTS: usize = 4;
-
 /// Requests per element of the principal's quota, for the bucket that is
 /// charged before a policy is parsed.
 ///
@@ -111,9 +105,6 @@ pub const CORES_PER_CONNECTION_THREAD: usize = 4;
 /// Longest wait, at the end, for evaluations whose callers were cut: one of a full request takes a fifth of a second, and
 /// those that did not begin are dropped.
 pub const EVALUATIONS_END: Duration = Duration::from_secs(5);
-
-/// Evaluation threads at most, whatever the configuration or the machine says.
-pub const MAX_EVALUATION_THREADS: usize = 256;
 
 /// Elements that may wait or be under way per evaluation thread, unless configured.
 ///

@@ -73,7 +73,7 @@ fn main() -> ExitCode {
                     .identity
                     .as_ref()
                     .ok_or("set [identity] to run the unsealer")?;
-                let source = IdentitySource::from_config(&paths.to_source());
+                let source = IdentitySource::from_config(&unsealer::identity_config(paths));
                 let joining = source.clone();
                 let identity = tokio::task::spawn_blocking(move || joining.obtain()).await??;
                 // The directory's bundle may be years old: sites may have been switched off since.

@@ -78,7 +78,7 @@ pub struct QuotaConfig {
 }
 
 /// What one principal has in the evaluation queue at once is bounded apart from this
-/// ([`crate::limits::QUEUE_PARTS`]).
+/// ([`service::limits::POOL_QUEUE_PARTS`]).
 impl Default for QuotaConfig {
     fn default() -> Self {
         Self {

@@ -1,19 +1,23 @@
-//! Whether the unsealer's own identity can still tell peers apart.
+//! The unsealer's own identity: where it comes from, and whether it can still tell peers apart.
 
-use wingman_sdk::identity::IdentitySource;
+use service::config::IdentityPaths;
+use wingman_sdk::identity::{IdentityConfig, IdentitySource};
 
 use crate::limits::MAX_BUNDLE_AGE;
 
-/// Whether peers can be told by this identity: its document is valid, and its bundle was confirmed by the identity
-/// authority within [`MAX_BUNDLE_AGE`]. For [`Unsealer::only_while`](crate::Unsealer::only_while).
-///
-/// Where no authority is known, whoever fills the identity directory vouches for the bundle's age.
+/// The `[identity]` section, for [`IdentitySource`].
+#[must_use]
+pub fn identity_config(paths: &IdentityPaths) -> IdentityConfig {
+    let config = IdentityConfig::new(paths.directory.as_path());
+    match &paths.join_token_file {
+        Some(file) => config.join_token_file(file.as_path()),
+        None => config,
+    }
+}
+
+/// Whether peers can be told by this identity, whose bundle was confirmed within [`MAX_BUNDLE_AGE`].
+/// For [`Unsealer::only_while`](crate::Unsealer::only_while).
 #[must_use]
 pub fn is_fresh(source: &IdentitySource) -> bool {
-    let freshness = source.freshness();
-    let bundle = match freshness.bundle_age {
-        Some(age) => age <= MAX_BUNDLE_AGE,
-        None => source.authority().is_none(),
-    };
-    freshness.document_valid && bundle
+    source.can_tell_peers(MAX_BUNDLE_AGE)
 }

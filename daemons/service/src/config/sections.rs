@@ -63,6 +63,17 @@ pub struct RootKeyConfig {
     pub path: ConfigPath,
 }
 
+/// `[identity]`: where the daemon's own identity is kept, and what it is first obtained with.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdentityPaths {
+    /// The identity directory.
+    pub directory: ConfigPath,
+    /// A file of mode 0600 with a join token, read when the directory holds no valid document.
+    #[serde(default)]
+    pub join_token_file: Option<ConfigPath>,
+}
+
 /// `[metrics]`: where `/metrics`, `/healthz` and `/readyz` answer over plain HTTP.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -4,12 +4,13 @@ use service::audit::AuditLog;
 use service::authorize::Authorizer;
 use service::clock::SystemClock;
 use service::metrics::Metrics;
+use service::pool::Pool;
 use service::root_key::RootKey;
 use service::store::Store;
 
 use super::*;
+use crate::config::EvaluationConfig;
 use crate::engine::Parts;
-use crate::pool::Pool;
 use crate::quota::Quotas;
 use crate::store::MIGRATIONS;
 use crate::wire::{CreateTenant, GetTenant, ListTenants};
@@ -28,7 +29,14 @@ async fn engine(folder: &std::path::Path) -> Arc<Engine> {
         authorizer: Authorizer::new(audit, metrics),
         administration: None,
         quotas: Quotas::new(crate::QuotaConfig::default()),
-        pool: Pool::start(1, 300).unwrap(),
+        pool: Pool::start(
+            EvaluationConfig {
+                threads: 1,
+                queue_elements: 300,
+            }
+            .pool(),
+        )
+        .unwrap(),
         evaluator: crate::evaluate::blind_evaluate,
     })
     .await

@@ -12,14 +12,15 @@ use service::audit::AuditLog;
 use service::authorize::Authorizer;
 use service::clock::ManualClock;
 use service::metrics::Metrics;
+use service::pool::Pool;
 use service::root_key::RootKey;
 use service::store::Store;
 
 use super::*;
 use crate::admin::{AdminError, ImportKey, Operation};
+use crate::config::EvaluationConfig;
 use crate::engine::Parts;
 use crate::operator::Operator;
-use crate::pool::Pool;
 use crate::quota::Quotas;
 use crate::store::MIGRATIONS;
 use crate::wire;
@@ -82,7 +83,14 @@ async fn engine(
         authorizer: Authorizer::new(audit, Arc::clone(metrics)),
         administration: None,
         quotas: Quotas::new(crate::QuotaConfig::default()),
-        pool: Pool::start(1, 300).unwrap(),
+        pool: Pool::start(
+            EvaluationConfig {
+                threads: 1,
+                queue_elements: 300,
+            }
+            .pool(),
+        )
+        .unwrap(),
         evaluator,
     })
     .await

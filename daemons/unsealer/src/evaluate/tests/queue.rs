@@ -63,7 +63,7 @@ async fn a_principal_that_fills_its_part_of_the_queue_keeps_no_other_out() {
     assert!(
         bench
             .audit()
-            .contains("the principal's part of the evaluation queue is full")
+            .contains("the principal's part of the queue is full")
     );
     bench.engine.pool().reserve("another", 44).unwrap();
     drop(mine);

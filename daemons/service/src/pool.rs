@@ -1,7 +1,7 @@
-//! Threads that evaluate, and the bound on work waiting for them.
+//! Threads for work that would hold up connections, and the bound on what waits for them.
 //!
-//! One evaluation holds a core for up to a fifth of a second, so it never runs
-//! on the threads that serve connections. Work is bounded in elements, waiting
+//! An evaluation or an RSA signature of a whole batch holds a core for long, so it never runs
+//! on the threads that serve connections. Work is bounded in units, waiting
 //! and under way together; beyond the bound a caller is told to come back
 //! instead of being made to wait. One principal has a part of the queue only,
 //! so that it can't keep all others out.
@@ -17,45 +17,58 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use crate::limits::{
-    DEFAULT_QUEUE_PER_THREAD, MAX_EVALUATION_THREADS, MAX_REQUEST_ELEMENTS, QUEUE_PARTS,
-};
+use crate::limits::{MAX_POOL_THREADS, POOL_QUEUE_PARTS};
+
+/// Size of a [`Pool`].
+#[derive(Clone, Copy, Debug)]
+pub struct PoolSize {
+    /// Name of its threads, up to 11 bytes.
+    pub name: &'static str,
+    /// Threads; 0: one per core.
+    pub threads: usize,
+    /// Units waiting or under way at most; 0: `per_thread` for each thread.
+    pub queue: usize,
+    /// Units per thread if `queue` is 0.
+    pub per_thread: usize,
+    /// Units of the greatest request, which always has room in an empty queue.
+    pub greatest: u32,
+}
 
 /// A place in the queue, given back when the work is done or dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub struct Place {
     _permit: OwnedSemaphorePermit,
     _share: Share,
 }
 
 /// No place in the queue.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub(crate) enum Busy {
+pub enum Busy {
     /// For anybody.
-    #[error("the evaluation queue is full")]
+    #[error("the queue is full")]
     Full,
     /// For this principal.
-    #[error("the principal's part of the evaluation queue is full")]
+    #[error("the principal's part of the queue is full")]
     Part,
 }
 
-/// Elements in the queue by principal.
-// INVARIANT (bounded): every entry holds an element in the queue at least, which bounds them.
+/// Units in the queue by principal.
+// INVARIANT (bounded): every entry holds a unit in the queue at least, which bounds them.
 type Shares = Arc<Mutex<HashMap<String, u32>>>;
 
-/// A principal's elements in the queue, given back when dropped.
+/// A principal's units in the queue, given back when dropped.
 #[derive(Debug)]
 struct Share {
     shares: Shares,
     principal: String,
-    elements: u32,
+    units: u32,
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
         let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(held) = shares.get_mut(&self.principal) {
-            *held = held.saturating_sub(self.elements);
+            *held = held.saturating_sub(self.units);
             if *held == 0 {
                 shares.remove(&self.principal);
             }
@@ -65,7 +78,7 @@ impl Drop for Share {
 
 /// The work ended without a result: it panicked, or the pool is gone.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Lost;
+pub struct Lost;
 
 type Work = Box<dyn FnOnce() + Send>;
 
@@ -78,7 +91,7 @@ struct Line {
 
 #[derive(Default)]
 struct Waiting {
-    // Nothing enters without a `Place`, so it never holds more pieces than there are elements allowed.
+    // Nothing enters without a `Place`, so it never holds more pieces than there are units allowed.
     pieces: VecDeque<Work>,
     /// No more will come.
     closed: bool,
@@ -112,11 +125,12 @@ impl Line {
     }
 }
 
-/// Evaluation threads with a bounded queue.
-pub(crate) struct Pool {
+/// Threads with a bounded queue.
+pub struct Pool {
     places: Arc<Semaphore>,
     shares: Shares,
     size: usize,
+    greatest: u32,
     line: Arc<Line>,
 }
 
@@ -136,35 +150,38 @@ impl Drop for Pool {
 }
 
 impl Pool {
-    /// Starts the threads: `threads` of them (0: one per core), with room for
-    /// `queue` elements (0: two seconds of work).
+    /// Starts the threads.
     ///
     /// # Errors
     ///
     /// The operating system refuses a thread.
-    pub(crate) fn start(threads: usize, queue: usize) -> Result<Self, std::io::Error> {
-        let threads = match threads {
+    pub fn start(size: PoolSize) -> Result<Self, std::io::Error> {
+        let PoolSize { name, greatest, .. } = size;
+        let threads = match size.threads {
             0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
             threads => threads,
         };
-        let threads = threads.clamp(1, MAX_EVALUATION_THREADS);
-        let size = match queue {
-            0 => threads.saturating_mul(DEFAULT_QUEUE_PER_THREAD),
+        let threads = threads.clamp(1, MAX_POOL_THREADS);
+        let size = match size.queue {
+            0 => threads.saturating_mul(size.per_thread),
             queue => queue,
         };
-        // A full request must fit into an empty queue.
-        let size = size.max(usize::try_from(MAX_REQUEST_ELEMENTS).unwrap_or(usize::MAX));
+        // The greatest request must fit into an empty queue, and a semaphore bounds the rest.
+        let size = size
+            .max(usize::try_from(greatest).unwrap_or(usize::MAX))
+            .min(Semaphore::MAX_PERMITS);
         let line = Arc::<Line>::default();
         let pool = Self {
             places: Arc::new(Semaphore::new(size)),
             shares: Shares::default(),
             size,
+            greatest,
             line: Arc::clone(&line),
         };
         for number in 0..threads {
             let line = Arc::clone(&line);
             std::thread::Builder::new()
-                .name(format!("evaluate-{number}"))
+                .name(format!("{name}-{number}"))
                 .spawn(move || {
                     while let Some(piece) = line.next() {
                         piece();
@@ -174,18 +191,18 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Takes places for `elements` of `principal`, at once or not at all.
+    /// Takes places for `units` of `principal`, at once or not at all.
     ///
     /// # Errors
     ///
     /// [`Busy`] when the queue, or the principal's part of it, has no room for that many.
-    pub(crate) fn reserve(&self, principal: &str, elements: u32) -> Result<Place, Busy> {
+    pub fn reserve(&self, principal: &str, units: u32) -> Result<Place, Busy> {
         let permit = Arc::clone(&self.places)
-            .try_acquire_many_owned(elements)
+            .try_acquire_many_owned(units)
             .map_err(|_| Busy::Full)?;
         let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
         let held = shares.get(principal).copied().unwrap_or(0);
-        let after = held.saturating_add(elements);
+        let after = held.saturating_add(units);
         if after > self.part() {
             return Err(Busy::Part);
         }
@@ -195,26 +212,26 @@ impl Pool {
             _share: Share {
                 shares: Arc::clone(&self.shares),
                 principal: principal.to_owned(),
-                elements,
+                units,
             },
         })
     }
 
-    /// Elements of one principal at most: its part of the queue, one full request at least.
+    /// Units of one principal at most: its part of the queue, the greatest request at least.
     fn part(&self) -> u32 {
-        u32::try_from(self.size / QUEUE_PARTS)
+        u32::try_from(self.size / POOL_QUEUE_PARTS)
             .unwrap_or(u32::MAX)
-            .max(MAX_REQUEST_ELEMENTS)
+            .max(self.greatest)
     }
 
-    /// Runs `task` on an evaluation thread and waits for its result.
+    /// Runs `task` on one of the threads and waits for its result.
     ///
     /// Dropping the future before a thread has begun cancels the task.
     ///
     /// # Errors
     ///
     /// [`Lost`] when the task panicked.
-    pub(crate) async fn run<T: Send + 'static>(
+    pub async fn run<T: Send + 'static>(
         &self,
         place: Place,
         task: impl FnOnce() -> T + Send + 'static,
@@ -242,15 +259,16 @@ impl Pool {
     /// Waits until nothing waits and nothing is under way; nothing new is taken meanwhile.
     ///
     /// What the work of callers that left was holding has been dropped by then.
-    pub(crate) async fn idle(&self) {
-        // The size is far below this bound: see `MAX_QUEUE_ELEMENTS`.
+    pub async fn idle(&self) {
+        // The size is far below this bound in every configuration.
         let all = u32::try_from(self.size).unwrap_or(u32::MAX);
         // It is never closed.
         drop(self.places.acquire_many(all).await);
     }
 
-    /// Elements waiting or under way.
-    pub(crate) fn in_use(&self) -> usize {
+    /// Units waiting or under way.
+    #[must_use]
+    pub fn in_use(&self) -> usize {
         self.size.saturating_sub(self.places.available_permits())
     }
 }
@@ -263,11 +281,24 @@ mod tests {
 
     use super::*;
 
+    /// Elements of the greatest request.
+    const GREATEST: u32 = 256;
+
+    fn start(threads: usize, queue: usize) -> Result<Pool, std::io::Error> {
+        Pool::start(PoolSize {
+            name: "test",
+            threads,
+            queue,
+            per_thread: 2048,
+            greatest: GREATEST,
+        })
+    }
+
     const API: &str = "spiffe://acme.example/paris/api";
 
     #[tokio::test]
     async fn runs_off_the_calling_thread() {
-        let pool = Pool::start(2, 0).unwrap();
+        let pool = start(2, 0).unwrap();
         let here = std::thread::current().id();
         let there = pool
             .run(pool.reserve(API, 1).unwrap(), || {
@@ -280,7 +311,7 @@ mod tests {
 
     #[tokio::test]
     async fn full_queue_is_refused_at_once_and_frees_up() {
-        let pool = Arc::new(Pool::start(1, 300).unwrap());
+        let pool = Arc::new(start(1, 300).unwrap());
         let (release, gate) = mpsc::channel::<()>();
         let first = pool.reserve("first", 200).unwrap();
         let running = tokio::spawn({
@@ -299,7 +330,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_ends_one_task_only() {
-        let pool = Pool::start(1, 0).unwrap();
+        let pool = start(1, 0).unwrap();
         let lost = pool
             .run(pool.reserve(API, 1).unwrap(), || -> u8 {
                 panic!("on purpose")
@@ -312,7 +343,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_of_a_caller_that_left_is_not_done() {
-        let pool = Arc::new(Pool::start(1, 0).unwrap());
+        let pool = Arc::new(start(1, 0).unwrap());
         let (release, gate) = mpsc::channel::<()>();
         let blocker = tokio::spawn({
             let pool = Arc::clone(&pool);
@@ -348,7 +379,7 @@ mod tests {
 
     #[tokio::test]
     async fn threads_work_side_by_side_and_end_with_the_pool() {
-        let pool = Arc::new(Pool::start(2, 0).unwrap());
+        let pool = Arc::new(start(2, 0).unwrap());
         let meeting = Arc::new(std::sync::Barrier::new(2));
         let mut both = Vec::new();
         for _ in 0..2 {
@@ -373,13 +404,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_request_always_fits_into_an_empty_queue() {
-        let pool = Pool::start(1, 1).unwrap();
-        pool.reserve(API, MAX_REQUEST_ELEMENTS).unwrap();
+        let pool = start(1, 1).unwrap();
+        pool.reserve(API, GREATEST).unwrap();
     }
 
     #[tokio::test]
     async fn one_principal_has_a_quarter_of_the_queue_and_others_the_rest() {
-        let pool = Pool::start(1, 2000).unwrap();
+        let pool = start(1, 2000).unwrap();
         let mut held = vec![
             pool.reserve(API, 256).unwrap(),
             pool.reserve(API, 244).unwrap(),
