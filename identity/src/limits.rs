@@ -2,6 +2,9 @@
 //!
 //! Nothing that comes from outside is copied, decoded or looked up before it was held against one of these.
 
+#[cfg(feature = "http")]
+use std::time::Duration;
+
 /// Greatest length of a SPIFFE ID in bytes (SPIFFE-ID, section 2.3).
 pub const MAX_SPIFFE_ID_BYTES: usize = 2048;
 
@@ -95,3 +98,31 @@ pub const MAX_WIRE_MESSAGE_BYTES: usize = 1024;
 
 /// Number of verified chains a TLS identity remembers; one costs about 2 KiB.
 pub const MAX_VERIFIED_CHAINS: usize = 1024;
+
+/// An answer over HTTP to an administration call: listings of thousands of sites or keys.
+#[cfg(feature = "http")]
+pub const MAX_JSON_ANSWER_BYTES: u64 = 16 * 1024 * 1024;
+
+/// What of an error body is shown to a person, in characters.
+#[cfg(feature = "http")]
+pub const MAX_SHOWN_CHARACTERS: usize = 300;
+
+/// Response headers; the daemons send some ten lines.
+#[cfg(feature = "http")]
+pub const MAX_HEADER_BYTES: usize = 16 * 1024;
+
+/// DNS, TCP and TLS together: more than two retransmitted SYNs.
+#[cfg(feature = "http")]
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// One attempt from connecting to the last byte of the answer; 256 elements take the slowest backend 0.3 s.
+#[cfg(feature = "http")]
+pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Kept connections per server.
+#[cfg(feature = "http")]
+pub const IDLE_CONNECTIONS: usize = 8;
+
+/// A kept connection is closed after this rest; common server idle timeouts start at 60 s.
+#[cfg(feature = "http")]
+pub const IDLE_CONNECTION_AGE: Duration = Duration::from_secs(50);

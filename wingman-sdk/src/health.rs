@@ -15,7 +15,7 @@ use std::{
 use ::identity::SpiffeId;
 use blindfold_core::KeyId;
 
-use crate::{limits, retry};
+use crate::{http, limits};
 
 /// How an unsealing authority did lately. The further down this list, the later it is asked.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -292,7 +292,7 @@ impl State {
         let pause = doubled(limits::RETRY_FIRST, self.strikes, limits::RETRY_LONGEST);
         self.strikes = self.strikes.saturating_add(1).min(limits::MOST_STRIKES);
         // Many processes that saw the same outage do not come back in one moment.
-        self.retry_at = later(now, pause.mul_f64(0.75 + retry::fraction() / 4.0));
+        self.retry_at = later(now, pause.mul_f64(0.75 + http::fraction() / 4.0));
     }
 
     fn claim_retry(&mut self, now: Instant) -> bool {

@@ -42,7 +42,6 @@
 
 pub mod config;
 pub mod document;
-pub mod http;
 pub mod identity;
 pub mod sealed;
 
@@ -56,11 +55,18 @@ mod health;
 mod limits;
 mod load;
 mod random;
-mod retry;
 mod secret;
 mod signed;
 mod unsealer;
 mod wingman;
+
+/// Mutual TLS to other members of the trust domain: [`::identity::http`].
+pub mod http {
+    pub(crate) use ::identity::http::{
+        Backoff, Deadline, Exchange, JSON, check_url, fraction, shorten,
+    };
+    pub use ::identity::http::{HttpClient, HttpError};
+}
 
 pub use blindfold_core::{
     AcceptanceProfile, Expectation, Sealed as SealedObject, SealerKey, SealerKeys, SealerSignature,

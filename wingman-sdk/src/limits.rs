@@ -36,23 +36,11 @@ pub(crate) const MAX_AUTHORITY_FILE_BYTES: u64 = 8 * 1024;
 pub(crate) const MAX_IDENTITY_ANSWER_BYTES: u64 =
     ::identity::limits::MAX_WIRE_RESPONSE_BYTES as u64;
 
-/// An answer to an administration call: listings of thousands of sites or keys.
-pub(crate) const MAX_JSON_ANSWER_BYTES: u64 = 16 * 1024 * 1024;
-
 /// An answer of an unsealing authority.
 pub(crate) const MAX_EVALUATE_ANSWER_BYTES: u64 = blindfold_core::limits::MAX_RESPONSE_BYTES as u64;
 
-/// What of an error body is shown to a person, in characters.
-pub(crate) const MAX_SHOWN_CHARACTERS: usize = 300;
-
-/// Response headers; the authorities send some ten lines.
-pub(crate) const MAX_HEADER_BYTES: usize = 16 * 1024;
-
-/// DNS, TCP and TLS together: more than two retransmitted SYNs.
-pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
-
 /// One attempt from connecting to the last byte of the answer; 256 elements take the slowest backend 0.3 s.
-pub(crate) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const ATTEMPT_TIMEOUT: Duration = ::identity::limits::ATTEMPT_TIMEOUT;
 
 /// All attempts of one call of `open` together, unless configured.
 pub(crate) const OPEN_DEADLINE: Duration = Duration::from_secs(30);
@@ -89,12 +77,6 @@ pub(crate) const LIED_LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// Requests to one authority at a time from one call: keeps its per-caller quota from filling at once.
 pub(crate) const PARALLEL_REQUESTS: usize = 4;
-
-/// Kept connections per server.
-pub(crate) const IDLE_CONNECTIONS: usize = 8;
-
-/// A kept connection is closed after this rest; common server idle timeouts start at 60 s.
-pub(crate) const IDLE_CONNECTION_AGE: Duration = Duration::from_secs(50);
 
 /// Bundles are refreshed no oftener than this, whatever their hint says.
 pub(crate) const SHORTEST_BUNDLE_REFRESH: Duration = Duration::from_secs(1);

@@ -18,10 +18,9 @@ use crate::{
     config::UnsealerConfig,
     error::{Chain, UnsealerError},
     health::{Change, Health, News, Rank, UnsealerHealth, UnsealerStatus},
-    http::{Exchange, HttpClient, HttpError},
+    http::{Backoff, Deadline, Exchange, HttpClient, HttpError},
     identity::time,
     limits,
-    retry::{Backoff, Deadline},
 };
 
 /// A configured authority.

@@ -13,9 +13,8 @@ use tracing::debug;
 
 use super::{AuthorityContact, IdentityError, freshness::Confirmed, shared::Obtained, time};
 use crate::{
-    http::{Exchange, HttpClient, HttpError, JSON},
+    http::{Backoff, Deadline, Exchange, HttpClient, HttpError, JSON},
     limits,
-    retry::{Backoff, Deadline},
 };
 
 /// Redeems a join token for a document of `key`.
@@ -168,7 +167,9 @@ fn get_bundle(client: &HttpClient) -> Result<Vec<u8>, HttpError> {
         limit: limits::MAX_BUNDLE_BYTES,
         timeout: limits::ATTEMPT_TIMEOUT,
     };
-    client.exchange(&exchange).map(|answer| answer.body)
+    client
+        .exchange(&exchange)
+        .map(|answer| answer.body.to_vec())
 }
 
 fn accept(

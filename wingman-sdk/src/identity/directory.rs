@@ -32,8 +32,8 @@ use super::{
 };
 use crate::{
     files::{self, FileError},
+    http::Deadline,
     limits,
-    retry::Deadline,
 };
 
 const DOCUMENT: &str = "document.pem";

@@ -10,8 +10,8 @@ use tracing::{debug, info, warn};
 use super::{IdentityError, RenewalState, authority, shared::Shared, time};
 use crate::{
     error::Chain,
+    http::{Backoff, fraction},
     limits,
-    retry::{Backoff, fraction},
 };
 
 /// Ends the thread when the last handle of the identity goes away.

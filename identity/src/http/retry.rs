@@ -4,13 +4,15 @@ use std::time::{Duration, Instant};
 
 /// Doubling pauses.
 #[derive(Clone, Debug)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     next: Duration,
     longest: Duration,
 }
 
 impl Backoff {
-    pub(crate) fn new(first: Duration, longest: Duration) -> Self {
+    /// Pauses from `first`, doubling up to `longest`.
+    #[must_use]
+    pub fn new(first: Duration, longest: Duration) -> Self {
         Self {
             next: first,
             longest,
@@ -18,7 +20,7 @@ impl Backoff {
     }
 
     /// The next pause, between half of it and all of it, so that many clients spread out.
-    pub(crate) fn pause(&mut self) -> Duration {
+    pub fn pause(&mut self) -> Duration {
         let whole = self.next.min(self.longest);
         self.next = whole.saturating_mul(2).min(self.longest);
         whole.mul_f64(0.5 + fraction() / 2.0)
@@ -27,22 +29,24 @@ impl Backoff {
 
 /// A point in time that no attempt outlasts.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Deadline(Instant);
+pub struct Deadline(Instant);
 
 impl Deadline {
-    pub(crate) fn after(limit: Duration) -> Self {
+    /// `limit` from now on.
+    #[must_use]
+    pub fn after(limit: Duration) -> Self {
         let now = Instant::now();
         Self(now.checked_add(limit).unwrap_or(now))
     }
 
     /// What is left, if anything.
-    pub(crate) fn left(&self) -> Option<Duration> {
+    pub fn left(&self) -> Option<Duration> {
         let left = self.0.saturating_duration_since(Instant::now());
         (!left.is_zero()).then_some(left)
     }
 
     /// Sleeps for `pause`, provided that something is left afterwards.
-    pub(crate) fn sleep(&self, pause: Duration) -> bool {
+    pub fn sleep(&self, pause: Duration) -> bool {
         let fits = self.left().is_some_and(|left| pause < left);
         if fits {
             std::thread::sleep(pause);
@@ -52,7 +56,7 @@ impl Deadline {
 }
 
 /// A random number from 0 to 1; jitter is no secret, so a failing generator only means no jitter.
-pub(crate) fn fraction() -> f64 {
+pub fn fraction() -> f64 {
     getrandom::u32().map_or(1.0, |random| f64::from(random) / f64::from(u32::MAX))
 }
 

@@ -259,7 +259,7 @@ fn describe(error: &rustls::Error) -> String {
 }
 
 /// Text from outside, cut and without control characters, for one line of a log.
-pub(crate) fn shorten(text: &str) -> String {
+pub fn shorten(text: &str) -> String {
     let mut short: String = text
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })

@@ -5,15 +5,16 @@
 //! the expected content type. Connections are kept, but never beyond the life of either document; a renewed identity or a
 //! changed bundle starts over with new ones. Redirects and proxies are never followed.
 //!
-//! The `blindfold` command makes its administration calls with [`HttpClient`]:
-//!
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use wingman_sdk::{Wingman, http::HttpClient};
+//! use identity::http::HttpClient;
+//! use identity::tls::TlsIdentity;
+//! use identity::{IdentityDocument, TrustBundle};
 //!
-//! let wingman = Wingman::from_config("wingman.toml")?;
+//! # let (chain, key, bundle) = (String::new(), String::new(), Vec::new());
+//! let document = IdentityDocument::from_pem(&chain, &key)?;
 //! let client = HttpClient::new(
-//!     wingman.identity()?.obtain()?,
+//!     TlsIdentity::new(document, TrustBundle::from_json(&bundle)?)?,
 //!     "https://127.0.0.1:7443",
 //!     &"spiffe://dev.example/identity-authority".parse()?,
 //! )?;
@@ -29,11 +30,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use identity::{
-    SpiffeId,
-    tls::{self, Alpn, ServerExpectation, TlsIdentity},
-    verify::Usage,
-};
 use serde::{Serialize, de::DeserializeOwned};
 use ureq::{
     Agent,
@@ -44,17 +40,23 @@ use ureq::{
     },
 };
 use url::Url;
+use zeroize::Zeroizing;
 
 use self::connector::{Lifetime, TlsConnector};
-pub use self::error::HttpError;
-pub(crate) use self::error::shorten;
-use crate::{identity::time, limits};
+pub use self::error::{HttpError, shorten};
+pub use self::retry::{Backoff, Deadline, fraction};
+use crate::{
+    SpiffeId, limits,
+    tls::{self, Alpn, ServerExpectation, TlsIdentity},
+    verify::Usage,
+};
 
 mod connector;
 mod error;
+mod retry;
 
 /// The media type of JSON.
-pub(crate) const JSON: &str = "application/json";
+pub const JSON: &str = "application/json";
 
 /// A client of one server, whose SPIFFE ID is verified before anything is sent.
 pub struct HttpClient {
@@ -99,11 +101,12 @@ impl HttpClient {
         Self::over(url, server.to_string(), link)
     }
 
-    /// Makes a client without an identity of its own, for the first contact.
-    pub(crate) fn first_contact(
-        url: &str,
-        config: Arc<rustls::ClientConfig>,
-    ) -> Result<Self, HttpError> {
+    /// Makes a client without an identity of its own, for the first contact; whom it trusts is what `config` verifies.
+    ///
+    /// # Errors
+    ///
+    /// [`HttpError::Url`]: not `https://host[:port]`.
+    pub fn first_contact(url: &str, config: Arc<rustls::ClientConfig>) -> Result<Self, HttpError> {
         let agent = new_agent(
             config,
             Arc::new(|_| SystemTime::now() + limits::ATTEMPT_TIMEOUT),
@@ -159,11 +162,12 @@ impl HttpClient {
         body: &B,
     ) -> Result<T, HttpError> {
         // A body may carry a join token: wiped once sent.
-        let encoded = zeroize::Zeroizing::new(serde_json::to_vec(body).map_err(|error| {
-            HttpError::Request {
-                why: error.to_string(),
-            }
-        })?);
+        let encoded =
+            Zeroizing::new(
+                serde_json::to_vec(body).map_err(|error| HttpError::Request {
+                    why: error.to_string(),
+                })?,
+            );
         self.json(path, Some(&encoded), limits::MAX_JSON_ANSWER_BYTES)
     }
 
@@ -199,7 +203,11 @@ impl HttpClient {
     }
 
     /// Sends JSON, if any, and gets JSON of at most `limit` bytes.
-    pub(crate) fn json<T: DeserializeOwned>(
+    ///
+    /// # Errors
+    ///
+    /// As [`HttpClient::get_json`].
+    pub fn json<T: DeserializeOwned>(
         &self,
         path: &str,
         body: Option<&[u8]>,
@@ -233,7 +241,11 @@ impl HttpClient {
     }
 
     /// Makes one exchange; every status but 2xx is an error.
-    pub(crate) fn exchange(&self, exchange: &Exchange<'_>) -> Result<Answer, HttpError> {
+    ///
+    /// # Errors
+    ///
+    /// Every [`HttpError`] but [`HttpError::Url`].
+    pub fn exchange(&self, exchange: &Exchange<'_>) -> Result<Answer, HttpError> {
         let agent = self.agent()?;
         let url = self
             .base
@@ -297,7 +309,10 @@ impl HttpClient {
                 found: shorten(&found),
             });
         }
-        Ok(Answer { body, date })
+        Ok(Answer {
+            body: Zeroizing::new(body),
+            date,
+        })
     }
 
     fn classify(&self, error: ureq::Error, limit: u64) -> HttpError {
@@ -344,32 +359,52 @@ impl fmt::Debug for HttpClient {
 }
 
 /// One request and what its answer must be.
-pub(crate) struct Exchange<'a> {
-    pub(crate) path: &'a str,
-    pub(crate) body: Option<(&'static str, &'a [u8])>,
-    pub(crate) accept: &'static str,
-    pub(crate) limit: u64,
-    pub(crate) timeout: Duration,
+#[derive(Clone, Copy, Debug)]
+pub struct Exchange<'a> {
+    /// Path and query, from `/` on.
+    pub path: &'a str,
+    /// Content type and body of a `POST`; a `GET` without.
+    pub body: Option<(&'static str, &'a [u8])>,
+    /// The one content type of a right answer.
+    pub accept: &'static str,
+    /// Greatest size of a right answer's body.
+    pub limit: u64,
+    /// From connecting to the last byte of the answer.
+    pub timeout: Duration,
 }
 
-/// An answer of the right type and size.
-pub(crate) struct Answer {
-    pub(crate) body: Vec<u8>,
+/// An answer of the right type and size; its body is wiped on drop, since it may hold secrets.
+pub struct Answer {
+    /// The body.
+    pub body: Zeroizing<Vec<u8>>,
     /// The server's clock, if it told.
-    pub(crate) date: Option<SystemTime>,
+    pub date: Option<SystemTime>,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer")
+            .field("bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// The error body of every daemon.
 #[derive(Default, serde::Deserialize)]
 struct Told {
-    #[serde(default)]
+    // The key management service says `code`.
+    #[serde(default, alias = "code")]
     error: String,
     #[serde(default)]
     message: String,
 }
 
 /// Checks that a URL is `https://host[:port]`.
-pub(crate) fn check_url(text: &str) -> Result<Url, HttpError> {
+///
+/// # Errors
+///
+/// [`HttpError::Url`]: it is not.
+pub fn check_url(text: &str) -> Result<Url, HttpError> {
     let refuse = |why| HttpError::Url {
         url: shorten(text),
         why,
@@ -400,8 +435,15 @@ fn lifetime(identity: &Arc<TlsIdentity>) -> Lifetime {
             .peer_principal(connection, Usage::Server)
             .ok()
             .flatten();
-        time::point(peer.map_or(0, |peer| own.min(peer.deadline())))
+        point(peer.map_or(0, |peer| own.min(peer.deadline())))
     })
+}
+
+/// Unix seconds as a point in time; the beginning of time if it can't be told, when nothing is valid.
+fn point(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH
+        .checked_add(Duration::from_secs(seconds))
+        .unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 fn new_agent(config: Arc<rustls::ClientConfig>, lifetime: Lifetime) -> Agent {
@@ -411,7 +453,7 @@ fn new_agent(config: Arc<rustls::ClientConfig>, lifetime: Lifetime) -> Agent {
         .proxy(None)
         .max_redirects(0)
         .max_redirects_will_error(false)
-        .user_agent(concat!("wingman-sdk/", env!("CARGO_PKG_VERSION")))
+        .user_agent(concat!("blindfold/", env!("CARGO_PKG_VERSION")))
         .max_response_header_size(limits::MAX_HEADER_BYTES)
         .max_idle_connections(limits::IDLE_CONNECTIONS)
         .max_idle_connections_per_host(limits::IDLE_CONNECTIONS)
