@@ -14,6 +14,7 @@
 //! | [`metrics`] | Prometheus, health, readiness | bounded labels; own listener |
 //! | [`store`] | SQLite | durable commits; checksummed migrations |
 //! | [`root_key`] | wrapping of secrets | bound to key and context |
+//! | [`pkcs11`] | tokens (HSMs) | bounded queue; logs in again; PIN from its file |
 //! | [`quota`] | token buckets | fixed size |
 //! | [`pool`] | threads for heavy work | bounded; one principal has a part of it |
 //! | [`trust`] | may peers be served now | fails closed; shown by readiness |
@@ -30,6 +31,7 @@ pub mod files;
 pub mod limits;
 pub mod listener;
 pub mod metrics;
+pub mod pkcs11;
 pub mod pool;
 pub mod quota;
 pub mod root_key;

@@ -143,3 +143,30 @@ pub const MAX_POOL_THREADS: usize = 256;
 /// Small, so that a busy workload is not held back while others are idle; more
 /// than one, so that three greedy ones still leave room.
 pub const POOL_QUEUE_PARTS: usize = 4;
+
+/// Jobs that wait for a token. At a millisecond each two workers need half a second for them.
+pub const PKCS11_QUEUE: usize = 1024;
+
+/// How long a caller waits for a token's answer. An RSA-4096 key pair takes a token several seconds.
+pub const PKCS11_ANSWER: Duration = Duration::from_secs(60);
+
+/// Worker threads of a token unless configured: SoftHSM gains nothing beyond two.
+pub const PKCS11_WORKERS: usize = 2;
+
+/// Greatest number of worker threads: tokens on the network have a few dozen sessions for one client.
+pub const PKCS11_MAX_WORKERS: usize = 64;
+
+/// Handles of objects that one session remembers, at about 100 bytes each.
+pub const PKCS11_HANDLES: usize = 8192;
+
+/// Slots that are looked at for a token; a partitioned network token has one a partition.
+pub const PKCS11_SLOTS: usize = 256;
+
+/// Greatest length of a token's label in bytes (`CK_TOKEN_INFO`); serial numbers are shorter.
+pub const PKCS11_TOKEN_NAME_BYTES: usize = 32;
+
+/// Greatest file with a PIN: a line of text.
+pub const PKCS11_PIN_FILE_BYTES: usize = 1024;
+
+/// Greatest length of a wrapping key's label in bytes: tokens differ, all take this.
+pub const PKCS11_LABEL_BYTES: usize = 64;
