@@ -13,6 +13,7 @@
 //! | [`audit`] | JSON lines | durable before the caller goes on; fails closed |
 //! | [`metrics`] | Prometheus, health, readiness | bounded labels; own listener |
 //! | [`store`] | SQLite | durable commits; checksummed migrations |
+//! | [`database`] | SQLite or PostgreSQL | the same statements and migrations; one writer at a time |
 //! | [`root_key`] | wrapping of secrets | bound to key and context |
 //! | [`pkcs11`] | tokens (HSMs) | bounded queue; logs in again; PIN from its file |
 //! | [`quota`] | token buckets | fixed size |
@@ -27,6 +28,7 @@ pub mod authorize;
 pub mod clock;
 pub mod config;
 pub mod daemon;
+pub mod database;
 pub mod files;
 pub mod limits;
 pub mod listener;

@@ -170,3 +170,22 @@ pub const PKCS11_PIN_FILE_BYTES: usize = 1024;
 
 /// Greatest length of a wrapping key's label in bytes: tokens differ, all take this.
 pub const PKCS11_LABEL_BYTES: usize = 64;
+
+/// Number of the advisory lock that writers of a PostgreSQL database take: the bytes `bf-write`, so that other programs
+/// in the same database are unlikely to use it.
+pub const DATABASE_LOCK: i64 = i64::from_be_bytes(*b"bf-write");
+
+/// Greatest password of a database, in bytes.
+pub const DATABASE_PASSWORD_BYTES: usize = 1024;
+
+/// How long a statement of a PostgreSQL database may take: loading a great store takes seconds.
+pub const DATABASE_STATEMENT: Duration = Duration::from_secs(30);
+
+/// After what time PostgreSQL ends a transaction that does nothing, and with it the write lock of a replica that hangs.
+pub const DATABASE_IDLE_TRANSACTION: Duration = Duration::from_secs(10);
+
+/// After what time an unused connection to a server is closed.
+pub const DATABASE_IDLE: Duration = Duration::from_secs(10 * 60);
+
+/// After what time a connection to a server is replaced, so that all move to a new server in the end.
+pub const DATABASE_LIFETIME: Duration = Duration::from_secs(60 * 60);

@@ -17,7 +17,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-mod migrate;
+pub(crate) mod migrate;
 
 use crate::{
     config::StoreConfig,

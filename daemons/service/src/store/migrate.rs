@@ -16,6 +16,62 @@ const CREATE: &str = "CREATE TABLE IF NOT EXISTS applied_migrations (
     applied_at TEXT NOT NULL
 ) STRICT";
 
+/// A migration that was applied.
+pub(crate) struct Applied {
+    pub(crate) name: String,
+    pub(crate) sha256: Vec<u8>,
+}
+
+/// How the migrations that were applied differ from the program's.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Mismatch {
+    /// There are more.
+    #[error(
+        " has {applied} migrations, this program knows {known}: it belongs to a newer version; run that one, or restore a backup"
+    )]
+    Newer {
+        /// Migrations applied.
+        applied: usize,
+        /// Migrations of this program.
+        known: usize,
+    },
+    /// One is not the program's of the same place.
+    #[error(
+        ": migration {number} was applied as {applied:?} and is {known:?} in this program, or its text changed: it is the store of another program or of another version"
+    )]
+    Changed {
+        /// Which one, counted from 1.
+        number: usize,
+        /// Its name in the store.
+        applied: String,
+        /// Its name in the program.
+        known: String,
+    },
+}
+
+/// Index of the first migration that is missing, provided that those before it are the program's.
+pub(crate) fn first_missing(
+    applied: &[Applied],
+    known: &[(&'static str, &'static str)],
+) -> Result<usize, Mismatch> {
+    if applied.len() > known.len() {
+        return Err(Mismatch::Newer {
+            applied: applied.len(),
+            known: known.len(),
+        });
+    }
+    for (index, (applied, (name, sql))) in applied.iter().zip(known).enumerate() {
+        if applied.name != *name || applied.sha256 != checksum_of(sql) {
+            return Err(Mismatch::Changed {
+                number: index + 1,
+                applied: applied.name.clone(),
+                known: (*name).to_owned(),
+            });
+        }
+    }
+    Ok(applied.len())
+}
+
 pub(super) async fn apply(
     store: &Store,
     path: &Path,
@@ -31,30 +87,35 @@ pub(super) async fn apply(
         .execute(&mut *transaction)
         .await
         .map_err(failed)?;
-    let applied = sqlx::query("SELECT name, sha256 FROM applied_migrations ORDER BY number")
+    let rows = sqlx::query("SELECT name, sha256 FROM applied_migrations ORDER BY number")
         .fetch_all(&mut *transaction)
         .await
         .map_err(failed)?;
-    if applied.len() > migrations.len() {
-        return Err(StoreError::Newer {
-            path: path.to_owned(),
-            applied: applied.len(),
-            known: migrations.len(),
+    let mut applied = Vec::with_capacity(rows.len());
+    for row in rows {
+        applied.push(Applied {
+            name: row.try_get("name").map_err(failed)?,
+            sha256: row.try_get("sha256").map_err(failed)?,
         });
     }
-    for (index, (row, (name, sql))) in applied.iter().zip(migrations).enumerate() {
-        let applied_name: String = row.try_get("name").map_err(failed)?;
-        let checksum: Vec<u8> = row.try_get("sha256").map_err(failed)?;
-        if applied_name != *name || checksum != checksum_of(sql) {
-            return Err(StoreError::Changed {
-                path: path.to_owned(),
-                number: index + 1,
-                applied: applied_name,
-                known: (*name).to_owned(),
-            });
-        }
-    }
-    for (index, (name, sql)) in migrations.iter().enumerate().skip(applied.len()) {
+    let first = first_missing(&applied, migrations).map_err(|mismatch| match mismatch {
+        Mismatch::Newer { applied, known } => StoreError::Newer {
+            path: path.to_owned(),
+            applied,
+            known,
+        },
+        Mismatch::Changed {
+            number,
+            applied,
+            known,
+        } => StoreError::Changed {
+            path: path.to_owned(),
+            number,
+            applied,
+            known,
+        },
+    })?;
+    for (index, (name, sql)) in migrations.iter().enumerate().skip(first) {
         let failed_here = |cause| StoreError::Migration {
             path: path.to_owned(),
             name: (*name).to_owned(),
@@ -80,6 +141,6 @@ pub(super) async fn apply(
     transaction.commit().await.map_err(failed)
 }
 
-fn checksum_of(sql: &str) -> Vec<u8> {
+pub(crate) fn checksum_of(sql: &str) -> Vec<u8> {
     Sha256::digest(sql).to_vec()
 }
