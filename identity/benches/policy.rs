@@ -80,6 +80,30 @@ fn decide(c: &mut Criterion) {
     group.finish();
 }
 
+fn table(c: &mut Criterion) {
+    let policy = Policy::from_yaml(RULES).unwrap();
+    let spiffe_id = SpiffeId::parse("spiffe://acme.example/paris/ns/payments/sa/api").unwrap();
+    let attributes = attributes(&[("environment", "production"), ("tier", "gold")]);
+    let facts = Facts {
+        spiffe_id: &spiffe_id,
+        attributes: &attributes,
+    };
+    let actions = ["open", "seal", "encrypt", "decrypt"];
+    let make = || policy.table(facts, "unseal/acme/eu-1", &actions, NOW);
+    let table = make();
+    let mut group = c.benchmark_group("policy/table");
+    group.bench_function("made", |b| b.iter(|| assert_eq!(make(), table)));
+    for (name, action) in [("asked, known", 0), ("asked, not in it", 4)] {
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                let decision = black_box(&table).decision(black_box(action), black_box(NOW));
+                assert_eq!(decision.is_some(), action < 4);
+            });
+        });
+    }
+    group.finish();
+}
+
 fn read(c: &mut Criterion) {
     let policy = Policy::from_yaml(RULES).unwrap();
     let canonical = policy.canonical();
@@ -148,5 +172,5 @@ fn parts(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, decide, read, parts);
+criterion_group!(benches, decide, table, read, parts);
 criterion_main!(benches);

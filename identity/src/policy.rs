@@ -61,6 +61,7 @@ mod rule;
 mod schema;
 mod selector;
 mod suggest;
+mod table;
 mod time;
 mod tree;
 mod yaml;
@@ -72,6 +73,7 @@ pub use error::{PolicyError, PolicyErrorKind};
 pub use explain::{Explanation, RuleExplanation};
 pub use pattern::{Pattern, PatternError};
 pub use selector::{Answer, Requirement, Selector, SelectorError};
+pub use table::{Table, TableDecision};
 
 use error::{Fault, Mark, Place};
 use limits::MAX_DOCUMENT_BYTES;

@@ -50,6 +50,9 @@ pub const MAX_LABEL_PREFIX_BYTES: usize = 253;
 /// Greatest length of a query's resource that is looked at, that of a SPIFFE ID; a longer one counts as absent.
 pub const MAX_RESOURCE_BYTES: usize = 2048;
 
+/// Greatest number of actions of one table of decisions: a machine word of bits; a key has thirteen operations.
+pub const MAX_TABLE_ACTIONS: usize = 64;
+
 /// Greatest absolute value of an integer: the last one every JSON reader holds exactly (RFC 8785, appendix D).
 pub const MAX_INTEGER: i64 = (1 << 53) - 1;
 

@@ -60,7 +60,7 @@ impl Rule {
     }
 
     /// Hands every condition with its answer to `judge` until it breaks.
-    fn answers<'p, B>(
+    pub(super) fn answers<'p, B>(
         &'p self,
         query: &Query<'_>,
         mut judge: impl FnMut(Condition<'p>, Answer) -> ControlFlow<B>,

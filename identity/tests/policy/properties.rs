@@ -258,6 +258,52 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
+    fn tables_agree_with_decisions(
+        combine in any_combine(),
+        rules in proptest::collection::vec(any_rule(), 0..8),
+        ask in any_ask(),
+    ) {
+        let policy = Policy::from_json(&document(combine, &rules).to_string()).unwrap();
+        let noon = i64::try_from(NOW).unwrap() + 43_200;
+        let at = |offset: i64| u64::try_from(noon + offset).unwrap();
+        let mut asker = Asker::new(&format!("spiffe://td/{}/x", ask.site)).resource(ask.resource);
+        for (key, value) in &ask.attributes {
+            asker = match value {
+                Some(text) => asker.with(key, *text),
+                None => asker.with(key, vec![0_u8]),
+            };
+        }
+        let actions = ["open", "", "seal", "encrypt", "other"];
+        let facts = asker.query().facts;
+        let table = policy.table(facts, ask.resource, &actions, at(ask.now));
+        prop_assert!(table.holds_at(at(ask.now)));
+        // Times of the model lie within four seconds before and seven after.
+        let mut same = true;
+        for now in (-6..9).map(at).chain([0, u64::MAX]) {
+            let holds = table.holds_at(now);
+            for (index, action) in actions.iter().enumerate() {
+                let query = identity::policy::Query { facts, action, resource: ask.resource, now };
+                let decision = policy.decide(&query);
+                let known = table.decision(index, now);
+                prop_assert_eq!(known.is_some(), holds);
+                prop_assert_eq!(table.allows(index, now), holds && decision.is_allow());
+                if let Some(known) = known {
+                    prop_assert_eq!(known.effect, decision.effect);
+                    prop_assert_eq!(known.rule, decision.rule.map(|rule| rule.index));
+                    prop_assert_eq!(known.rule.and_then(|index| policy.rule_id(index)), decision.rule);
+                }
+                same &= decision.is_allow() == (table.allowed() >> index & 1 == 1);
+            }
+            prop_assert!(table.decision(actions.len(), now).is_none());
+            prop_assert!(!table.allows(actions.len(), now) && !table.allows(64, now) && !table.allows(usize::MAX, now));
+        }
+        // Without time limits it holds for ever.
+        if rules.iter().all(|rule| rule.window.is_none()) {
+            prop_assert!(same && (table.not_before(), table.not_after()) == (0, u64::MAX));
+        }
+    }
+
+    #[test]
     fn decisions_agree_with_a_naive_model(
         combine in any_combine(),
         rules in proptest::collection::vec(any_rule(), 0..8),

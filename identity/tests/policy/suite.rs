@@ -6,3 +6,4 @@ mod documents;
 mod explanations;
 mod properties;
 mod support;
+mod tables;
