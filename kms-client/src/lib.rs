@@ -6,15 +6,33 @@
 //! | [`algorithm`] | what a key is for, and how strong |
 //! | [`operation`] | what one may do with a key: the actions of its policy |
 //! | [`key`] | identifiers, sensitivities, states of versions |
+//! | [`material`] | secret bytes of one version |
+//! | [`local`] | one version in hand, ready to work |
+//! | [`keyring`] | the versions of one key |
+//! | [`ciphertext`] | formats of ciphertexts |
+//! | [`hpke`] | public-key encryption of what is handed over |
+//! | [`import`] | wrapping of key material on its way into the service |
+//! | [`admin`] | the client of the administration API |
 //! | [`wire`] | the JSON of the service's API |
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod algorithm;
+mod asymmetric;
+pub mod ciphertext;
+pub mod hpke;
+pub mod import;
 pub mod key;
+pub mod keyring;
 pub mod limits;
+pub mod local;
+pub mod mac;
+pub mod material;
 pub mod operation;
+mod symmetric;
 pub mod wire;
 
 pub use algorithm::{Algorithm, Hash, RsaBits};
+pub use asymmetric::BadPrivateKey;
 pub use key::{KeyId, Sensitivity, State};
 pub use operation::Operation;

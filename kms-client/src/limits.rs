@@ -32,3 +32,16 @@ pub const MIN_DATA_KEY_BYTES: usize = 16;
 
 /// Greatest number of random bytes in one answer.
 pub const MAX_RANDOM_BYTES: usize = 4096;
+
+/// Longest time of one administrative call: an RSA-4096 key is made in it, in the service or in an HSM.
+pub const ADMIN_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Greatest answer of an administrative call: a page of keys with all their versions, or a sealed export.
+pub const MAX_ADMIN_ANSWER_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Greatest backup of one key as JSON; sealed and in Base64 it still is below what a request may have. More versions
+/// than fit are exported in parts.
+pub const MAX_BACKUP_BYTES: usize = 512 * 1024;
+
+/// Greatest private key in PKCS #8 DER, in bytes: RSA-4096 has about 2380.
+pub const MAX_PRIVATE_KEY_BYTES: usize = 4096;
