@@ -327,13 +327,24 @@ pub struct FetchKey {
 }
 
 /// A key, handed out for a while.
+///
+/// Refused with [`ErrorCode::Denied`] if the policy does not allow `fetch-key`, and with [`ErrorCode::StaysInService`] if
+/// it does but the key is of medium or high sensitivity: either way the client sends its data to the service.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Fetched {
+    /// Identifier of the key: part of the associated data, which the client may not know yet.
+    pub key_id: KeyId,
     /// Encapsulated key (RFC 9180, section 4.1), 32 bytes.
     pub encapsulated: Bytes,
     /// [`Lease`] as JSON, sealed under AES-256-GCM with HKDF-SHA256 in base mode; `info` is [`FETCH_INFO`], the associated
-    /// data `tenant/key-id`.
+    /// data [`fetch_aad`].
     pub sealed: Bytes,
+}
+
+/// Associated data of a handed key: `tenant/key-id`.
+#[must_use]
+pub fn fetch_aad(tenant: &str, key_id: KeyId) -> String {
+    format!("{tenant}/{key_id}")
 }
 
 /// `info` of the HPKE context of a handed key.
@@ -450,6 +461,8 @@ pub enum ErrorCode {
     LimitReached,
     /// A change made meanwhile was not seen.
     Conflict,
+    /// The key is not handed out: its sensitivity is medium or high. The service does the operation.
+    StaysInService,
     /// Something named does not exist.
     NotFound,
     /// Something of that name exists.
