@@ -82,6 +82,7 @@ mod schedule;
 mod seal;
 mod secret;
 mod shamir;
+pub mod sharing;
 mod signature;
 mod stream;
 mod text;
