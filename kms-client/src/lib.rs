@@ -9,7 +9,9 @@
 //! | [`material`] | secret bytes of one version |
 //! | [`local`] | one version in hand, ready to work |
 //! | [`keyring`] | the versions of one key |
+//! | [`asymmetric`] | public keys without the service |
 //! | [`ciphertext`] | formats of ciphertexts |
+//! | [`stream`] | large data under a data key |
 //! | [`hpke`] | public-key encryption of what is handed over |
 //! | [`import`] | wrapping of key material on its way into the service |
 //! | [`admin`] | the client of the administration API |
@@ -18,7 +20,7 @@
 
 pub mod admin;
 pub mod algorithm;
-mod asymmetric;
+pub mod asymmetric;
 pub mod ciphertext;
 pub mod hpke;
 pub mod import;
@@ -29,6 +31,7 @@ pub mod local;
 pub mod mac;
 pub mod material;
 pub mod operation;
+pub mod stream;
 mod symmetric;
 pub mod wire;
 

@@ -45,3 +45,49 @@ pub const MAX_BACKUP_BYTES: usize = 512 * 1024;
 
 /// Greatest private key in PKCS #8 DER, in bytes: RSA-4096 has about 2380.
 pub const MAX_PRIVATE_KEY_BYTES: usize = 4096;
+
+/// Greatest size of the encrypted data key before a stream, in bytes: an RSA-4096 block with its header has 537.
+pub const MAX_ENCRYPTED_DATA_KEY_BYTES: usize = 1024;
+
+/// Chunks of one stream: 256 TiB, and with 2^12 blocks each far below AES-GCM's bound of 2^64 blocks under one key.
+pub const MAX_CHUNKS: u64 = 1 << 32;
+
+/// All attempts of one call together, unless configured.
+pub const CALL_DEADLINE: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// One attempt, unless configured: a batch of 256 RSA-4096 signatures takes the service about a second.
+pub const ATTEMPT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Attempts of one call, whatever its deadline.
+pub const MAX_ATTEMPTS: u32 = 6;
+
+/// First pause between attempts; it doubles.
+pub const BACKOFF_FIRST: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// Longest pause between attempts.
+pub const BACKOFF_LONGEST: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Greatest answer to a data request: a thousand versions of RSA-4096 private keys in Base64, twice (a handed key), or a
+/// request's worth of ciphertexts.
+pub const MAX_ANSWER_BYTES: u64 = 8 * 1024 * 1024;
+
+/// How much longer than the service may hold a watch the client waits for it.
+pub const WATCH_TIMEOUT_MARGIN: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Keys of which a client remembers how to work with them; more are always worked with in the service.
+pub const MAX_KNOWN_KEYS: usize = 1024;
+
+/// Keys that a client has in hand at a time: as many as one watch may ask for.
+pub const MAX_KEYS_IN_HAND: usize = MAX_BATCH_ITEMS;
+
+/// How long a client remembers that a key is not handed to it: a change of policy or sensitivity is seen after it.
+pub const STAYS_IN_SERVICE_SECONDS: u64 = 300;
+
+/// How long a client that could not fetch a key leaves the data to the service before it tries again.
+pub const FETCH_AGAIN_SECONDS: u64 = 5;
+
+/// Least time between two refreshes of one handed key, whatever its terms.
+pub const SHORTEST_REFRESH: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Watches that one client holds at a time: keys that are fetched while one is held get another.
+pub const MAX_WATCHES: usize = 3;
