@@ -29,8 +29,9 @@ use zeroize::Zeroizing;
 use crate::{
     Algorithm, KeyId, Operation, State,
     ciphertext::{Ciphertext, CiphertextHeader},
-    limits::{MAX_VERSION, MAX_VERSIONS},
+    limits::{MAX_DATA_KEY_BYTES, MAX_VERSION, MAX_VERSIONS, MIN_DATA_KEY_BYTES},
     local::{OperationError, VersionKey},
+    stream::{DATA_KEY_BYTES, DataKey, StreamError},
     wire::{ToSign, Verified},
 };
 
@@ -349,6 +350,40 @@ impl Keyring {
         Ok((key.decrypt_parsed(aad, &parsed)?, key.version()))
     }
 
+    /// A random data key of `bytes` bytes in the clear, and encrypted under the primary version; gives its number too.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::protecting`] and [`VersionKey::encrypt`]; [`OperationError::DataKeySize`].
+    pub fn generate_data_key(
+        &self,
+        aad: &[u8],
+        bytes: usize,
+    ) -> Result<GeneratedDataKey, OperationError> {
+        let key = self.protecting(Operation::GenerateDataKey)?;
+        if !(MIN_DATA_KEY_BYTES..=MAX_DATA_KEY_BYTES).contains(&bytes) {
+            return Err(OperationError::DataKeySize(bytes));
+        }
+        let mut plaintext = Zeroizing::new(vec![0; bytes]);
+        aws_lc_rs::rand::fill(&mut plaintext)?;
+        let ciphertext = key.encrypt(aad, &plaintext)?;
+        Ok(GeneratedDataKey {
+            plaintext,
+            ciphertext,
+            version: key.version(),
+        })
+    }
+
+    /// A data key for one stream or more, encrypted under the primary version.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::generate_data_key`] and [`DataKey::new`].
+    pub fn stream_key(&self, aad: &[u8]) -> Result<DataKey, StreamError> {
+        let made = self.generate_data_key(aad, DATA_KEY_BYTES)?;
+        DataKey::new(&made.plaintext, made.ciphertext)
+    }
+
     /// The authentication code of `message` under the primary version; gives its number too.
     ///
     /// # Errors
@@ -431,6 +466,24 @@ impl Keyring {
             valid: false,
             version: None,
         })
+    }
+}
+
+/// A data key, in the clear and encrypted.
+pub struct GeneratedDataKey {
+    /// In the clear.
+    pub plaintext: Zeroizing<Vec<u8>>,
+    /// Encrypted under the key.
+    pub ciphertext: Vec<u8>,
+    /// Version of the key.
+    pub version: u32,
+}
+
+impl fmt::Debug for GeneratedDataKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GeneratedDataKey")
+            .field("version", &self.version)
+            .finish_non_exhaustive()
     }
 }
 

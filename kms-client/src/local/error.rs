@@ -1,6 +1,10 @@
 //! Why an operation on a key in hand was refused.
 
-use crate::{Algorithm, Operation, State, wire::ErrorCode};
+use crate::{
+    Algorithm, Operation, State,
+    limits::{MAX_DATA_KEY_BYTES, MIN_DATA_KEY_BYTES},
+    wire::ErrorCode,
+};
 
 /// Reason an operation on a key in hand was refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -40,6 +44,9 @@ pub enum OperationError {
         /// The greatest one.
         limit: usize,
     },
+    /// A data key of that size is not made.
+    #[error("a data key of {0} bytes: {MIN_DATA_KEY_BYTES} to {MAX_DATA_KEY_BYTES} are possible")]
+    DataKeySize(usize),
     /// A digest has not the length of the algorithm's hash.
     #[error("a digest of {found} bytes: the hash of {algorithm} has {expected}")]
     DigestLength {
@@ -75,7 +82,9 @@ impl OperationError {
             Self::WrongOperation { .. } | Self::Prehashed(_) => ErrorCode::WrongOperation,
             Self::WrongState { .. } | Self::NoPrimary => ErrorCode::WrongState,
             Self::UnknownVersion(_) => ErrorCode::NotFound,
-            Self::TooLong { .. } | Self::DigestLength { .. } => ErrorCode::BadRequest,
+            Self::TooLong { .. } | Self::DigestLength { .. } | Self::DataKeySize(_) => {
+                ErrorCode::BadRequest
+            }
             Self::DecryptionFailed => ErrorCode::DecryptionFailed,
             Self::LimitReached => ErrorCode::LimitReached,
             Self::Unavailable => ErrorCode::Unavailable,
