@@ -198,12 +198,8 @@ impl Config {
             store: StoreConfig {
                 path: folder.join("authority.db").into(),
             },
-            root_key: RootKeyConfig {
-                path: folder.join("root.key").into(),
-            },
-            audit: AuditConfig {
-                path: folder.join("audit.jsonl").into(),
-            },
+            root_key: RootKeyConfig::at(folder.join("root.key")),
+            audit: AuditConfig::at(folder.join("audit.jsonl")),
             metrics: MetricsConfig {
                 address: loopback,
                 ..MetricsConfig::default()

@@ -20,16 +20,18 @@ use std::{
 
 use serde::de::DeserializeOwned;
 
+mod audit;
 mod duration;
 mod merge;
 mod path;
 mod sections;
 
+pub use audit::{AuditConfig, BadSyslogAddress, Facility, SyslogAddress, SyslogConfig};
 pub use duration::duration;
 pub use path::ConfigPath;
 pub use sections::{
-    AuditConfig, IdentityPaths, ListenConfig, LogConfig, LogFormat, MetricsConfig, RootKeyConfig,
-    StoreConfig,
+    CustodiansConfig, IdentityPaths, ListenConfig, LogConfig, LogFormat, MetricsConfig,
+    RootKeyConfig, StoreConfig,
 };
 
 use crate::{files, limits};

@@ -51,6 +51,40 @@ pub const AUDIT_GROUP: usize = 1024;
 /// How often a failed audit log tries to write again, so that freeing disk space heals a daemon.
 pub const AUDIT_RETRY: Duration = Duration::from_secs(1);
 
+/// Records after which a checkpoint is signed, at about 25 microseconds: nothing beside as many operations.
+pub const AUDIT_CHECKPOINT_RECORDS: u64 = 4096;
+
+/// How long a record may wait for the checkpoint that signs it: what an attacker who takes the machine over may still
+/// cut off unseen.
+pub const AUDIT_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What is signed begins with this, so that the key's signatures mean nothing elsewhere.
+pub const AUDIT_CHECKPOINT_LABEL: &[u8] = b"blindfold audit checkpoint v1\0";
+
+/// Greatest file with a signer's key or its public key: PEM of 200 bytes, and room for what others write around it.
+pub const AUDIT_SIGNER_BYTES: usize = 4096;
+
+/// Greatest file ending in `.chain`: six short members.
+pub const AUDIT_CHAIN_STATE_BYTES: usize = 1024;
+
+/// Longest line of an audit log: each text, each of 32 values of a context and every label at their bounds, all escaped.
+pub const AUDIT_LINE: usize = 1 << 20;
+
+/// Findings of a check that are listed one by one; the rest is counted. A damaged log has few, another file has nothing else.
+pub const AUDIT_FINDINGS: usize = 100;
+
+/// Bytes of records that wait for syslog; what comes beyond is lost there, and counted.
+pub const SYSLOG_QUEUE_BYTES: usize = 8 << 20;
+
+/// How long connecting to a syslog server, or one message to it, may take before the connection counts as broken.
+pub const SYSLOG_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Pause between attempts to reach syslog.
+pub const SYSLOG_RETRY: Duration = Duration::from_secs(1);
+
+/// How long closing the audit log waits until syslog has what is waiting.
+pub const SYSLOG_DRAIN: Duration = Duration::from_secs(2);
+
 /// Longest caller-influenced text in an audit record (a SPIFFE ID has at most 2048 bytes).
 pub const AUDIT_TEXT: usize = 2048;
 
@@ -189,3 +223,62 @@ pub const DATABASE_IDLE: Duration = Duration::from_secs(10 * 60);
 
 /// After what time a connection to a server is replaced, so that all move to a new server in the end.
 pub const DATABASE_LIFETIME: Duration = Duration::from_secs(60 * 60);
+
+/// Greatest key-slot file of root keys: a slot of 255 custodians has 40 KiB.
+pub const ROOT_KEY_SLOTS_BYTES: usize = 128 << 10;
+
+/// Root keys in one file: the newest, and former ones until what they wrapped is wrapped anew.
+pub const ROOT_KEYS: usize = 64;
+
+/// Encoded bytes of one custodian's share: 48 fixed bytes and a name.
+pub const SHARE_TEXT_BYTES: usize = 256;
+
+/// Greatest file with one share: the line and what people write around it.
+pub const SHARE_FILE_BYTES: usize = 4 << 10;
+
+/// Longest name of a custodian, in bytes.
+pub const HOLDER_BYTES: usize = 64;
+
+/// Shortest passphrase of a root key, in bytes: six words of a list have more.
+pub const PASSPHRASE_LEAST_BYTES: usize = 16;
+
+/// Longest passphrase of a root key, in bytes.
+pub const PASSPHRASE_BYTES: usize = 1024;
+
+/// Least and greatest memory of Argon2id in KiB. RFC 9106, section 4, recommends 64 MiB where memory is scarce, and 2 GiB else;
+/// less than 19 MiB (OWASP's least) is no protection.
+pub const ARGON2_MEMORY_KIB: std::ops::RangeInclusive<u32> = 19 << 10..=2 << 20;
+
+/// Memory of Argon2id for new slots: RFC 9106, section 4, second recommended option.
+pub const ARGON2_DEFAULT_MEMORY_KIB: u32 = 64 << 10;
+
+/// Passes of Argon2id; the same option has three.
+pub const ARGON2_PASSES: std::ops::RangeInclusive<u32> = 1..=16;
+
+/// Lanes of Argon2id; both options have four.
+pub const ARGON2_LANES: std::ops::RangeInclusive<u32> = 1..=16;
+
+/// How often a daemon looks whether the file of its root keys changed.
+pub const ROOT_KEY_POLL: Duration = Duration::from_secs(2);
+
+/// How often a sealed daemon tries its other sources again, such as an HSM that was not there.
+pub const UNSEAL_RETRY: Duration = Duration::from_secs(30);
+
+/// How long shares wait for the others: custodians come together for this.
+pub const UNSEAL_PATIENCE: Duration = Duration::from_secs(30 * 60);
+
+/// Time for one exchange on the unseal socket.
+pub const UNSEAL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Greatest request on the unseal socket: a share, as JSON.
+pub const UNSEAL_REQUEST_BYTES: usize = 4 << 10;
+
+/// Greatest answer on the unseal socket: names of 255 custodians.
+pub const UNSEAL_ANSWER_BYTES: usize = 64 << 10;
+
+/// Least rate of a body that is streamed, in bytes per second, once its first seconds are over: a slow link has more, and
+/// who sends less holds a connection for nothing.
+pub const STREAM_RATE: u64 = 16 << 10;
+
+/// What a streamed request takes of the memory for bodies: one chunk in, one chunk out, and what HTTP holds of both.
+pub const STREAM_MEMORY: usize = 512 << 10;

@@ -105,15 +105,11 @@ impl Config {
                 ..MetricsConfig::default()
             },
             log: LogConfig::default(),
-            audit: AuditConfig {
-                path: path("audit.jsonl"),
-            },
+            audit: AuditConfig::at(path("audit.jsonl")),
             store: StoreConfig {
                 path: path("unsealer.db"),
             },
-            root_key: RootKeyConfig {
-                path: path("root.key"),
-            },
+            root_key: RootKeyConfig::at(path("root.key")),
             identity: None,
             admin: AdminConfig::default(),
             quota: QuotaConfig::default(),

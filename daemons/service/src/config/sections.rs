@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use serde::Deserialize;
 
 use super::{ConfigError, ConfigPath};
-use crate::listener::Limits;
+use crate::{listener::Limits, pkcs11::TokenConfig};
 
 /// `[listen]`: where the mTLS listener binds, and its bounds.
 #[derive(Clone, Debug, Deserialize)]
@@ -39,14 +39,6 @@ impl ListenConfig {
     }
 }
 
-/// `[audit]`: where the audit log is written.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AuditConfig {
-    /// The file, JSON lines, created with mode 0600.
-    pub path: ConfigPath,
-}
-
 /// `[store]`: where the database is.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -56,11 +48,66 @@ pub struct StoreConfig {
 }
 
 /// `[root_key]`: what wraps secret material in the store.
+///
+/// With `path` alone, the file holds one bare key. Else it is a file of key slots (`blindfold root init`), and the other
+/// settings say what opens it; each that is there is tried.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RootKeyConfig {
-    /// The file with 32 random bytes, created with mode 0600.
+    /// The file with 32 random bytes, created with mode 0600, or with key slots.
     pub path: ConfigPath,
+    /// A file with 32 random bytes that opens the slots, kept apart from them.
+    #[serde(default)]
+    pub key_file: Option<ConfigPath>,
+    /// `[root_key.hsm]`: an HSM that opens them.
+    #[serde(default)]
+    pub hsm: Option<TokenConfig>,
+    /// A file with a passphrase that opens them, of mode 0600.
+    #[serde(default)]
+    pub passphrase_file: Option<ConfigPath>,
+    /// `[root_key.custodians]`: people who open them after the start.
+    #[serde(default)]
+    pub custodians: Option<CustodiansConfig>,
+}
+
+/// `[root_key.custodians]`: where a sealed daemon takes their shares.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CustodiansConfig {
+    /// The Unix socket, used while the daemon is sealed; only its own user and root may speak to it.
+    pub socket: ConfigPath,
+}
+
+impl RootKeyConfig {
+    /// The simple form: one file, and nothing else.
+    #[must_use]
+    pub fn at(path: impl Into<ConfigPath>) -> Self {
+        Self {
+            path: path.into(),
+            key_file: None,
+            hsm: None,
+            passphrase_file: None,
+            custodians: None,
+        }
+    }
+
+    /// Checks what can be checked without any file.
+    ///
+    /// # Errors
+    ///
+    /// Names the setting and what is possible.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if let Some(hsm) = &self.hsm {
+            hsm.check("root_key.hsm")?;
+        }
+        if self.key_file.as_ref() == Some(&self.path) {
+            return Err(ConfigError::invalid(
+                "root_key.key_file",
+                "the file of key slots can't open itself: give another file",
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// `[identity]`: where the daemon's own identity is kept, and what it is first obtained with.

@@ -20,7 +20,7 @@ const MAGIC: &[u8; 4] = b"BFRW";
 const VERSION: u8 = 1;
 const ID_LABEL: &[u8] = b"blindfold-root-key-id-v1";
 const ID_BYTES: usize = 8;
-const KEY_BYTES: usize = 32;
+pub(super) const KEY_BYTES: usize = 32;
 const HEADER: usize = MAGIC.len() + 1 + ID_BYTES;
 const NONCE: usize = 12;
 const TAG: usize = 16;
@@ -90,11 +90,18 @@ impl RootKey {
     /// - [`RootKeyError::File`]: missing, too open, or unreadable.
     /// - [`RootKeyError::Malformed`], [`RootKeyError::NotRandom`]: not a key.
     pub fn load(path: &Path) -> Result<Self, RootKeyError> {
-        let bytes = files::read_secret(path, limits::ROOT_KEY_FILE_BYTES)?;
+        Self::parse(
+            path,
+            &files::read_secret(path, limits::ROOT_KEY_FILE_BYTES)?,
+        )
+    }
+
+    /// Reads the key from the content of the file at `path`.
+    pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Self, RootKeyError> {
         let key = LockedBytes::try_fill(KEY_BYTES, |key| {
             // Exactly 32 bytes are a raw key, whatever they look like: line ends may be key bytes.
             if bytes.len() == KEY_BYTES {
-                key.copy_from_slice(&bytes);
+                key.copy_from_slice(bytes);
                 return Ok(());
             }
             hex::decode_to_slice(bytes.trim_ascii_end(), key)
@@ -142,7 +149,7 @@ impl RootKey {
         Ok(Self::from_locked(LockedBytes::copy_of(bytes)?))
     }
 
-    fn from_locked(bytes: LockedBytes) -> Self {
+    pub(super) fn from_locked(bytes: LockedBytes) -> Self {
         let hash = Sha256::new()
             .chain_update(ID_LABEL)
             .chain_update(&bytes)
