@@ -91,7 +91,7 @@ impl Authority {
     ) -> Result<Self, AuthorityError> {
         config.validate()?;
         let metrics = Metrics::new(SERVICE);
-        let audit = AuditLog::open(&config.audit.path, SERVICE, &metrics)?;
+        let audit = AuditLog::open_with(&config.audit, SERVICE, &metrics)?;
         let opened = Self::open_recorded(config, clock, audit.clone(), &metrics).await;
         if opened.is_err() {
             // Its writer would keep the file for a moment longer, and the next attempt would find it in use.

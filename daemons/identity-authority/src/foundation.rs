@@ -9,7 +9,7 @@ use identity::{SiteName, SpiffeId};
 use service::audit::{AuditContext, AuditLog};
 use service::authorize::Authorizer;
 use service::clock::{Clock, unix_seconds};
-use service::config::ConfigPath;
+use service::config::{AuditConfig, ConfigPath};
 use service::metrics::Metrics;
 use service::root_key::RootKey;
 
@@ -117,7 +117,7 @@ pub async fn init_with_clock(config: &Config, clock: Arc<dyn Clock>) -> Result<(
     if let Some(row) = tables.authority().await? {
         return Err(already_initialized(config, row.trust_domain));
     }
-    let audit = AuditLog::open(&config.audit.path, SERVICE, &metrics)?;
+    let audit = AuditLog::open_with(&config.audit, SERVICE, &metrics)?;
     let made = make(config, &tables, &audit, now).await;
     tables.close().await;
     audit.close().await;
@@ -164,7 +164,11 @@ pub async fn with_operator<T>(
     work: impl AsyncFnOnce(&Operator) -> Result<T, AuthorityError>,
 ) -> Result<T, AuthorityError> {
     let metrics = Metrics::new(SERVICE);
-    let audit = AuditLog::open(&operator_log(&config.audit.path), SERVICE, &metrics)?;
+    let log = AuditConfig {
+        path: operator_log(&config.audit.path).into(),
+        ..config.audit.clone()
+    };
+    let audit = AuditLog::open_with(&log, SERVICE, &metrics)?;
     let done = administer(config, audit.clone(), &metrics, work).await;
     audit.close().await;
     done
@@ -199,7 +203,7 @@ async fn administer<T>(
 pub async fn accept_clock(config: &Config) -> Result<(), AuthorityError> {
     let metrics = Metrics::new(SERVICE);
     // The daemon's own log: it can't be opened while the daemon runs, which would write its time back.
-    let audit = AuditLog::open(&config.audit.path, SERVICE, &metrics)?;
+    let audit = AuditLog::open_with(&config.audit, SERVICE, &metrics)?;
     let done = confirm_clock(config, &audit).await;
     audit.close().await;
     done

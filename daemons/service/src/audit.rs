@@ -53,19 +53,27 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+mod chain;
+mod checkpoint;
 mod context;
 mod file;
 mod operation;
 mod record;
+mod signer;
+mod state;
+mod syslog;
+pub mod verify;
 mod writer;
 
 pub use context::{AuditContext, AuditValue};
 pub use operation::ItemOutcome;
 pub(crate) use operation::{Lines, Members, OperationHead};
 pub(crate) use record::{Kind, Record, RecordId, RecordPrincipal};
+pub use signer::{AuditPublicKey, BadAuditPublicKey};
 
 use crate::{
     clock,
+    config::AuditConfig,
     files::FileError,
     limits,
     metrics::{Condition, Metrics},
@@ -104,6 +112,25 @@ pub enum AuditError {
     /// The writer thread can't be started.
     #[error("can't start the audit writer: {0}")]
     Thread(std::io::Error),
+    /// The key that signs checkpoints can't be used.
+    #[error(
+        "{path} is not the key of an audit log (Ed25519, PKCS #8 in PEM): restore it, or move it away and a new one is made"
+    )]
+    Signer {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file that says where the chain is can't be read.
+    #[error(
+        "{path} does not say where the chain of the audit log is: look at the log with `blindfold audit verify`, then move this file away and the next record says that it was missing"
+    )]
+    State {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The operating system gave no random bytes.
+    #[error("no random bytes for the audit log")]
+    Random,
 }
 
 /// Handle to the audit log; clones share one writer.
@@ -154,21 +181,44 @@ impl fmt::Debug for AuditLog {
 }
 
 impl AuditLog {
-    /// Opens or creates the log at `path` (mode 0600), repairs its end, and starts the writer.
+    /// Opens or creates the log at `path` (mode 0600) as [`AuditLog::open_with`] does, with the signer's key beside it and
+    /// no syslog.
     ///
     /// # Errors
     ///
-    /// - [`AuditError::File`]: can't be created, or other users have access to it.
+    /// As [`AuditLog::open_with`].
+    pub fn open(path: &Path, service: &str, metrics: &Arc<Metrics>) -> Result<Self, AuditError> {
+        Self::open_with(&AuditConfig::at(path), service, metrics)
+    }
+
+    /// Opens or creates the log, repairs its end, finds where its chain goes on, and starts the writer.
+    ///
+    /// # Errors
+    ///
+    /// - [`AuditError::File`]: can't be created, or other users have access to it; the files beside it likewise.
     /// - [`AuditError::InUse`]: another process has it open as its audit log.
     /// - [`AuditError::NotALog`]: its end is not ours.
+    /// - [`AuditError::Signer`], [`AuditError::State`]: the files beside it are not what they should be.
     /// - [`AuditError::Thread`]: the operating system refused a thread.
-    pub fn open(path: &Path, service: &str, metrics: &Arc<Metrics>) -> Result<Self, AuditError> {
-        let sink = file::LogFile::open(path)?;
-        Self::start(sink, service, metrics)
+    pub fn open_with(
+        config: &AuditConfig,
+        service: &str,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, AuditError> {
+        let mut sink = file::LogFile::open(&config.path)?;
+        let signer = signer::Signer::open(&config.signer_path())?;
+        let chain = checkpoint::Chain::open(&config.path, sink.file(), signer)?;
+        let syslog = match &config.syslog {
+            Some(syslog) => Some(syslog::Syslog::start(syslog, service, metrics)?),
+            None => None,
+        };
+        Self::start(sink, chain, syslog, service, metrics)
     }
 
     fn start<S: writer::Sink>(
         sink: S,
+        chain: checkpoint::Chain,
+        syslog: Option<syslog::Syslog>,
         service: &str,
         metrics: &Arc<Metrics>,
     ) -> Result<Self, AuditError> {
@@ -177,10 +227,14 @@ impl AuditLog {
         let healthy: Condition = metrics.readiness().condition("audit");
         let writer = writer::Writer::new(
             sink,
-            service,
-            healthy,
-            Arc::clone(&reopen),
-            Arc::clone(metrics),
+            writer::Parts {
+                service: service.to_owned(),
+                healthy,
+                reopen: Arc::clone(&reopen),
+                metrics: Arc::clone(metrics),
+                chain,
+                syslog,
+            },
         );
         std::thread::Builder::new()
             .name("audit".to_owned())

@@ -46,6 +46,8 @@ pub struct Metrics {
     connections_closed: Family<KindLabels, Counter>,
     audit_seconds: Histogram,
     audit_failures: Counter,
+    audit_checkpoints: Counter,
+    audit_syslog_lost: Counter,
     identity_not_after: Gauge<i64, AtomicI64>,
     identity_remaining: Gauge<i64, AtomicI64>,
 }
@@ -113,6 +115,8 @@ impl Metrics {
             connections_closed: Family::default(),
             audit_seconds: seconds(),
             audit_failures: Counter::default(),
+            audit_checkpoints: Counter::default(),
+            audit_syslog_lost: Counter::default(),
             identity_not_after: Gauge::default(),
             identity_remaining: Gauge::default(),
         };
@@ -158,6 +162,16 @@ impl Metrics {
                 "audit_failures",
                 "Records that could not be made durable",
                 metrics.audit_failures.clone(),
+            );
+            r.register(
+                "audit_checkpoints",
+                "Signed checkpoints written",
+                metrics.audit_checkpoints.clone(),
+            );
+            r.register(
+                "audit_syslog_lost",
+                "Records that are in the file and did not reach syslog",
+                metrics.audit_syslog_lost.clone(),
             );
             r.register(
                 "identity_not_after_timestamp_seconds",
@@ -278,6 +292,18 @@ impl Metrics {
 
     pub(crate) fn audit_failed(&self) {
         self.audit_failures.inc();
+    }
+
+    pub(crate) fn audit_refused(&self, records: u64) {
+        self.audit_failures.inc_by(records);
+    }
+
+    pub(crate) fn audit_checkpoint(&self) {
+        self.audit_checkpoints.inc();
+    }
+
+    pub(crate) fn audit_syslog_lost(&self, records: u64) {
+        self.audit_syslog_lost.inc_by(records);
     }
 }
 

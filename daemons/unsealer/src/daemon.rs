@@ -167,7 +167,7 @@ impl Offline {
         let lock = lock(&config.store.path)?;
         let root_key = RootKey::load(&config.root_key.path)?;
         let metrics = Metrics::new(SERVICE);
-        let audit = AuditLog::open(&config.audit.path, SERVICE, &metrics)?;
+        let audit = AuditLog::open_with(&config.audit, SERVICE, &metrics)?;
         let store = Store::open(&config.store, MIGRATIONS).await?;
         let evaluation = config.evaluation;
         let pool = Pool::start(evaluation.pool()).map_err(io("start evaluation threads"))?;

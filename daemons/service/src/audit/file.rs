@@ -3,12 +3,12 @@
 use std::{
     ffi::OsString,
     fs::{File, OpenOptions, Permissions, TryLockError},
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::{self, BufReader, Read, Seek, SeekFrom, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
-use super::{AuditError, writer::Sink};
+use super::{AuditError, chain::Head, state::follow, writer::Sink};
 use crate::{
     files::{self, FileError, MODE_SECRET},
     limits,
@@ -20,6 +20,10 @@ pub(super) struct LogFile {
     path: PathBuf,
     file: File,
     repaired: Option<Repair>,
+    /// Where the records end that are known to be durable.
+    durable: u64,
+    /// Bytes written since.
+    written: u64,
 }
 
 /// What was done to an incomplete last line.
@@ -38,11 +42,19 @@ impl LogFile {
             path: path.to_owned(),
             file,
             repaired,
+            durable: 0,
+            written: 0,
         })
+    }
+
+    /// The open file, for whoever reads what is in it; writing goes to its end in any case.
+    pub(super) fn file(&mut self) -> &mut File {
+        &mut self.file
     }
 
     fn replace(&mut self) -> io::Result<()> {
         let (file, repaired) = open(&self.path).map_err(io::Error::other)?;
+        self.written = 0;
         self.file = file;
         self.repaired = repaired.or(self.repaired);
         Ok(())
@@ -51,11 +63,21 @@ impl LogFile {
 
 impl Sink for LogFile {
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        // Asked and not remembered: programs that rotate by cutting the file leave it shorter.
+        self.durable = self.file.metadata()?.len();
+        self.written = lines.len() as u64;
         self.file.write_all(lines)
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.file.sync_data()
+        self.file.sync_data()?;
+        self.durable = self.durable.saturating_add(self.written);
+        self.written = 0;
+        Ok(())
+    }
+
+    fn end(&self) -> u64 {
+        self.durable
     }
 
     fn moved(&self) -> bool {
@@ -68,12 +90,17 @@ impl Sink for LogFile {
         }
     }
 
-    fn reopen(&mut self) -> io::Result<()> {
-        if self.moved() {
-            self.replace()
+    fn reopen(&mut self, head: Head) -> io::Result<Head> {
+        // What a failed write left is a part of the chain, in whichever file it is by now.
+        let head = if self.written > 0 {
+            self.mend(head)?
         } else {
-            self.mend()
+            head
+        };
+        if self.moved() {
+            self.replace()?;
         }
+        Ok(head)
     }
 
     fn take_repair(&mut self) -> Option<Repair> {
@@ -82,11 +109,19 @@ impl Sink for LogFile {
 }
 
 impl LogFile {
-    /// Puts the end of the file in order after a failed write.
-    fn mend(&mut self) -> io::Result<()> {
+    /// Puts the end of the file in order after a failed write, and finds where the chain ends then.
+    fn mend(&mut self, head: Head) -> io::Result<Head> {
         let repaired = repair(&self.path, &mut self.file).map_err(io::Error::other)?;
         self.repaired = repaired.or(self.repaired);
-        Ok(())
+        self.file.sync_data()?;
+        self.file.seek(SeekFrom::Start(self.durable))?;
+        let (head, whole) = follow(&mut BufReader::new(&mut self.file), head)?;
+        self.durable = self.file.seek(SeekFrom::End(0))?;
+        self.written = 0;
+        if !whole {
+            tracing::error!(path = %self.path.display(), "audit log: another process wrote into it");
+        }
+        Ok(head)
     }
 }
 

@@ -42,6 +42,7 @@ pub(crate) enum Kind {
     Outcome,
     Refusal,
     Notice,
+    Checkpoint,
 }
 
 /// Who asked.
@@ -135,7 +136,7 @@ impl Record {
 
     /// The JSON object and its line end.
     pub(super) fn to_lines(&self, service: &str) -> Lines {
-        let about_request = self.kind != Kind::Notice;
+        let about_request = !matches!(self.kind, Kind::Notice | Kind::Checkpoint);
         let decided = self.kind == Kind::Decision;
         let line = Line {
             time: clock::rfc3339_micros(self.time),
@@ -159,4 +160,23 @@ impl Record {
         bytes.push(b'\n');
         Lines { bytes, count: 1 }
     }
+}
+
+/// A checkpoint, still without its place in the chain and its signature.
+pub(super) fn checkpoint_line(
+    time: SystemTime,
+    id: RecordId,
+    service: &str,
+    context: &AuditContext,
+) -> Vec<u8> {
+    let record = Record {
+        kind: Kind::Checkpoint,
+        ..Record::notice(
+            time,
+            id,
+            "every record up to here".to_owned(),
+            context.clone(),
+        )
+    };
+    record.to_lines(service).bytes
 }

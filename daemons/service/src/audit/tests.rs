@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{file::Repair, writer::Sink, *};
+use super::{chain::Head, checkpoint::Chain, file::Repair, writer::Sink, *};
 use crate::files::{self, MODE_SECRET};
 
 fn refusal(why: &str) -> Record {
@@ -39,6 +39,7 @@ fn lines(path: &Path) -> Vec<Value> {
     assert!(text.is_empty() || text.ends_with('\n'));
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap())
+        .filter(|record: &Value| record["kind"] != "checkpoint")
         .collect()
 }
 
@@ -93,9 +94,25 @@ impl Fixture {
         AuditLog::open(&self.path, "test", &self.metrics).unwrap()
     }
 
+    /// What `blindfold audit verify` says about `files`, oldest first.
+    fn verify(&self, files: &[&Path]) -> verify::Report {
+        let key = fs::read(self.path.with_file_name("audit.jsonl.key.pub")).unwrap();
+        let key = AuditPublicKey::from_pem(&key).unwrap();
+        let mut verifier = verify::Verifier::new(vec![key], []);
+        for file in files {
+            let lines = fs::read(file).unwrap();
+            verifier.read(file, &mut &lines[..]).unwrap();
+        }
+        verifier.finish()
+    }
+
     fn ready(&self) -> bool {
         self.metrics.readiness().is_ready()
     }
+}
+
+fn start<S: Sink>(sink: S, metrics: &Arc<Metrics>) -> Result<AuditLog, AuditError> {
+    AuditLog::start(sink, Chain::ephemeral(), None, "test", metrics)
 }
 
 /// A sink that does as it is told.
@@ -142,7 +159,11 @@ impl Sink for Faulty {
         false
     }
 
-    fn reopen(&mut self) -> io::Result<()> {
+    fn end(&self) -> u64 {
+        self.0.lock().unwrap().synced as u64
+    }
+
+    fn reopen(&mut self, head: Head) -> io::Result<Head> {
         let mut control = self.0.lock().unwrap();
         control.reopened += 1;
         if control.fail_write_after.is_some() {
@@ -154,7 +175,10 @@ impl Sink for Faulty {
             .rposition(|b| *b == b'\n')
             .map_or(0, |at| at + 1);
         control.written.truncate(end);
-        Ok(())
+        let synced = control.synced;
+        let (head, whole) = state::follow(&mut &control.written[synced..], head)?;
+        assert!(whole);
+        Ok(head)
     }
 
     fn take_repair(&mut self) -> Option<Repair> {
@@ -186,8 +210,10 @@ async fn a_record_has_the_promised_members() {
             "context",
             "id",
             "kind",
+            "prev",
             "principal",
             "resource",
+            "seq",
             "service",
             "time",
             "why"
@@ -199,7 +225,9 @@ async fn a_record_has_the_promised_members() {
     assert_eq!(lines[0]["id"].as_str().unwrap().len(), 32);
     assert_eq!(
         keys(&lines[1]),
-        ["context", "id", "kind", "service", "time", "why"]
+        [
+            "context", "id", "kind", "prev", "seq", "service", "time", "why"
+        ]
     );
     let time = lines[0]["time"].as_str().unwrap();
     assert_eq!(
@@ -237,7 +265,7 @@ async fn hundreds_at_once_share_syncs_and_none_is_lost() {
     let sink = Faulty::default();
     sink.0.lock().unwrap().slow = Duration::from_millis(5);
     let metrics = Metrics::new("test");
-    let log = AuditLog::start(sink.clone(), "test", &metrics).unwrap();
+    let log = start(sink.clone(), &metrics).unwrap();
     let mut tasks = tokio::task::JoinSet::new();
     for task in 0..500 {
         let (log, sink) = (log.clone(), sink.clone());
@@ -308,8 +336,11 @@ async fn a_full_device_fails_closed() {
         fn moved(&self) -> bool {
             false
         }
-        fn reopen(&mut self) -> io::Result<()> {
-            Ok(())
+        fn reopen(&mut self, head: Head) -> io::Result<Head> {
+            Ok(head)
+        }
+        fn end(&self) -> u64 {
+            0
         }
         fn take_repair(&mut self) -> Option<Repair> {
             None
@@ -320,7 +351,7 @@ async fn a_full_device_fails_closed() {
         .write(true)
         .open("/dev/full")
         .unwrap();
-    let log = AuditLog::start(DevFull(full), "test", &metrics).unwrap();
+    let log = start(DevFull(full), &metrics).unwrap();
     until("the log is healthy", || metrics.readiness().is_ready()).await;
     assert_eq!(append(&log, "x").await, Err(AuditUnavailable));
     assert_eq!(metrics.readiness().missing(), ["audit"]);
@@ -350,7 +381,7 @@ async fn a_file_that_is_no_file_is_refused_at_once() {
 async fn a_failed_write_heals_by_itself_on_a_clean_line() {
     let sink = Faulty::default();
     let metrics = Metrics::new("test");
-    let log = AuditLog::start(sink.clone(), "test", &metrics).unwrap();
+    let log = start(sink.clone(), &metrics).unwrap();
     append(&log, "before").await.unwrap();
     sink.0.lock().unwrap().fail_write_after = Some(30);
     assert_eq!(append(&log, "during").await, Err(AuditUnavailable));
@@ -382,7 +413,7 @@ async fn a_failed_write_heals_by_itself_on_a_clean_line() {
 async fn a_failed_sync_is_final() {
     let sink = Faulty::default();
     let metrics = Metrics::new("test");
-    let log = AuditLog::start(sink.clone(), "test", &metrics).unwrap();
+    let log = start(sink.clone(), &metrics).unwrap();
     sink.0.lock().unwrap().fail_sync = true;
     assert_eq!(append(&log, "x").await, Err(AuditUnavailable));
     sink.0.lock().unwrap().fail_sync = false;
@@ -445,6 +476,7 @@ async fn a_line_cut_anywhere_is_set_aside_and_no_record_is_lost() {
         append(&log, why).await.unwrap();
     }
     let text = fs::read(&whole.path).unwrap();
+    let beside = |of: &Fixture, end: &str| of.path.with_file_name(format!("audit.jsonl{end}"));
     let start = text[..text.len() - 1]
         .iter()
         .rposition(|b| *b == b'\n')
@@ -453,8 +485,18 @@ async fn a_line_cut_anywhere_is_set_aside_and_no_record_is_lost() {
     for cut in start..=text.len() {
         let fixture = Fixture::in_memory();
         files::create_new(&fixture.path, &text[..cut], MODE_SECRET).unwrap();
+        for end in [".key", ".chain"] {
+            let bytes = fs::read(beside(&whole, end)).unwrap();
+            files::create_new(&beside(&fixture, end), &bytes, MODE_SECRET).unwrap();
+        }
         let log = fixture.open();
         append(&log, "after").await.unwrap();
+        log.close().await;
+        let report = fixture.verify(&[&fixture.path]);
+        assert!(
+            report.good && report.unsigned == 0,
+            "cut at {cut}: {report:?}"
+        );
         let aside = fixture.path.with_file_name("audit.jsonl.partial");
         let records = whys(&fixture.path);
         if cut == start {
@@ -496,7 +538,8 @@ async fn a_long_tail_of_garbage_is_set_aside_whole() {
     let log = fixture.open();
     append(&log, "after").await.unwrap();
     let records = whys(&fixture.path);
-    assert_eq!((records[0].as_str(), records[2].as_str()), ("one", "after"));
+    // In between: the repair, and that what was there is of no chain.
+    assert_eq!((records[0].as_str(), records[3].as_str()), ("one", "after"));
     let aside = fs::read(fixture.path.with_file_name("audit.jsonl.partial")).unwrap();
     assert_eq!(aside.len(), 100_001);
 }
@@ -514,7 +557,7 @@ async fn a_crash_between_quarantine_and_cut_loses_nothing() {
     files::create_new(&aside, b"{\"why\":\"tw\n", MODE_SECRET).unwrap();
     fixture.open();
     assert_eq!(fs::read(&aside).unwrap(), b"{\"why\":\"tw\n{\"why\":\"tw\n");
-    until("the repair is told", || lines(&fixture.path).len() == 2).await;
+    until("the repair is told", || lines(&fixture.path).len() == 3).await;
     assert_eq!(whys(&fixture.path)[0], "one");
 }
 
