@@ -109,7 +109,8 @@ pub const MAX_STORE_UNREACHABLE: Duration = Duration::from_secs(30);
 pub const STORE_RETRY: Duration = Duration::from_secs(15);
 
 /// Least and greatest pause between two attempts at the same change, before jitter.
-pub const STORE_RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+pub const STORE_RETRY_PAUSE: (Duration, Duration) =
+    (Duration::from_millis(20), Duration::from_secs(1));
 
 /// Changes that the ledger remembers by identifier: who lost a connection during a commit finds his among them, unless so
 /// many were made while he reconnected.
@@ -152,3 +153,6 @@ pub const RESTORED_EPOCHS: u64 = 1 << 32;
 /// A handed key should be refreshed after one of so many parts of its validity: half of it is left for an outage that
 /// begins just then.
 pub const LEASE_REFRESH_PARTS: u64 = 2;
+
+/// How long one look at the store, or one step of a change, may take before the connection counts as lost.
+pub const STORE_LOOK: Duration = Duration::from_secs(10);

@@ -165,9 +165,27 @@ mod tests {
         seen(5).check(&seen(6)).unwrap();
         let refused = |now: &Seen| seen(5).check(now).unwrap_err().to_string();
         assert!(refused(&seen(4)).contains("at epoch 4"));
-        assert!(refused(&Seen { ledger: [0; 32], ..seen(5) }).contains("another epoch 5"));
-        assert!(refused(&Seen { incarnation: [9; 16], ..seen(9) }).contains("accepted elsewhere"));
-        assert!(refused(&Seen { store: [9; 16], ..seen(9) }).contains("this is store"));
+        assert!(
+            refused(&Seen {
+                ledger: [0; 32],
+                ..seen(5)
+            })
+            .contains("another epoch 5")
+        );
+        assert!(
+            refused(&Seen {
+                incarnation: [9; 16],
+                ..seen(9)
+            })
+            .contains("accepted elsewhere")
+        );
+        assert!(
+            refused(&Seen {
+                store: [9; 16],
+                ..seen(9)
+            })
+            .contains("this is store")
+        );
     }
 
     #[tokio::test]
@@ -179,9 +197,19 @@ mod tests {
         anchor.write(seen(7)).await.unwrap();
         assert_eq!(anchor.read().unwrap(), Some(seen(7)));
         let text = seen(7).to_string();
-        for bent in ["", "x\n", &text[1..], text.trim_end(), &format!("{} x\n", text.trim_end()), &text.replace(" 7 ", " -7 ")] {
+        for bent in [
+            "",
+            "x\n",
+            &text[1..],
+            text.trim_end(),
+            &format!("{} x\n", text.trim_end()),
+            &text.replace(" 7 ", " -7 "),
+        ] {
             files::write_atomic(&path, bent.as_bytes(), MODE_SECRET).unwrap();
-            assert!(matches!(anchor.read(), Err(StoreError::RolledBack(_))), "{bent:?}");
+            assert!(
+                matches!(anchor.read(), Err(StoreError::RolledBack(_))),
+                "{bent:?}"
+            );
         }
     }
 }

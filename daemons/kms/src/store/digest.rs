@@ -134,10 +134,18 @@ mod tests {
 
     #[test]
     fn rows_hash_by_place_content_and_key() {
-        let (one, two) = (DigestKey::from_bytes([1; 32]).hasher(), DigestKey::from_bytes([2; 32]).hasher());
+        let (one, two) = (
+            DigestKey::from_bytes([1; 32]).hasher(),
+            DigestKey::from_bytes([2; 32]).hasher(),
+        );
         let hash = one.row(b"place", b"sealed");
         assert_eq!(hash, one.row(b"place", b"sealed"));
-        for other in [one.row(b"places", b"ealed"), one.row(b"place", b"sealex"), one.row(b"placx", b"sealed"), two.row(b"place", b"sealed")] {
+        for other in [
+            one.row(b"places", b"ealed"),
+            one.row(b"place", b"sealex"),
+            one.row(b"placx", b"sealed"),
+            two.row(b"place", b"sealed"),
+        ] {
             assert_ne!(hash, other);
         }
         assert_ne!(hash, Digest::default());
@@ -147,6 +155,9 @@ mod tests {
     fn key_is_not_printed() {
         let key = DigestKey::from_bytes([0xab; 32]);
         let shown = format!("{key:?} {:?}", key.hasher());
-        assert!(!shown.contains("171") && !shown.to_lowercase().contains("ab, "), "{shown}");
+        assert!(
+            !shown.contains("171") && !shown.to_lowercase().contains("ab, "),
+            "{shown}"
+        );
     }
 }

@@ -98,11 +98,7 @@ pub(super) fn usage(store: &StoreId, key: &KeyId, version: u32, epoch: u64) -> V
     context(
         store,
         4,
-        &[
-            key.as_bytes(),
-            &version.to_be_bytes(),
-            &epoch.to_be_bytes(),
-        ],
+        &[key.as_bytes(), &version.to_be_bytes(), &epoch.to_be_bytes()],
     )
 }
 
@@ -127,8 +123,14 @@ mod tests {
     #[test]
     fn neighbouring_columns_are_told_apart() {
         let store = [7; 16];
-        assert_ne!(context(&store, 1, &[b"ab", b"c"]), context(&store, 1, &[b"a", b"bc"]));
-        assert_ne!(context(&store, 1, &[b"a", b""]), context(&store, 1, &[b"a"]));
+        assert_ne!(
+            context(&store, 1, &[b"ab", b"c"]),
+            context(&store, 1, &[b"a", b"bc"])
+        );
+        assert_ne!(
+            context(&store, 1, &[b"a", b""]),
+            context(&store, 1, &[b"a"])
+        );
         assert_ne!(context(&store, 1, &[b"a"]), context(&store, 2, &[b"a"]));
         assert_ne!(context(&store, 1, &[b"a"]), context(&[8; 16], 1, &[b"a"]));
     }
@@ -136,7 +138,12 @@ mod tests {
     #[test]
     fn form_is_fixed() {
         let shown = hex::encode(context(&[0xaa; 16], 4, &[&[1, 2], b""]));
-        let expected = format!("{}{}04000000020102{}", hex::encode(LABEL), "aa".repeat(16), "00000000");
+        let expected = format!(
+            "{}{}04000000020102{}",
+            hex::encode(LABEL),
+            "aa".repeat(16),
+            "00000000"
+        );
         assert_eq!(shown, expected);
     }
 }

@@ -244,7 +244,10 @@ mod tests {
 
     #[test]
     fn blocks_know_their_size() {
-        let reserved = Reserved { first: 11, last: 20 };
+        let reserved = Reserved {
+            first: 11,
+            last: 20,
+        };
         assert_eq!(reserved.count(), 10);
     }
 }

@@ -152,7 +152,8 @@ impl Sealer<'_> {
                 }),
             ),
         };
-        let body = body.map_err(|_| StoreError::Invalid(format!("{id} can't be written as JSON")))?;
+        let body =
+            body.map_err(|_| StoreError::Invalid(format!("{id} can't be written as JSON")))?;
         let sealed = self
             .roots
             .wrap(&place, &body)
@@ -288,21 +289,22 @@ impl Sealer<'_> {
             .map_err(StoreError::root_key("new key material"))?;
         Ok(Wrapped(Arc::from(wrapped)))
     }
+}
 
-    /// Opens material from its place.
-    pub(super) fn unwrap_material(
-        &self,
-        key: &Key,
-        version: u32,
-        wrapped: &Wrapped,
-    ) -> Result<Zeroizing<Vec<u8>>, StoreError> {
-        self.roots
-            .unwrap(&place::material(self.store, key, version), &wrapped.0)
-            .map_err(StoreError::root_key(format!(
-                "the material of version {version} of key {}",
-                key.id
-            )))
-    }
+/// Opens material from its place.
+pub(super) fn unwrap_material(
+    roots: &RootKeys,
+    store: &StoreId,
+    key: &Key,
+    version: u32,
+    wrapped: &Wrapped,
+) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+    roots
+        .unwrap(&place::material(store, key, version), &wrapped.0)
+        .map_err(StoreError::root_key(format!(
+            "the material of version {version} of key {}",
+            key.id
+        )))
 }
 
 fn json(body: &impl Serialize) -> serde_json::Result<Vec<u8>> {

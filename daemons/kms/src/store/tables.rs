@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use kms_client::{
-    Algorithm, KeyId, Sensitivity, State as VersionState, wire::admin::Origin,
-};
-use sqlx::{Any, AnyConnection, Row as _, any::AnyRow, query::Query};
+use kms_client::{Algorithm, KeyId, Sensitivity, State as VersionState, wire::admin::Origin};
 use service::database::Database;
+use sqlx::{Any, AnyConnection, Row as _, any::AnyRow, query::Query};
 
 use super::{
     StoreError,
@@ -98,7 +96,10 @@ impl Tables<'_> {
     ) -> Result<Records, StoreError> {
         let mut records = Records::new();
         for row in self
-            .rows("SELECT name, revision, epoch, sealed FROM kms_tenants WHERE epoch > $1", epoch)
+            .rows(
+                "SELECT name, revision, epoch, sealed FROM kms_tenants WHERE epoch > $1",
+                epoch,
+            )
             .await?
         {
             let tenant = Tenant {
@@ -163,7 +164,10 @@ impl Tables<'_> {
             records.push((Record::Version(id, version), meta));
         }
         for row in self
-            .rows("SELECT key_id, version, epoch, sealed FROM kms_usage WHERE epoch > $1", epoch)
+            .rows(
+                "SELECT key_id, version, epoch, sealed FROM kms_usage WHERE epoch > $1",
+                epoch,
+            )
             .await?
         {
             let (id, version) = (key_id(&row, 0)?, small(&row, 1)?);
