@@ -11,7 +11,8 @@
 //! - A peer is asked again before every request, and after its body, whether it is still welcome. Its
 //!   connections are closed when its document ends, within five seconds at most, and cut when its
 //!   site is disabled or its trust anchor removed.
-//! - A request reaches the router whole: its body is read before, so that no handler waits for a peer.
+//! - A request reaches the router whole: its body is read before, so that no handler waits for a peer. Routes that
+//!   ask for it ([`Server::with_streams`]) get large bodies as they arrive instead, at a least rate.
 //! - A panicking handler answers 500; the daemon goes on.
 //! - When told to stop it refuses new connections, lets requests under way finish for `limits.drain`,
 //!   and then cuts what is left.
@@ -56,10 +57,12 @@ mod io;
 mod limits;
 mod memory;
 mod request;
+mod stream;
 mod table;
 
 pub use extract::{MaybePeer, Peer, PeerAddress, Unauthenticated};
 pub use limits::Limits;
+pub use stream::{StreamFault, Streams};
 
 use crate::{
     authorize::Authorizer,
@@ -77,6 +80,7 @@ pub struct Server {
     router: Router,
     authorizer: Authorizer,
     limits: Limits,
+    streams: Option<Streams>,
 }
 
 /// What all connections of a listener share.
@@ -87,6 +91,7 @@ struct Shared {
     authorizer: Authorizer,
     metrics: Arc<Metrics>,
     limits: Limits,
+    streams: Option<Streams>,
     table: Arc<Table>,
     body_memory: Arc<BodyMemory>,
     shutdown: Shutdown,
@@ -118,7 +123,15 @@ impl Server {
             router,
             authorizer,
             limits,
+            streams: None,
         }
+    }
+
+    /// Passes the bodies of some requests to their handlers as they arrive, instead of whole.
+    #[must_use]
+    pub fn with_streams(mut self, streams: Streams) -> Self {
+        self.streams = Some(streams);
+        self
     }
 
     /// Accepts on `listener` until `shutdown`, then drains, and returns when no connection is left.
@@ -138,6 +151,7 @@ impl Server {
             identity: self.identity,
             authorizer: self.authorizer,
             limits: self.limits,
+            streams: self.streams,
             shutdown,
             connections: AtomicU64::new(0),
         });

@@ -28,8 +28,9 @@ use tower::Service;
 
 use super::{
     MaybePeer, PeerAddress, Shared, Unauthenticated, cut_for,
-    io::Activity,
+    io::{Activity, UnderWay},
     memory::Held,
+    stream::{Holds, Streamed, StreamedBody, holding},
     table::{Cut, Peer},
 };
 use crate::{
@@ -78,11 +79,10 @@ impl hyper::service::Service<hyper::Request<Incoming>> for RequestService {
             hang_up: Arc::clone(&caller.hang_up),
         };
         Box::pin(async move {
-            let _under_way = under_way;
             let since = Instant::now();
             let method = method_label(request.method());
-            let mut response =
-                refusals::on_behalf(on_behalf_of, handle(&shared, caller, request)).await;
+            let handled = handle(&shared, caller, request, under_way);
+            let mut response = refusals::on_behalf(on_behalf_of, handled).await;
             let route = response.extensions_mut().remove::<MatchedPath>();
             let route = route.as_ref().map(MatchedPath::as_str);
             shared
@@ -93,12 +93,33 @@ impl hyper::service::Service<hyper::Request<Incoming>> for RequestService {
     }
 }
 
-async fn handle(shared: &Shared, caller: Caller, request: hyper::Request<Incoming>) -> Response {
+async fn handle(
+    shared: &Shared,
+    caller: Caller,
+    request: hyper::Request<Incoming>,
+    under_way: UnderWay,
+) -> Response {
     let (mut parts, body) = request.into_parts();
     if let Some(answer) = unwelcome(shared, &caller, &parts).await {
         return answer;
     }
     let peer = Peer::of(caller.principal.as_deref(), caller.address.ip());
+    if let Some(streams) = shared.streams.filter(|s| (s.is_streamed)(&parts.uri)) {
+        let mut memory = shared.body_memory.hold(peer);
+        if memory.grow(bounds::STREAM_MEMORY).is_err() {
+            let fault = BodyFault::Overloaded;
+            refuse(shared, &caller, &parts, fault.code(), fault.why()).await;
+            return fault.into_response();
+        }
+        parts.extensions.insert(Streamed(streams.time));
+        let body = StreamedBody::new(body, streams.bytes, shared.limits.body_timeout);
+        let response = route(shared, caller, parts, Body::new(body)).await;
+        let holds = Holds {
+            _under_way: under_way,
+            _memory: memory,
+        };
+        return holding(response, holds, streams.time);
+    }
     let (bytes, _memory) = match read_body(shared, peer, body).await {
         Ok(read) => read,
         Err(fault) => {
@@ -110,10 +131,17 @@ async fn handle(shared: &Shared, caller: Caller, request: hyper::Request<Incomin
     if let Some(answer) = unwelcome(shared, &caller, &parts).await {
         return answer;
     }
+    let response = route(shared, caller, parts, Body::from(bytes)).await;
+    drop(under_way);
+    response
+}
+
+/// Lets the router answer.
+async fn route(shared: &Shared, caller: Caller, mut parts: Parts, body: Body) -> Response {
     parts.extensions.insert(MaybePeer(caller.principal));
     parts.extensions.insert(PeerAddress(caller.address));
     parts.extensions.insert(shared.authorizer.clone());
-    let request = Request::from_parts(parts, Body::from(bytes));
+    let request = Request::from_parts(parts, body);
     let Ok(response) = shared.router.clone().call(request).await;
     response
 }
@@ -302,6 +330,8 @@ pub(super) fn layered(router: Router, timeout: Duration) -> Router {
 
 async fn guarded(timeout: Duration, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
+    let streamed = request.extensions().get::<Streamed>();
+    let timeout = streamed.map_or(timeout, |Streamed(time)| *time);
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let authorizer = request.extensions().get::<Authorizer>().cloned();
     let MaybePeer(principal) = request.extensions().get().cloned().unwrap_or_default();
