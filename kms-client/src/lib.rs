@@ -14,6 +14,7 @@
 //! | [`stream`] | large data under a data key |
 //! | [`hpke`] | public-key encryption of what is handed over |
 //! | [`import`] | wrapping of key material on its way into the service |
+//! | [`client`] | the client of the service: [`Kms`] and [`Key`], the same calls for keys of every sensitivity |
 //! | [`admin`] | the client of the administration API |
 //! | [`wire`] | the JSON of the service's API |
 #![forbid(unsafe_code)]
@@ -21,21 +22,30 @@
 pub mod admin;
 pub mod algorithm;
 pub mod asymmetric;
+mod cache;
 pub mod ciphertext;
+pub mod client;
+mod error;
 pub mod hpke;
 pub mod import;
+mod job;
 pub mod key;
 pub mod keyring;
+mod lease;
 pub mod limits;
 pub mod local;
 pub mod mac;
 pub mod material;
 pub mod operation;
+mod remote;
 pub mod stream;
 mod symmetric;
+mod transport;
 pub mod wire;
 
 pub use algorithm::{Algorithm, Hash, RsaBits};
 pub use asymmetric::BadPrivateKey;
+pub use client::{BuildError, Key, KeyInHand, Kms, KmsBuilder};
+pub use error::{IdentityFault, KmsError, Place};
 pub use key::{KeyId, Sensitivity, State};
 pub use operation::Operation;

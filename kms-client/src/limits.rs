@@ -91,3 +91,9 @@ pub const SHORTEST_REFRESH: std::time::Duration = std::time::Duration::from_secs
 
 /// Watches that one client holds at a time: keys that are fetched while one is held get another.
 pub const MAX_WATCHES: usize = 3;
+
+/// How long a new watch waits for further keys before it begins: they mostly come together, when an application starts.
+pub const WATCH_GATHER: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// Longest rest of the thread that looks after handed keys: bounds how long a clock set forward goes unnoticed.
+pub const UPKEEP_LONGEST_REST: std::time::Duration = std::time::Duration::from_secs(10);
