@@ -217,6 +217,8 @@ pub struct Verifier {
     head: Option<Head>,
     report: Report,
     place: (PathBuf, u64),
+    /// The first line that came before the chain.
+    before: Option<(PathBuf, u64)>,
 }
 
 impl Verifier {
@@ -243,6 +245,7 @@ impl Verifier {
                 findings: Vec::new(),
             },
             place: (PathBuf::new(), 0),
+            before: None,
         }
     }
 
@@ -295,6 +298,7 @@ impl Verifier {
             // Lines of a log that is older than chains come first, and only there.
             if self.head.is_none() && is_object(line) {
                 self.report.before_chain += 1;
+                self.before.get_or_insert_with(|| self.place.clone());
             } else {
                 self.fault(Fault::NotARecord);
             }
@@ -308,6 +312,12 @@ impl Verifier {
         match self.head {
             None => {
                 self.report.first_seq = Some(seq);
+                // Before the first record of all there may be lines; before any other it was a record.
+                if let Some(place) = self.before.take().filter(|_| seq != 1) {
+                    let here = std::mem::replace(&mut self.place, place);
+                    self.fault(Fault::NotARecord);
+                    self.place = here;
+                }
                 self.known_before(seq, prev);
             }
             Some(head) => self.continues(head, seq, prev),

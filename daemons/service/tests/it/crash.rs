@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 use service::{
-    audit::{AuditContext, AuditLog},
+    audit::{AuditContext, AuditLog, AuditPublicKey, verify::Verifier},
     metrics::Metrics,
 };
 
@@ -109,6 +109,13 @@ fn killed_at_any_moment_every_durable_record_is_there() {
             found.insert((round, why));
         }
     }
+    // One unbroken chain over all deaths, signed to its end.
+    let key = std::fs::read(folder.path().join("audit.jsonl.key.pub")).unwrap();
+    let mut verifier = Verifier::new(vec![AuditPublicKey::from_pem(&key).unwrap()], []);
+    let log = std::fs::read(&path).unwrap();
+    verifier.read(&path, &mut &log[..]).unwrap();
+    let report = verifier.finish();
+    assert!(report.good && report.unsigned == 0, "{report:?}");
     let lost: Vec<_> = durable.difference(&found).collect();
     assert!(lost.is_empty(), "lost {lost:?}");
     assert_eq!(round, 4);

@@ -10,8 +10,10 @@
 
 mod authorize;
 mod bad_input;
+mod chain;
 mod connections;
 mod crash;
 mod daemon;
 mod harness;
+mod permits;
 mod requests;
