@@ -63,6 +63,10 @@ pub const MAX_BUNDLE_AGE: Duration = Duration::from_secs(360);
 /// everywhere within a second.
 pub const STORE_POLL: Duration = Duration::from_millis(300);
 
+/// How often readiness and metrics are brought up to date when nobody asks, and what could not be made ready is tried
+/// again.
+pub const UPKEEP: Duration = Duration::from_secs(2);
+
 /// How often counts of reads by version are written to the store.
 pub const USAGE_FLUSH: Duration = Duration::from_secs(30);
 
@@ -156,3 +160,55 @@ pub const LEASE_REFRESH_PARTS: u64 = 2;
 
 /// How long one look at the store, or one step of a change, may take before the connection counts as lost.
 pub const STORE_LOOK: Duration = Duration::from_secs(10);
+
+/// Body of an administrative request: the largest is a sealed backup of one key in Base64.
+pub const MAX_ADMIN_BODY_BYTES: usize = 1024 * 1024;
+
+/// A sealed backup of one key: the backup, padded by an eighth at most, and locks.
+pub const MAX_SEALED_BACKUP_BYTES: usize = 704 * 1024;
+
+/// Entries of one page of a list.
+pub const LIST_PAGE: usize = 256;
+
+/// Versions in one page of keys, at about 200 bytes each: half a megabyte, or one key with all it can have.
+pub const LIST_PAGE_VERSIONS: usize = 2048;
+
+/// Longest time between rotations by schedule, in seconds: ten years, beyond any recommended life of a key (NIST SP 800-57
+/// Part 1, section 5.3.6).
+pub const MAX_ROTATION_SECONDS: u64 = 3650 * 86_400;
+
+/// Least time between rotations by schedule, unless configured: a key has 1024 versions, which last three years so.
+pub const LEAST_ROTATION: Duration = Duration::from_secs(86_400);
+
+/// Longest validity of a handed key, outages included: thirty days without the service.
+pub const MAX_LEASE_SECONDS: u64 = 30 * 86_400;
+
+/// Most uses of one lease: a millionth of a version's life, so that leases alone don't end it.
+pub const MAX_LEASE_USES: u64 = 1 << 28;
+
+/// Delay of a destruction when none is named.
+pub const DESTRUCTION_DELAY: Duration = Duration::from_secs(30 * 86_400);
+
+/// Least delay of a destruction, unless configured: a week in which somebody misses the key.
+pub const LEAST_DESTRUCTION_DELAY: Duration = Duration::from_secs(7 * 86_400);
+
+/// Greatest delay of a destruction: what should stay longer is disabled, not pending.
+pub const MAX_DESTRUCTION_DELAY: Duration = Duration::from_secs(30 * 86_400);
+
+/// Time between looks at what is due, unless configured.
+pub const LIFECYCLE_POLL: Duration = Duration::from_secs(30);
+
+/// Longest time between them: a rotation by day is not late by more than an hour.
+pub const MAX_LIFECYCLE_POLL: Duration = Duration::from_secs(3600);
+
+/// How long import parameters are good: a ceremony at an HSM takes hours.
+pub const IMPORT_TOKEN_LIFE: Duration = Duration::from_secs(24 * 3600);
+
+/// Recipients of exports that can be configured.
+pub const MAX_RECIPIENTS: usize = 64;
+
+/// Greatest file of a public key record.
+pub const MAX_KEY_RECORD_BYTES: usize = 16 * 1024;
+
+/// Greatest file of a secret key: an ML-KEM-768 key with the longest names stays far below.
+pub const MAX_SECRET_KEY_BYTES: usize = 16 * 1024;

@@ -52,6 +52,7 @@ mod records;
 mod restore;
 mod rewrap;
 mod rows;
+mod schedule;
 mod snapshot;
 mod state;
 mod tables;
