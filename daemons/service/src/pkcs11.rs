@@ -16,6 +16,7 @@
 //! | [`Token`] | the workers; [`Token::run`] and [`Token::run_blocking`] |
 //! | [`TokenSession`] | one session, for the time of a job |
 //! | [`gcm`] | AES-256-GCM with a committing layout, in the token |
+//! | [`template`] | attributes of keys that never leave the token |
 //! | [`WrappingKey`] | an AES key of the token that wraps other secrets |
 //!
 //! # Not promised
@@ -29,11 +30,12 @@ mod error;
 pub mod gcm;
 mod module;
 mod session;
+pub mod template;
 mod workers;
 mod wrapping;
 
 pub use config::TokenConfig;
 pub use error::TokenError;
-pub use session::{TokenSession, kept_inside};
+pub use session::TokenSession;
 pub use workers::Token;
 pub use wrapping::WrappingKey;

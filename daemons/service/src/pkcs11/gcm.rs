@@ -77,7 +77,7 @@ pub fn seal(
     Ok([nonce.as_slice(), &sealed].concat())
 }
 
-/// Decrypts what [`seal`] made with the same key and the same `aad`.
+/// Decrypts what [`seal`] made with the same key and the same `aad`; `sealed` is what follows the nonce.
 ///
 /// # Errors
 ///
@@ -86,31 +86,20 @@ pub fn open(
     session: &TokenSession,
     key: ObjectHandle,
     aad: &[u8],
-    message: &[u8],
+    nonce: &[u8; NONCE_BYTES],
+    sealed: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, TokenError> {
-    if message.len() < OVERHEAD_BYTES {
+    if sealed.len() < COMMITMENT_BYTES + TAG_BYTES {
         return Err(TokenError::Unauthentic);
     }
-    let (nonce, sealed) = message
-        .split_first_chunk::<NONCE_BYTES>()
-        .ok_or(TokenError::Unauthentic)?;
     let mut nonce = *nonce;
     let parameters =
         GcmParams::new(&mut nonce, aad, TAG_BITS).map_err(|error| session.failed(error))?;
-    let mut padded = match session
+    let mut padded = session
         .raw()
         .decrypt(&Mechanism::AesGcm(parameters), key, sealed)
-    {
-        Ok(padded) => Zeroizing::new(padded),
-        Err(error) => {
-            let error = session.failed(error);
-            return Err(if error.is_about_input() {
-                TokenError::Unauthentic
-            } else {
-                error
-            });
-        }
-    };
+        .map(Zeroizing::new)
+        .map_err(|error| session.refused(error))?;
     let committed = padded
         .first_chunk::<COMMITMENT_BYTES>()
         .is_some_and(|zeros| zeros.ct_eq(&[0; COMMITMENT_BYTES]).into());

@@ -3,12 +3,14 @@
 use std::{collections::HashMap, fmt};
 
 use cryptoki::{
-    error::Error,
+    context::Function,
+    error::{Error, RvError},
+    mechanism::{Mechanism, MechanismType},
     object::{Attribute, AttributeType, ObjectClass, ObjectHandle},
-    session::Session,
+    session::{Session, SessionState},
 };
 
-use super::TokenError;
+use super::{TokenError, template};
 use crate::limits;
 
 /// A logged-in session; a job has it for itself.
@@ -59,6 +61,73 @@ impl TokenSession {
     #[must_use]
     pub fn failed(&self, error: Error) -> TokenError {
         TokenError::from_call(&self.token, &error)
+    }
+
+    /// A decryption's error: what is about the input is [`TokenError::Unauthentic`], provided that the session still lives.
+    ///
+    /// Tokens answer `CKR_GENERAL_ERROR` both to a wrong tag and when they are broken, so the session is asked.
+    #[must_use]
+    pub fn refused(&self, error: Error) -> TokenError {
+        let error = self.failed(error);
+        if !error.is_about_input() {
+            return error;
+        }
+        match self.session.get_session_info() {
+            Ok(info) => match info.session_state() {
+                SessionState::RwUser | SessionState::RoUser => TokenError::Unauthentic,
+                _ => TokenError::from_call(
+                    &self.token,
+                    &Error::Pkcs11(RvError::UserNotLoggedIn, Function::GetSessionInfo),
+                ),
+            },
+            Err(error) => self.failed(error),
+        }
+    }
+
+    /// Makes a secret key; see [`Self::generate_key_pair`].
+    ///
+    /// # Errors
+    ///
+    /// A failed call.
+    pub fn generate_key(
+        &self,
+        mechanism: &Mechanism<'_>,
+        template: &[Attribute],
+        allowed: &[MechanismType],
+    ) -> Result<ObjectHandle, TokenError> {
+        let strict = template::strict(template, allowed);
+        match self.session.generate_key(mechanism, &strict) {
+            Err(error) if template::is_refusal(&error) => {
+                self.session.generate_key(mechanism, template)
+            }
+            made => made,
+        }
+        .map_err(|error| self.failed(error))
+    }
+
+    /// Makes a key pair: public and private key.
+    ///
+    /// The private key is for the `allowed` mechanisms only, and can be neither copied nor changed, if the token knows these
+    /// attributes; they came late, and some tokens refuse them.
+    ///
+    /// # Errors
+    ///
+    /// A failed call.
+    pub fn generate_key_pair(
+        &self,
+        mechanism: &Mechanism<'_>,
+        public: &[Attribute],
+        private: &[Attribute],
+        allowed: &[MechanismType],
+    ) -> Result<(ObjectHandle, ObjectHandle), TokenError> {
+        let strict = template::strict(private, allowed);
+        match self.session.generate_key_pair(mechanism, public, &strict) {
+            Err(error) if template::is_refusal(&error) => {
+                self.session.generate_key_pair(mechanism, public, private)
+            }
+            made => made,
+        }
+        .map_err(|error| self.failed(error))
     }
 
     /// The object of `class` with identifier `id`, provided it is what `check` wants. Looked up and checked once a session.
@@ -178,19 +247,4 @@ impl TokenSession {
     pub fn forget_object(&mut self, class: ObjectClass, id: &[u8]) {
         self.handles.remove(&(*class, id.to_vec()));
     }
-}
-
-/// Attributes of every secret or private key that is made here: it never leaves the token, and works only after a login.
-#[must_use]
-pub fn kept_inside(id: &[u8], label: &str) -> Vec<Attribute> {
-    vec![
-        Attribute::Token(true),
-        Attribute::Private(true),
-        Attribute::Sensitive(true),
-        Attribute::Extractable(false),
-        Attribute::Modifiable(false),
-        Attribute::Copyable(false),
-        Attribute::Id(id.to_vec()),
-        Attribute::Label(label.as_bytes().to_vec()),
-    ]
 }

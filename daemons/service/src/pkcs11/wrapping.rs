@@ -1,12 +1,15 @@
 //! An AES key of the token that wraps secrets kept elsewhere, such as a root key.
 
 use cryptoki::{
-    mechanism::Mechanism,
+    mechanism::{Mechanism, MechanismType},
     object::{Attribute, ObjectClass, ObjectHandle},
 };
 use zeroize::Zeroizing;
 
-use super::{Token, TokenError, TokenSession, gcm, session::kept_inside};
+use super::{
+    Token, TokenError, TokenSession, gcm,
+    template::{Use, kept_inside, only_for},
+};
 
 /// What the additional data begins with, so that no other use of the key makes the same ciphertext.
 const WRAP: &[u8] = b"blindfold pkcs11 wrapping key v1\0";
@@ -80,7 +83,8 @@ impl WrappingKey {
         let wrapped = wrapped.to_vec();
         self.token.run_blocking(move |session| {
             let key = handle(session, &label)?;
-            gcm::open(session, key, &context, &wrapped)
+            let (nonce, sealed) = wrapped.split_first_chunk().ok_or(TokenError::Unauthentic)?;
+            gcm::open(session, key, &context, nonce, sealed)
         })
     }
 }
@@ -107,15 +111,9 @@ fn create(session: &mut TokenSession, label: &str) -> Result<(), TokenError> {
         });
     }
     let mut template = kept_inside(label.as_bytes(), label);
-    template.extend([
-        Attribute::ValueLen(32.into()),
-        Attribute::Encrypt(true),
-        Attribute::Decrypt(true),
-    ]);
-    session
-        .raw()
-        .generate_key(&Mechanism::AesKeyGen, &template)
-        .map_err(|error| session.failed(error))?;
+    template.extend([Attribute::ValueLen(32.into())]);
+    template.extend(only_for(Use::Encryption));
+    session.generate_key(&Mechanism::AesKeyGen, &template, &[MechanismType::AES_GCM])?;
     Ok(())
 }
 
