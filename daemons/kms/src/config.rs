@@ -1,6 +1,6 @@
 //! Configuration of the service: one TOML file, overridden by `KMS__SECTION__KEY`.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use identity::policy::Policy;
 use serde::Deserialize;
@@ -17,11 +17,14 @@ use service::{
 };
 
 use crate::{
+    admin::Administration,
     limits::{
         BODY_BYTES, MAX_POLICY_FILE_BYTES, MAX_WORK_QUEUE, QUOTA_BURST, QUOTA_NAMES,
         QUOTA_PER_SECOND, WORK_QUEUE_PER_THREAD,
     },
+    lifecycle::LifecycleConfig,
     store::StoreConfig,
+    transfer::{CopiesConfig, RecipientConfig},
 };
 
 /// Prefix of the environment variables.
@@ -58,6 +61,15 @@ pub struct Config {
     /// `[work]`
     #[serde(default)]
     pub work: WorkConfig,
+    /// `[lifecycle]`
+    #[serde(default)]
+    pub lifecycle: LifecycleConfig,
+    /// `[export.<recipient>]`: to whom sealed exports may be made.
+    #[serde(default)]
+    pub export: BTreeMap<String, RecipientConfig>,
+    /// `[copies]`: what opens copies of keys from other regions.
+    #[serde(default)]
+    pub copies: Option<CopiesConfig>,
 }
 
 /// `[administration]`: who may administrate over HTTP.
@@ -162,6 +174,9 @@ impl Config {
             admin: AdminConfig::default(),
             quota: Quota::default(),
             work: WorkConfig::default(),
+            lifecycle: LifecycleConfig::default(),
+            export: BTreeMap::new(),
+            copies: None,
         }
     }
 
@@ -172,6 +187,7 @@ impl Config {
     /// Names the setting and what is possible.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.listen.validate()?;
+        self.root_key.validate()?;
         self.store.validate()?;
         self.metrics.validate()?;
         if self.quota.per_second == 0 {
@@ -195,7 +211,9 @@ impl Config {
                 "must be at most 1048576",
             ));
         }
-        self.administration().map(|_| ())
+        self.lifecycle.validate()?;
+        // Reads every file that administration names.
+        Administration::read(self).map(|_| ())
     }
 
     /// The listener's bounds: with room for the greatest batch that clients send, whatever is configured.

@@ -12,15 +12,17 @@ use service::{
     metrics::{self, Metrics, MetricsServer},
     pool::Pool,
     quota::QuotaTable,
-    root_key::{RootKey, RootKeyError, RootKeys},
+    root_key::{RootKeyError, RootKeys},
     shutdown::Shutdown,
 };
 use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::{
+    admin::Administration,
     config::Config,
     engine::{Engine, Parts},
-    http, limits,
+    http, lifecycle,
+    operator::Operator,
     store::{KmsStore, StoreError},
 };
 
@@ -65,9 +67,6 @@ pub enum KmsError {
     /// The identity can't serve TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The process can't be protected from being read by others.
-    #[error(transparent)]
-    Harden(#[from] locked_memory::HardenError),
 }
 
 /// A key management service that is ready to serve.
@@ -88,7 +87,7 @@ pub struct Kms {
 /// [`KmsError`]; a missing root key beside an existing store is never replaced.
 pub async fn init(config: &Config) -> Result<(), KmsError> {
     config.validate()?;
-    let root_keys = RootKeys::from(RootKey::load_or_create(&config.root_key.path)?);
+    let root_keys = RootKeys::load_or_create(&config.root_key)?;
     // A store whose rows another root key wrapped is refused here.
     KmsStore::open(&config.store, root_keys).await?.close().await;
     Ok(())
@@ -120,7 +119,7 @@ impl Kms {
                 path: config.root_key.path.to_path_buf(),
             });
         }
-        let root_keys = RootKeys::from(RootKey::load(&config.root_key.path)?);
+        let root_keys = RootKeys::obtain(&config.root_key).await?;
         let metrics = Metrics::new(SERVICE);
         let audit = AuditLog::open_with(&config.audit, SERVICE, &metrics)?;
         let opened = Self::open_rest(config, identity, clock, root_keys, &metrics, &audit).await;
@@ -143,11 +142,11 @@ impl Kms {
             clock,
             store,
             authorizer: Authorizer::new(audit.clone(), Arc::clone(metrics)),
-            administration: config.administration()?,
+            administration: Administration::read(&config)?,
             quotas: QuotaTable::new(config.quota.table(), Instant::now()),
             pool: Pool::start(config.work.pool()).map_err(io("start threads for heavy work"))?,
         };
-        let engine = Engine::start(parts).await?;
+        let engine = Engine::start(parts);
         let at = config.listen.address;
         let listener = TcpListener::bind(at)
             .await
@@ -198,6 +197,12 @@ impl Kms {
         self.metrics_server.address()
     }
 
+    /// Administration in process.
+    #[must_use]
+    pub fn operator(&self) -> Operator {
+        Operator::new(Arc::clone(&self.engine))
+    }
+
     /// Its audit log, to reopen it on SIGHUP.
     #[must_use]
     pub fn audit(&self) -> &AuditLog {
@@ -225,7 +230,9 @@ impl Kms {
         // Ends with this future, however that ends.
         let mut upkeep = JoinSet::new();
         upkeep.spawn(Arc::clone(&engine).follow_store());
-        upkeep.spawn(Arc::clone(&engine).report_usage());
+        upkeep.spawn(Arc::clone(&engine).keep_watch());
+        upkeep.spawn(Arc::clone(&engine).keep_usage());
+        upkeep.spawn(lifecycle::run(Arc::clone(&engine)));
         let stopping = Arc::clone(&engine);
         let stop = shutdown.wait();
         upkeep.spawn(async move {

@@ -6,15 +6,15 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Instant, SystemTime},
 };
 
 use arc_swap::ArcSwapOption;
-use identity::{Principal, policy::Policy};
-use kms_client::{Operation, wire::ErrorCode};
+use identity::Principal;
+use kms_client::{Algorithm, KeyId, Operation, wire::ErrorCode};
 use service::{
     authorize::Authorizer,
     clock::{self, Clock},
@@ -23,16 +23,17 @@ use service::{
     quota::QuotaTable,
     trust::{TrustCheck, TrustGate},
 };
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::{
+    admin::{Administration, AdminError},
     decisions::Decisions,
     limits,
     metrics::EngineMetrics,
     refusal::Refusal,
     snapshot::{Key, Snapshot, Tenant, Working},
-    store::{KmsStore, StoreError},
+    store::KmsStore,
     uses::Registry,
     watch::Watches,
 };
@@ -42,7 +43,6 @@ pub(crate) struct Engine {
     parts: Parts,
     metrics: EngineMetrics,
     ready: Condition,
-    // INVARIANT (fail closed): `None` unless it is what the store says; nothing is answered then.
     snapshot: ArcSwapOption<Snapshot>,
     /// Epoch in force, for those who wait for a change.
     changes: watch::Sender<u64>,
@@ -64,8 +64,8 @@ pub(crate) struct Parts {
     pub(crate) store: KmsStore,
     /// Decides and records.
     pub(crate) authorizer: Authorizer,
-    /// Who may administrate; none: nobody over HTTP.
-    pub(crate) administration: Option<Policy>,
+    /// Who may administrate, and within which bounds.
+    pub(crate) administration: Administration,
     /// Items per principal.
     pub(crate) quotas: QuotaTable,
     /// Threads for heavy work.
@@ -99,8 +99,8 @@ impl Engine {
         &self.parts.authorizer
     }
 
-    pub(crate) fn administration(&self) -> Option<&Policy> {
-        self.parts.administration.as_ref()
+    pub(crate) fn administration(&self) -> &Administration {
+        &self.parts.administration
     }
 
     pub(crate) fn pool(&self) -> &Pool {
@@ -145,9 +145,13 @@ impl Engine {
                 "the service's trust bundle or document is out of date: see that it reaches the identity authority",
             ));
         }
-        self.snapshot.load_full().ok_or_else(|| {
-            Refusal::unavailable("the store can't be read, so nothing is answered: try again later")
-        })
+        // INVARIANT (fail closed): nothing is answered from what may be old or forged.
+        match (self.parts.store.check(), self.snapshot.load_full()) {
+            (Ok(()), Some(snapshot)) => Ok(snapshot),
+            _ => Err(Refusal::unavailable(
+                "the store can't be relied on now, so nothing is answered: try again later",
+            )),
+        }
     }
 
     /// Takes items from the principal's quota.
@@ -171,11 +175,7 @@ impl Engine {
 
 impl Engine {
     /// Makes the engine and puts what the store says in force.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`].
-    pub(crate) async fn start(parts: Parts) -> Result<Arc<Self>, StoreError> {
+    pub(crate) fn start(parts: Parts) -> Arc<Self> {
         let metrics = EngineMetrics::register(parts.authorizer.metrics());
         let ready = parts.authorizer.metrics().readiness().condition("state");
         let engine = Arc::new(Self {
@@ -191,83 +191,73 @@ impl Engine {
             trust: TrustGate::default(),
             loading: Mutex::default(),
         });
-        engine.look().await?;
-        Ok(engine)
+        engine.put_in_force();
+        engine
     }
 
     /// Puts a change in force that this replica has just made; for administration, before it answers.
     pub(crate) async fn changed(&self) {
-        if let Err(error) = self.look().await {
-            tracing::warn!(%error, "a change is durable and not yet in force here");
-        }
+        self.put_in_force();
     }
 
-    /// Looks at the store and puts what it says in force.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`]; what was in force stays so for as long as the store lets it.
-    pub(crate) async fn look(&self) -> Result<(), StoreError> {
-        let _turn = self.loading.lock().await;
-        let looked = self.parts.store.poll().await;
-        match self.parts.store.snapshot() {
-            Ok(stored) => self.put_in_force(stored),
-            Err(error) => {
-                // INVARIANT (fail closed).
-                self.snapshot.store(None);
-                self.ready.set(false);
-                return Err(error);
-            }
-        }
-        looked.map(|_| ())
-    }
-
-    fn put_in_force(&self, stored: Arc<crate::store::Snapshot>) {
+    /// Puts in force what the store says now.
+    fn put_in_force(&self) {
+        // One at a time, and the newest: a snapshot is never replaced by an older one.
+        let _turn = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        let stored = self.parts.store.snapshot();
         let previous = self.snapshot.load_full();
-        let same = previous.as_ref().is_some_and(|previous| {
-            Arc::ptr_eq(&previous.stored, &stored) && !previous.is_incomplete()
-        });
-        if !same {
-            let snapshot = Snapshot::build(
-                stored,
-                previous.as_deref(),
-                (&self.parts.store, &self.uses),
-            );
-            let ((keys, versions), epoch) = (snapshot.sizes(), snapshot.epoch());
-            tracing::debug!(keys, versions, epoch, "state in force");
-            self.metrics.in_force(keys, versions, epoch);
-            self.snapshot.store(Some(Arc::new(snapshot)));
-            self.changes.send_replace(epoch);
+        if previous
+            .as_ref()
+            .is_some_and(|previous| previous.is_of(&stored))
+        {
+            return;
         }
-        self.ready.set(true);
+        let source = (&self.parts.store, &self.uses);
+        let snapshot = Snapshot::build(stored, previous.as_deref(), source);
+        let ((keys, versions), epoch) = (snapshot.sizes(), snapshot.epoch());
+        tracing::debug!(keys, versions, epoch, "state in force");
+        self.metrics.in_force(keys, versions, epoch);
+        self.snapshot.store(Some(Arc::new(snapshot)));
+        self.changes.send_replace(epoch);
     }
 
-    /// Follows changes of other replicas, until the task ends.
+    /// Puts changes of this and other replicas in force, until the task ends.
     pub(crate) async fn follow_store(self: Arc<Self>) {
-        let mut tick = tokio::time::interval(self.parts.store.poll_interval());
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut failing = false;
+        // Looks at the database as long as it lives.
+        let _follower = self.parts.store.follow();
+        let mut stored = self.parts.store.subscribe();
+        loop {
+            tokio::select! {
+                changed = stored.changed() => if changed.is_err() { return },
+                // Also what could not be made ready is tried again.
+                () = tokio::time::sleep(limits::UPKEEP) => {}
+            }
+            self.put_in_force();
+        }
+    }
+
+    /// Keeps readiness and metrics current when nobody asks, until the task ends.
+    pub(crate) async fn keep_watch(self: Arc<Self>) {
+        let mut tick = tokio::time::interval(limits::UPKEEP);
+        let mut working = true;
         loop {
             tick.tick().await;
-            // For readiness, when nobody asks.
             self.is_trusted();
-            let stats = locked_memory::stats();
-            self.metrics.locked_memory(
-                stats.used_bytes as u64,
-                stats.capacity_bytes as u64,
-                stats.lock_failures,
-            );
-            match self.look().await {
-                Ok(()) if failing => tracing::info!("the store answers again"),
-                Err(error) if !failing => tracing::error!(%error, "the store can't be followed"),
+            let checked = self.parts.store.check();
+            self.ready.set(checked.is_ok());
+            match &checked {
+                Err(error) if working => tracing::error!(%error, "nothing is answered"),
+                Ok(()) if !working => tracing::info!("the store can be relied on again"),
                 Ok(()) | Err(_) => {}
             }
-            failing = self.snapshot.load().is_none();
+            working = checked.is_ok();
+            let stats = locked_memory::stats();
+            self.metrics.locked_memory(&stats);
         }
     }
 
     /// Reports counts of reads now and then, until the task ends.
-    pub(crate) async fn report_usage(self: Arc<Self>) {
+    pub(crate) async fn keep_usage(self: Arc<Self>) {
         let mut tick = tokio::time::interval(limits::USAGE_FLUSH);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -276,14 +266,14 @@ impl Engine {
         }
     }
 
-    async fn report(&self) {
+    /// Writes counts of reads to the store now; what it does not take is tried again with the next ones.
+    pub(crate) async fn report(&self) {
         let reports = self.uses.take_reports(self.unix_seconds());
-        if reports.is_empty() {
-            return;
-        }
-        if let Err(error) = self.parts.store.report_usage(&reports).await {
-            tracing::warn!(%error, "counts of reads could not be written: tried again with the next ones");
-            self.uses.give_back(&reports);
+        for reports in reports.chunks(limits::MAX_USAGE_REPORTS) {
+            if let Err(error) = self.parts.store.report_usage(reports).await {
+                tracing::warn!(%error, "counts of reads could not be written: tried again later");
+                self.uses.give_back(reports);
+            }
         }
     }
 
@@ -351,4 +341,35 @@ impl Engine {
         self.metrics.decided(cached);
         ruling.is_allow()
     }
+}
+
+impl Engine {
+    /// Makes a key for a version in the HSM and gives its reference.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`]: no HSM is configured, it lacks what the algorithm needs, or it failed.
+    pub(crate) async fn generate_in_hsm(
+        &self,
+        _key: KeyId,
+        _version: u32,
+        _algorithm: Algorithm,
+    ) -> Result<Vec<u8>, AdminError> {
+        Err(no_hsm())
+    }
+
+    /// Destroys the key of a version in the HSM for good.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`]: it failed, and can be tried again.
+    pub(crate) async fn destroy_in_hsm(&self, _reference: &[u8]) -> Result<(), AdminError> {
+        Err(no_hsm())
+    }
+}
+
+fn no_hsm() -> AdminError {
+    AdminError::bad_request(
+        "the service has no HSM: configure [hsm], or choose medium sensitivity",
+    )
 }

@@ -26,6 +26,8 @@ use serde::Serialize;
 use service::{audit::AuditContext, listener::Peer};
 use zeroize::{Zeroize, Zeroizing};
 
+mod admin;
+
 use crate::{call::Call, engine::Engine, operations::Item, refusal::Refusal};
 
 /// Type of every body.
@@ -37,6 +39,7 @@ pub(crate) fn app(engine: Arc<Engine>) -> Router {
         .route(path::OPERATION, post(operation))
         .route(path::RANDOM, post(random))
         .route(path::WATCH, post(watch))
+        .merge(admin::routes())
         .fallback(async || StatusCode::NOT_FOUND)
         .method_not_allowed_fallback(async || StatusCode::METHOD_NOT_ALLOWED)
         .with_state(engine)

@@ -12,10 +12,43 @@
 //! - Keys lie wrapped in the store, and unwrapped only in locked memory; those of high sensitivity never leave the HSM.
 //! - What callers choose is bounded: bodies, batches, queues, tables.
 //!
+//! # Layout
+//!
+//! [`Config`] → [`init`] once → [`Kms::open`] → [`Kms::serve`]; [`Operator`] administrates in process,
+//! [`kms_client::wire`] is the remote form.
+//!
 //! # Not promised
 //!
 //! Quotas begin anew with every start, and count one replica's requests only.
 #![forbid(unsafe_code)]
 
+mod admin;
+mod backend;
+mod call;
+mod config;
+mod daemon;
+mod decisions;
+mod engine;
+mod fetch;
+pub mod hsm;
+mod http;
+mod lifecycle;
 pub mod limits;
+mod metrics;
+mod operations;
+mod operator;
+mod refusal;
+mod snapshot;
 pub mod store;
+mod transfer;
+mod trust;
+mod uses;
+mod watch;
+
+pub use admin::AdminError;
+pub use config::{AdminConfig, Config, ENV_PREFIX, Quota, WorkConfig};
+pub use daemon::{Kms, KmsError, init};
+pub use lifecycle::LifecycleConfig;
+pub use operator::Operator;
+pub use transfer::{CopiesConfig, RecipientConfig};
+pub use trust::{identity_config, is_fresh};

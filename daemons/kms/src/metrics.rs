@@ -61,7 +61,6 @@ pub(crate) const fn code_name(code: ErrorCode) -> &'static str {
         ErrorCode::LimitReached => "LIMIT_REACHED",
         ErrorCode::StaysInService => "STAYS_IN_SERVICE",
         ErrorCode::Conflict => "CONFLICT",
-        ErrorCode::StaysInService => "STAYS_IN_SERVICE",
         ErrorCode::NotFound => "NOT_FOUND",
         ErrorCode::AlreadyExists => "ALREADY_EXISTS",
         ErrorCode::TooManyRequests => "TOO_MANY_REQUESTS",
@@ -210,10 +209,10 @@ impl EngineMetrics {
     }
 
     /// Notes the state of locked memory.
-    pub(crate) fn locked_memory(&self, bytes: u64, capacity: u64, failures: u64) {
-        self.locked_bytes.set(whole(bytes));
-        self.locked_capacity.set(whole(capacity));
-        self.lock_failures.set(whole(failures));
+    pub(crate) fn locked_memory(&self, stats: &locked_memory::Stats) {
+        self.locked_bytes.set(whole(stats.used_bytes as u64));
+        self.locked_capacity.set(whole(stats.capacity_bytes as u64));
+        self.lock_failures.set(whole(stats.lock_failures));
     }
 }
 

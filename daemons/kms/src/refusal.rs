@@ -119,7 +119,6 @@ pub(crate) const fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::WrongState
         | ErrorCode::StaysInService
         | ErrorCode::LimitReached
-        | ErrorCode::StaysInService
         | ErrorCode::Conflict
         | ErrorCode::AlreadyExists => StatusCode::CONFLICT,
         ErrorCode::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,

@@ -123,6 +123,11 @@ impl Snapshot {
         }
     }
 
+    /// Whether it is all of `stored`.
+    pub(crate) fn is_of(&self, stored: &Arc<store::Snapshot>) -> bool {
+        Arc::ptr_eq(&self.stored, stored) && !self.keys.values().any(|key| key.incomplete)
+    }
+
     pub(crate) fn epoch(&self) -> u64 {
         self.stored.epoch()
     }
@@ -153,11 +158,6 @@ impl Snapshot {
     pub(crate) fn sizes(&self) -> (usize, usize) {
         let versions = self.keys.values().map(|key| key.record.versions.len());
         (self.keys.len(), versions.sum())
-    }
-
-    /// Whether a version that should work could not be made ready.
-    pub(crate) fn is_incomplete(&self) -> bool {
-        self.keys.values().any(|key| key.incomplete)
     }
 }
 

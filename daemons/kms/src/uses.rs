@@ -90,8 +90,8 @@ impl Uses {
         // Somebody may have reserved while this one waited; under the lock nobody else adds.
         while !self.take(count) {
             let missing = count.saturating_sub(self.available.load(Ordering::Acquire));
-            let block = missing.max(life.block);
-            let reserved = self.reserve(block, missing, life, store).await?;
+            // Maybe fewer than asked for; then it goes on, to the limit.
+            let reserved = self.reserve(missing.max(life.block), life, store).await?;
             metrics.uses_reserved(reserved);
             self.available.fetch_add(reserved, Ordering::AcqRel);
         }
@@ -108,11 +108,10 @@ impl Uses {
 }
 
 impl Uses {
-    /// Reserves up to `block` uses, `least` at least, and gives how many there are now.
+    /// Reserves up to `block` uses and gives how many.
     async fn reserve(
         &self,
         block: u64,
-        least: u64,
         life: Life,
         store: &KmsStore,
     ) -> Result<u64, Refusal> {
@@ -126,11 +125,7 @@ impl Uses {
                 "a version is near its limit of uses: rotate the key"
             );
         }
-        let count = reserved.count();
-        if count < least {
-            return Err(OperationError::LimitReached.into());
-        }
-        Ok(count)
+        Ok(reserved.count())
     }
 
     fn refusal(&self, error: &StoreError) -> Refusal {

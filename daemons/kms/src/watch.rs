@@ -13,7 +13,6 @@ use std::{
 
 use kms_client::{
     KeyId, Operation,
-    key::is_name,
     limits::MAX_BATCH_ITEMS,
     wire::{self, ErrorCode, WATCH_SECONDS, WatchRequest, WatchResponse},
 };
