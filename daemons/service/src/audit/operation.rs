@@ -81,8 +81,10 @@ pub(crate) struct OperationHead {
 
 /// The members that all records about one ruling have, as JSON between commas.
 pub(crate) struct Members {
-    /// `"service"` to `"resource"`, then `"decision"` to `"rule"`.
-    before: Box<[u8]>,
+    /// `"service"` to `"resource"`.
+    asked: Box<[u8]>,
+    /// `"decision"` to `"rule"`.
+    said: Box<[u8]>,
     /// The policy's words.
     why: Box<[u8]>,
     /// `"context"` of what was decided.
@@ -98,45 +100,56 @@ impl Members {
         why: &str,
         context: &AuditContext,
     ) -> Self {
-        let mut before = Vec::with_capacity(512);
-        member(&mut before, "service", &service);
-        member(&mut before, "principal", principal);
-        member(&mut before, "action", &clip(action, limits::AUDIT_TEXT));
-        member(&mut before, "resource", &clip(resource, limits::AUDIT_TEXT));
-        member(&mut before, "decision", &decision);
-        member(&mut before, "policies", &policies);
+        let mut asked = Vec::with_capacity(512);
+        member(&mut asked, "service", &service);
+        member(&mut asked, "principal", principal);
+        member(&mut asked, "action", &clip(action, limits::AUDIT_TEXT));
+        member(&mut asked, "resource", &clip(resource, limits::AUDIT_TEXT));
+        let mut said = Vec::with_capacity(128);
+        member(&mut said, "decision", &decision);
+        member(&mut said, "policies", &policies);
         if let Some(policy) = policy {
-            member(&mut before, "policy", &policy);
+            member(&mut said, "policy", &policy);
         }
         if let Some(rule) = rule {
-            member(&mut before, "rule", &clip(rule, limits::AUDIT_TEXT));
+            member(&mut said, "rule", &clip(rule, limits::AUDIT_TEXT));
         }
         let mut why_text = Vec::with_capacity(64);
         value(&mut why_text, &clip(why, limits::AUDIT_TEXT));
         let mut context_text = Vec::with_capacity(64);
         value(&mut context_text, context);
         Self {
-            before: before.into(),
+            asked: asked.into(),
+            said: said.into(),
             why: why_text.into(),
             context: context_text.into(),
         }
     }
 
-    /// One line for the request: it was denied, by the policies or because of `why`.
-    pub(crate) fn denial(&self, head: &OperationHead, why: Option<&str>) -> Lines {
+    /// One line for the request: the policies denied it.
+    pub(crate) fn denial(&self, head: &OperationHead) -> Lines {
         let mut line = self.begin(1);
         self.open(&mut line, head, "decision");
+        line.extend_from_slice(&self.said);
         member(&mut line, "items", &head.items);
-        match why {
-            Some(why) => {
-                member(&mut line, "code", &"RULING_EXPIRED");
-                member(&mut line, "why", &why);
-            }
-            None => {
-                line.extend_from_slice(br#","why":"#);
-                line.extend_from_slice(&self.why);
-            }
+        line.extend_from_slice(br#","why":"#);
+        line.extend_from_slice(&self.why);
+        self.close(&mut line);
+        Lines {
+            bytes: line,
+            count: 1,
         }
+    }
+
+    /// One line for the request: what the policies said does not hold any more, so nothing allows it.
+    pub(crate) fn expired(&self, head: &OperationHead) -> Lines {
+        let mut line = self.begin(1);
+        self.open(&mut line, head, "decision");
+        member(&mut line, "decision", &"deny");
+        member(&mut line, "policies", &[""; 0]);
+        member(&mut line, "items", &head.items);
+        member(&mut line, "code", &"RULING_EXPIRED");
+        member(&mut line, "why", &"the decision held at another time only");
         self.close(&mut line);
         Lines {
             bytes: line,
@@ -150,6 +163,7 @@ impl Members {
         let mut count = 0;
         for (item, outcome) in outcomes.iter().enumerate() {
             self.open(&mut lines, head, "operation");
+            lines.extend_from_slice(&self.said);
             if head.items != 1 {
                 member(&mut lines, "item", &item);
             }
@@ -205,6 +219,7 @@ impl Members {
     /// One line for the items from `first` on.
     fn abandon(&self, line: &mut Vec<u8>, head: &OperationHead, first: usize) {
         self.open(line, head, "operation");
+        line.extend_from_slice(&self.said);
         if first > 0 {
             member(line, "item", &first);
         }
@@ -220,7 +235,7 @@ impl Members {
     }
 
     fn begin(&self, lines: usize) -> Vec<u8> {
-        let one = self.before.len() + self.why.len() + self.context.len() + ROOM;
+        let one = self.asked.len() + self.said.len() + self.why.len() + self.context.len() + ROOM;
         Vec::with_capacity(one.saturating_mul(lines.max(1)))
     }
 
@@ -232,7 +247,7 @@ impl Members {
         line.extend_from_slice(br#"","kind":""#);
         line.extend_from_slice(kind.as_bytes());
         line.push(b'"');
-        line.extend_from_slice(&self.before);
+        line.extend_from_slice(&self.asked);
     }
 
     fn close(&self, line: &mut Vec<u8>) {

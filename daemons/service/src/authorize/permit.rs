@@ -98,17 +98,16 @@ impl Authorizer {
         };
         let mut denied = false;
         for ruling in rulings {
-            let why = if !ruling.is_allow() {
-                None
+            let line = if !ruling.is_allow() {
+                ruling.decided.inc();
+                ruling.members.denial(&head)
             } else if !ruling.holds_at(now) {
-                Some("the decision held at another time only")
+                ruling.members.expired(&head)
             } else {
                 continue;
             };
             denied = true;
-            ruling.decided.inc();
-            let place = audit.reserve().await?;
-            place.append_line(ruling.members.denial(&head, why)).await?;
+            audit.reserve().await?.append_line(line).await?;
         }
         if denied {
             return Err(Denied::ByPolicy);

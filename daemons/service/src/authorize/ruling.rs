@@ -1,6 +1,11 @@
 //! What policies said about one principal, action and resource, written out once for many records.
 
-use std::{fmt, ops::Range, time::SystemTime};
+use std::{
+    fmt,
+    ops::RangeInclusive,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::SystemTime,
+};
 
 use identity::{
     Principal,
@@ -8,7 +13,7 @@ use identity::{
 };
 use prometheus_client::metrics::counter::Counter;
 
-use super::{Authorizer, Verdict, ask_all};
+use super::{Authorizer, ask_all};
 use crate::{
     audit::{AuditContext, Members, RecordPrincipal},
     clock,
@@ -23,7 +28,7 @@ pub struct Ruling {
     allowed: bool,
     action: String,
     resource: String,
-    holds: Range<u64>,
+    holds: RangeInclusive<u64>,
     /// The members that every record about it has, as JSON.
     pub(super) members: Members,
     /// Counts what is decided by it.
@@ -70,8 +75,9 @@ impl Ruling {
 impl Authorizer {
     /// Asks each of `policies` (with its label) whether `principal` may do `action` on `resource` at `now`.
     ///
-    /// Nothing is recorded: [`Authorizer::permit`] does that. The ruling holds for the second of `now` only, since
-    /// policies may have times; `context` is written into each of its records.
+    /// Nothing is recorded: [`Authorizer::permit`] does that. The ruling holds until the next time limit of a rule that
+    /// may concern the question; it does not hear of other policies or facts, so whoever keeps one drops it when those
+    /// change. `context` is written into each of its records.
     #[must_use]
     pub fn rule(
         &self,
@@ -91,25 +97,12 @@ impl Authorizer {
         };
         let verdict = ask_all(policies, &query);
         let labels: Vec<&str> = policies.iter().map(|(label, _)| *label).collect();
-        let holds = second..second.saturating_add(1);
-        self.ruling(principal, &query, &labels, verdict, context, holds)
-    }
-
-    pub(super) fn ruling(
-        &self,
-        principal: &Principal,
-        query: &Query<'_>,
-        labels: &[&str],
-        verdict: Verdict,
-        context: &AuditContext,
-        holds: Range<u64>,
-    ) -> Ruling {
         let decision = if verdict.allowed { "allow" } else { "deny" };
         Ruling {
             allowed: verdict.allowed,
             action: query.action.to_owned(),
             resource: query.resource.to_owned(),
-            holds,
+            holds: holds(policies, &query),
             decided: self.inner.metrics.decisions_of(query.action, decision),
             members: Members::new(
                 self.inner.audit.service(),
@@ -117,7 +110,7 @@ impl Authorizer {
                 (query.action, query.resource),
                 (
                     decision,
-                    labels,
+                    &labels,
                     verdict.policy.as_deref(),
                     verdict.rule.as_deref(),
                 ),
@@ -126,4 +119,20 @@ impl Authorizer {
             ),
         }
     }
+}
+
+/// The seconds around that of `query` for which every policy says the same.
+fn holds(policies: &[(&str, &Policy)], query: &Query<'_>) -> RangeInclusive<u64> {
+    let same =
+        |policy: &Policy| policy.table(query.facts, query.resource, &[query.action], query.now);
+    let mut holds = (0, u64::MAX);
+    for (_, policy) in policies {
+        // As in a decision: evaluation is total by its contract, and if it ever panics nothing is kept.
+        let (first, last) = match catch_unwind(AssertUnwindSafe(|| same(policy))) {
+            Ok(table) => (table.not_before(), table.not_after()),
+            Err(_) => (query.now, query.now),
+        };
+        holds = (holds.0.max(first), holds.1.min(last));
+    }
+    holds.0..=holds.1
 }
