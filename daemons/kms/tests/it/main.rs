@@ -1,0 +1,4 @@
+//! Promises of the key management service, through its public surface.
+
+mod operations;
+mod support;
