@@ -106,6 +106,12 @@ const FIXED_BYTES: usize = 8;
 /// Domain separation of the chunks' key.
 const LABEL: &[u8] = b"blindfold kms stream v1";
 
+/// Whether what begins with `start` is a stream, and not a single ciphertext; four bytes tell.
+#[must_use]
+pub fn is_stream(start: &[u8]) -> bool {
+    matches!(start.strip_prefix(&MAGIC), Some([FORMAT, ..]))
+}
+
 /// A data key, in the clear and encrypted.
 pub struct DataKey {
     plaintext: LockedBytes,

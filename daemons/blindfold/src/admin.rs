@@ -12,11 +12,16 @@
 //! [unsealer]                             # optional
 //! url = "https://127.0.0.1:7444"
 //! spiffe_id = "spiffe://dev.example/blindfold/unsealer"
+//!
+//! [kms]                                  # optional
+//! url = "https://127.0.0.1:7445"
+//! spiffe_id = "spiffe://dev.example/blindfold/kms"
 //! ```
 
 use std::path::Path;
 
 use identity::{SpiffeId, TrustDomain};
+use kms_client::admin::AdminClient;
 use serde::Deserialize;
 use wingman_sdk::{
     http::{HttpClient, HttpError},
@@ -38,6 +43,8 @@ pub(crate) struct AdminFile {
     pub(crate) identity_authority: Option<ServerEntry>,
     /// The unsealer.
     pub(crate) unsealer: Option<ServerEntry>,
+    /// The key management service.
+    pub(crate) kms: Option<ServerEntry>,
 }
 
 /// A server and the identity it must prove.
@@ -82,6 +89,12 @@ impl Admin {
     /// A client of the unsealer.
     pub(crate) fn unsealer(&self) -> Outcome<HttpClient> {
         self.client(self.file.unsealer.as_ref(), "unsealer")
+    }
+
+    /// A client of the key management service's administration API.
+    pub(crate) fn kms(&self) -> Outcome<AdminClient> {
+        let client = self.client(self.file.kms.as_ref(), "kms")?;
+        Ok(AdminClient::over(client))
     }
 
     fn client(&self, entry: Option<&ServerEntry>, section: &str) -> Outcome<HttpClient> {

@@ -6,17 +6,23 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::control_plane::MAX_AUTHORITIES;
 
+mod audit;
 mod bench;
 mod config;
+mod kms;
 mod locks;
 mod reseal;
+mod root;
 mod sign;
 mod unsealer;
 
+pub(crate) use audit::*;
 pub(crate) use bench::*;
 pub(crate) use config::*;
+pub(crate) use kms::*;
 pub(crate) use locks::*;
 pub(crate) use reseal::*;
+pub(crate) use root::*;
 pub(crate) use sign::*;
 pub(crate) use unsealer::*;
 
@@ -137,6 +143,36 @@ Examples:
   blindfold unsealer policy put --tenant acme prod/db payments.yaml"
     )]
     Unsealer(UnsealerCommand),
+    /// Manage keys with versions and policies, and encrypt, sign and authenticate with them
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  blindfold kms tenant create acme --admission workloads.yaml                              as an administrator
+  blindfold kms key create orders --tenant acme --algorithm aes-256-gcm --policy orders.yaml
+  printf 4111111111111111 | blindfold kms encrypt orders > card.enc                        as a workload
+  blindfold kms decrypt orders card.enc"
+    )]
+    Kms(KmsCommand),
+    /// Check audit logs
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  blindfold audit verify audit.jsonl --key audit.jsonl.key.pub
+  blindfold audit verify audit.jsonl.1 audit.jsonl --key audit.jsonl.key.pub --sealed"
+    )]
+    Audit(AuditCommand),
+    /// Make, open and rotate the root keys of services: key slots, custodians, HSM
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  blindfold root init root.slots --new-key-file root.kek --custodian alice --custodian bob --custodian carol --threshold 2 --shares-folder shares
+  blindfold root unseal --socket /run/kms/unseal.sock < alice.share
+  blindfold root rotate root.slots --key-file root.kek"
+    )]
+    Root(RootCommand),
     Bench(BenchArgs),
     /// Run the whole control plane in one process on loopback
     Dev(DevArgs),

@@ -1,15 +1,18 @@
 //! One module for each command.
 
+pub(crate) mod audit;
 pub(crate) mod bench;
 pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod dev;
 pub(crate) mod inspect;
 pub(crate) mod key;
+pub(crate) mod kms;
 pub(crate) mod open;
 pub(crate) mod policy;
 pub(crate) mod recover;
 pub(crate) mod reseal;
+pub(crate) mod root;
 pub(crate) mod seal;
 pub(crate) mod sign;
 pub(crate) mod site;
@@ -72,6 +75,32 @@ pub(crate) fn read_policy_text(text: &str, name: &str) -> Outcome<Policy> {
 /// [`read_policy`] from a file.
 pub(crate) fn policy_file(path: &Path) -> Outcome<Policy> {
     read_policy(&Source::of(Some(path)))
+}
+
+/// The canonical text of a policy file; checked here, so that errors name its lines.
+pub(crate) fn canonical_text(path: &Path) -> Outcome<String> {
+    let bytes = policy_file(path)?.canonical();
+    String::from_utf8(bytes)
+        .map_err(|_| Failure::new(Kind::Internal, "canonical policy is not UTF-8"))
+}
+
+/// Prints `values` as JSON, or each on a line made by `line`.
+pub(crate) fn list<T: Serialize>(values: &[T], json: bool, line: impl Fn(&T) -> String) -> Outcome {
+    if json {
+        return print_json(&values);
+    }
+    values
+        .iter()
+        .try_for_each(|value| print(format_args!("{}\n", line(value))))
+}
+
+/// Prints `value` as JSON, or on a line made by `line`.
+pub(crate) fn one<T: Serialize>(value: &T, json: bool, line: impl Fn(&T) -> String) -> Outcome {
+    if json {
+        print_json(value)
+    } else {
+        print(format_args!("{}\n", line(value)))
+    }
 }
 
 /// `KEY=VALUE` words as attributes.

@@ -22,7 +22,7 @@ use clap::{CommandFactory, Parser};
 use crate::{
     cli::{Cli, Command},
     commands::{
-        bench, config, demo, dev, inspect, key, open, policy, recover, reseal, seal, sign, site,
+        audit, bench, config, demo, dev, inspect, key, kms, open, policy, recover, reseal, root, seal, sign, site,
         token, unsealer,
     },
     failure::{Kind, Outcome},
@@ -72,6 +72,9 @@ fn run(cli: Cli) -> Outcome {
         Command::Token(command) => token::run(command, json),
         Command::Site(command) => site::run(command, json),
         Command::Unsealer(command) => unsealer::run(command, json),
+        Command::Kms(command) => kms::run(command, json),
+        Command::Audit(command) => audit::run(command, json),
+        Command::Root(command) => root::run(command, json),
         Command::Bench(args) => bench::run(&args, json),
         Command::Dev(args) => dev::run(&args, json),
         Command::Demo(args) => demo::run(&args, json),

@@ -1,10 +1,10 @@
 //! `blindfold recover`: break-glass, offline, with secret keys.
 
-use std::io::Write;
+use std::{io::Write, path::PathBuf};
 
 use blindfold_core::{
-    AcceptanceProfile, Expectation, LockSecrets, Missing, OpenError, PinnedKeys, SecretKey,
-    StreamError,
+    AcceptanceProfile, AcceptedHeader, Expectation, LockSecrets, Missing, OpenError, Opened,
+    PinnedKeys, Sealed, SecretKey, StreamError,
 };
 
 use super::key::read_secret;
@@ -17,16 +17,8 @@ use crate::{
 
 /// Runs `blindfold recover`.
 pub(crate) fn run(args: &RecoverArgs) -> Outcome {
-    let keys: Vec<SecretKey> = args
-        .secret_keys
-        .iter()
-        .map(|path| read_secret(path))
-        .collect::<Outcome<_>>()?;
-    let mut pinned = PinnedKeys::new();
-    for key in &keys {
-        pinned.insert(key.record().clone());
-    }
-    let profile = AcceptanceProfile::new().allow_recovery(true);
+    let keys = read_keys(&args.secret_keys)?;
+    let (pinned, profile) = trust(&keys);
     let expectation = expectation(&args.expect)?;
 
     let source = Source::of(args.file.as_deref());
@@ -38,26 +30,7 @@ pub(crate) fn run(args: &RecoverArgs) -> Outcome {
         .clone()
         .accept(&pinned, &profile, &expectation)
         .map_err(|e| refused(&e))?;
-
-    let mut secrets = LockSecrets::new();
-    for key in &keys {
-        secrets.merge(
-            match key {
-                SecretKey::Static(key) => accepted.static_secret(key),
-                SecretKey::Unsealing(key) => accepted.recovery_secret(key),
-                _ => {
-                    return Err(Failure::data(
-                        "a secret key of a kind that this version does not know",
-                    ));
-                }
-            }
-            .map_err(|e| refused(&e))?,
-        );
-    }
-    let missing = accepted.missing(&secrets);
-    if !missing.is_empty() {
-        return Err(not_enough(&missing));
-    }
+    let secrets = secrets(&keys, &accepted)?;
 
     let mut sink = secret_sink(&args.expect)?;
     match object {
@@ -75,6 +48,64 @@ pub(crate) fn run(args: &RecoverArgs) -> Outcome {
             sink.flush().about(Kind::Io, "output")?;
             sink.finish()
         }
+    }
+}
+
+/// Reads secret key files.
+pub(crate) fn read_keys(paths: &[PathBuf]) -> Outcome<Vec<SecretKey>> {
+    paths.iter().map(|path| read_secret(path)).collect()
+}
+
+/// Opens a whole object in memory with secret keys.
+pub(crate) fn open_whole(
+    sealed: &Sealed,
+    keys: &[SecretKey],
+    expectation: &Expectation,
+) -> Outcome<Opened> {
+    let (pinned, profile) = trust(keys);
+    let accepted = sealed
+        .header()
+        .clone()
+        .accept(&pinned, &profile, expectation)
+        .map_err(|e| refused(&e))?;
+    let secrets = secrets(keys, &accepted)?;
+    sealed
+        .accept(&pinned, &profile, expectation)
+        .and_then(|accepted| accepted.open(&secrets))
+        .map_err(|e| refused(&e))
+}
+
+/// Objects that are sealed to these keys are accepted, whatever else they are.
+fn trust(keys: &[SecretKey]) -> (PinnedKeys, AcceptanceProfile) {
+    let mut pinned = PinnedKeys::new();
+    for key in keys {
+        pinned.insert(key.record().clone());
+    }
+    (pinned, AcceptanceProfile::new().allow_recovery(true))
+}
+
+/// What the keys give for this object, if that is enough.
+fn secrets(keys: &[SecretKey], accepted: &AcceptedHeader) -> Outcome<LockSecrets> {
+    let mut secrets = LockSecrets::new();
+    for key in keys {
+        secrets.merge(
+            match key {
+                SecretKey::Static(key) => accepted.static_secret(key),
+                SecretKey::Unsealing(key) => accepted.recovery_secret(key),
+                _ => {
+                    return Err(Failure::data(
+                        "a secret key of a kind that this version does not know",
+                    ));
+                }
+            }
+            .map_err(|e| refused(&e))?,
+        );
+    }
+    let missing = accepted.missing(&secrets);
+    if missing.is_empty() {
+        Ok(secrets)
+    } else {
+        Err(not_enough(&missing))
     }
 }
 

@@ -1,19 +1,17 @@
 //! `blindfold unsealer`: administer an unsealer over its administration API.
 
-use std::path::Path;
-
 use serde::{Serialize, de::DeserializeOwned};
 use unsealer::wire::{self, path};
 use wingman_sdk::http::HttpClient;
 
-use super::{policy_file, print, print_json};
+use super::{canonical_text, list, one, print, print_json};
 use crate::{
     admin::{Admin, http_failure},
     cli::{
         AdminArgs, DenyCommand, DocumentCommand, KeyStateWord, NamedPolicyCommand, TenantCommand,
         UnsealerCommand, UnsealerKeyCommand,
     },
-    failure::{Failure, Kind, Outcome},
+    failure::{Failure, Outcome},
     files,
 };
 
@@ -56,31 +54,6 @@ impl Api {
                 return Ok(all);
             }
         }
-    }
-}
-
-/// The canonical text of a policy file; checked here, so that errors name its lines.
-fn canonical_text(path: &Path) -> Outcome<String> {
-    let bytes = policy_file(path)?.canonical();
-    String::from_utf8(bytes)
-        .map_err(|_| Failure::new(Kind::Internal, "canonical policy is not UTF-8"))
-}
-
-/// Prints `values` as JSON, or each on a line made by `line`.
-fn list<T: Serialize>(values: &[T], json: bool, line: impl Fn(&T) -> String) -> Outcome {
-    if json {
-        return print_json(&values);
-    }
-    values
-        .iter()
-        .try_for_each(|value| print(format_args!("{}\n", line(value))))
-}
-
-fn one<T: Serialize>(value: &T, json: bool, line: impl Fn(&T) -> String) -> Outcome {
-    if json {
-        print_json(value)
-    } else {
-        print(format_args!("{}\n", line(value)))
     }
 }
 

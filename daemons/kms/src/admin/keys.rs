@@ -19,7 +19,7 @@ use crate::{
     engine::Engine,
     lifecycle::LifecycleConfig,
     limits::{LIST_PAGE, LIST_PAGE_VERSIONS, MAX_LEASE_SECONDS, MAX_LEASE_USES, MAX_ROTATION_SECONDS},
-    store::{self, KmsStore, NewKey},
+    store::{self, KmsStore, NewKey, StoreError},
 };
 
 /// Action of a rotation, by hand and by schedule.
@@ -258,7 +258,7 @@ pub(super) fn expect(key: &store::Key, expected: u64) -> Result<(), AdminError> 
         return Ok(());
     }
     let actual = key.revision;
-    Err(crate::store::StoreError::Conflict { expected, actual }.into())
+    Err(StoreError::Conflict { expected, actual }.into())
 }
 
 impl Operation for SetPolicy {
