@@ -12,23 +12,36 @@
 //! - A line cut short by a crash is completed, or moved to `<file>.partial`, when the log is opened.
 //!   No whole record is ever removed.
 //!
+//! - Lines are a chain: each has its number and the digest of the line before. Every
+//!   [`limits::AUDIT_CHECKPOINT_RECORDS`] records, [`limits::AUDIT_CHECKPOINT_INTERVAL`] after a record at the latest, at
+//!   each rotation and at the end a checkpoint is signed with the key beside the log. [`verify`] finds what was done to
+//!   a log since; what was cut off its end while the daemon was down is noticed when it starts.
+//! - A syslog server gets every line as well, if one is configured.
+//!
 //! # Record
 //!
 //! | member | in | meaning |
 //! |---|---|---|
+//! | `seq`, `prev` | all | its number, from 1, and the SHA-256 of the line before; always the first two |
 //! | `time` | all | RFC 3339, UTC, six digits of the second |
-//! | `id` | all | 32 hexadecimal digits; a decision and its outcome share it |
-//! | `kind` | all | `decision`, `outcome`, `refusal` (before any policy was asked), `notice` (the log itself) |
+//! | `id` | all | 32 hexadecimal digits; a decision and its outcome share it, and the items of one request |
+//! | `kind` | all | `decision`, `outcome`, `operation` (both in one), `refusal` (before any policy was asked), `notice` (the daemon or the log itself), `checkpoint` |
 //! | `service` | all | which daemon |
-//! | `principal` | all but notices | `spiffe_id`, `certificate_sha256`; `null` for an anonymous peer |
-//! | `action`, `resource` | all but notices | what was asked for |
-//! | `decision` | decision | `allow` or `deny` |
-//! | `policies` | decision | labels of the policies asked, in order |
-//! | `policy`, `rule` | decision | the policy that decided, and its rule |
-//! | `outcome` | outcome | `success`, `failure` or `abandoned` |
-//! | `code` | outcome, refusal | stable name of what happened |
+//! | `principal` | all but notices and checkpoints | `spiffe_id`, `certificate_sha256`; `null` for an anonymous peer |
+//! | `action`, `resource` | all but notices and checkpoints | what was asked for |
+//! | `decision` | decision, operation | `allow` or `deny` |
+//! | `policies` | decision, operation | labels of the policies asked, in order |
+//! | `policy`, `rule` | decision, operation | the policy that decided, and its rule |
+//! | `items` | operation | how many items the request had |
+//! | `item` | operation | which of them this is, from 0, if there are several |
+//! | `version` | operation | version of the key |
+//! | `context_sha256` | operation | SHA-256 of the caller's encryption context |
+//! | `outcome` | outcome, operation | `success`, `failure` or `abandoned` |
+//! | `code` | outcome, operation, refusal | stable name of what happened |
+//! | `facts` | operation | what was not known at the decision |
 //! | `why` | all | for people |
 //! | `context` | all | small map of what the daemon adds |
+//! | `signature` | checkpoint | Ed25519, Base64; always the last |
 //!
 //! Refusals of one peer beyond 200 and then 20 per second have no record each: one of code
 //! `REFUSALS_SUMMARISED` per peer and minute says in its context how many there were (`refusals`), of
@@ -38,7 +51,8 @@
 //!
 //! # Not promised
 //!
-//! Tamper evidence: who can write the file can rewrite it. Ship the lines elsewhere for that.
+//! Evidence against whoever has the signer's key: who takes over the machine can write and sign from then on, and cut off
+//! what no checkpoint signed yet. What syslog has of before stays evidence.
 
 use std::{
     fmt,

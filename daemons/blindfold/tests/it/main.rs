@@ -7,6 +7,7 @@
     reason = "test helpers stop at the first surprise"
 )]
 
+mod audit;
 mod bench;
 mod book;
 mod config_edit;
