@@ -12,7 +12,7 @@ use service::audit::{AuditContext, AuditLog};
 use service::clock::{Clock, SystemClock, unix_seconds};
 use service::listener::Server;
 use service::metrics::{Metrics, MetricsServer};
-use service::root_key::RootKey;
+use service::root_key::RootKeys;
 use service::shutdown::Shutdown;
 use tokio::net::TcpListener;
 
@@ -65,7 +65,7 @@ pub(crate) struct Inner {
     pub(crate) documents: Documents,
     pub(crate) tls: Arc<TlsIdentity>,
     pub(crate) metrics: AuthorityMetrics,
-    root_key: RootKey,
+    root_key: RootKeys,
 }
 
 impl Authority {
@@ -106,7 +106,9 @@ impl Authority {
         audit: AuditLog,
         metrics: &Arc<Metrics>,
     ) -> Result<Self, AuthorityError> {
-        let foundation = Foundation::open(&config, Arc::clone(&clock), audit, metrics).await?;
+        let root_keys = RootKeys::obtain(&config.root_key).await?;
+        let foundation =
+            Foundation::open(&config, Arc::clone(&clock), audit, metrics, root_keys).await?;
         let now = foundation.admission.clock().now()?;
         let issuer = usable_issuer(&config, &foundation, now).await?;
         let own_metrics = AuthorityMetrics::new(metrics);

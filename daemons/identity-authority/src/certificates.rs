@@ -9,7 +9,7 @@
 use identity::TrustDomain;
 use identity::issue::{IssueError, Issuer, RootAuthority};
 use identity::limits::BACKDATE_SECONDS;
-use service::root_key::{RootKey, RootKeyError};
+use service::root_key::{RootKeyError, RootKeys};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -43,7 +43,7 @@ pub(crate) struct StoredIssuer {
 /// Makes root and issuing CA of a new trust domain.
 pub(crate) fn create(
     trust_domain: &TrustDomain,
-    root_key: &RootKey,
+    root_key: &RootKeys,
     config: &CertificatesConfig,
     now: u64,
 ) -> Result<AuthorityRow, CertificateError> {
@@ -72,7 +72,7 @@ pub(crate) fn create(
 /// Makes an issuing CA below `root`.
 pub(crate) fn create_issuer(
     root: &RootAuthority,
-    root_key: &RootKey,
+    root_key: &RootKeys,
     config: &CertificatesConfig,
     now: u64,
 ) -> Result<StoredIssuer, CertificateError> {
@@ -94,7 +94,7 @@ pub(crate) fn create_issuer(
 pub(crate) fn load_root(
     row: &AuthorityRow,
     trust_domain: &TrustDomain,
-    root_key: &RootKey,
+    root_key: &RootKeys,
 ) -> Result<RootAuthority, CertificateError> {
     let key = unwrap(
         root_key,
@@ -110,7 +110,7 @@ pub(crate) fn load_root(
 pub(crate) fn load_issuer(
     row: &AuthorityRow,
     trust_domain: &TrustDomain,
-    root_key: &RootKey,
+    root_key: &RootKeys,
 ) -> Result<Issuer, CertificateError> {
     let key = unwrap(
         root_key,
@@ -123,7 +123,7 @@ pub(crate) fn load_issuer(
 }
 
 fn wrap(
-    root_key: &RootKey,
+    root_key: &RootKeys,
     role: &'static str,
     trust_domain: &TrustDomain,
     certificate: &str,
@@ -135,7 +135,7 @@ fn wrap(
 }
 
 fn unwrap(
-    root_key: &RootKey,
+    root_key: &RootKeys,
     role: &'static str,
     trust_domain: &TrustDomain,
     certificate: &str,
@@ -168,6 +168,8 @@ const ISSUER: &str = "issuing certificate";
 
 #[cfg(test)]
 mod tests {
+    use service::root_key::RootKey;
+
     use super::*;
 
     const NOW: u64 = 1_800_000_000;
@@ -175,13 +177,14 @@ mod tests {
     struct Setup {
         _folder: tempfile::TempDir,
         trust_domain: TrustDomain,
-        root_key: RootKey,
+        root_key: RootKeys,
         row: AuthorityRow,
     }
 
     fn setup() -> Setup {
         let folder = tempfile::tempdir().unwrap();
-        let root_key = RootKey::load_or_create(&folder.path().join("root.key")).unwrap();
+        let root_key =
+            RootKeys::from(RootKey::load_or_create(&folder.path().join("root.key")).unwrap());
         let trust_domain = TrustDomain::parse("acme.example").unwrap();
         let row = create(
             &trust_domain,
@@ -283,7 +286,7 @@ mod tests {
             _folder: folder,
             ..
         } = &setup();
-        let other = RootKey::create(&folder.path().join("other.key")).unwrap();
+        let other = RootKeys::from(RootKey::create(&folder.path().join("other.key")).unwrap());
         let error = load_issuer(row, trust_domain, &other).unwrap_err();
         assert!(
             matches!(

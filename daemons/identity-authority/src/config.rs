@@ -234,6 +234,7 @@ impl Config {
     /// [`ConfigError`], naming the setting and what is possible.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.listen.validate()?;
+        self.root_key.validate()?;
         self.metrics.validate()?;
         if let Some(url) = &self.url {
             check_url(url)?;

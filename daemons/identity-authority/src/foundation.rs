@@ -11,7 +11,7 @@ use service::authorize::Authorizer;
 use service::clock::{Clock, unix_seconds};
 use service::config::{AuditConfig, ConfigPath};
 use service::metrics::Metrics;
-use service::root_key::RootKey;
+use service::root_key::RootKeys;
 
 use crate::administration::{ADMINISTRATION_SITE, Administration};
 use crate::call::Admission;
@@ -32,7 +32,7 @@ pub(crate) const SERVICE: &str = "identity-authority";
 pub(crate) struct Foundation {
     pub(crate) registry: Arc<Registry>,
     pub(crate) admission: Arc<Admission>,
-    pub(crate) root_key: RootKey,
+    pub(crate) root_key: RootKeys,
     pub(crate) row: AuthorityRow,
     pub(crate) root_not_after: u64,
 }
@@ -44,8 +44,8 @@ impl Foundation {
         clock: Arc<dyn Clock>,
         audit: AuditLog,
         metrics: &Arc<Metrics>,
+        root_key: RootKeys,
     ) -> Result<Self, AuthorityError> {
-        let root_key = RootKey::load(&config.root_key.path)?;
         let tables = open_existing(config).await?;
         let row = tables
             .authority()
@@ -130,14 +130,14 @@ async fn make(
     audit: &AuditLog,
     now: u64,
 ) -> Result<(), AuthorityError> {
-    let root_key = RootKey::load_or_create(&config.root_key.path)?;
+    let root_key = RootKeys::load_or_create(&config.root_key)?;
     let row = certificates::create(&config.trust_domain, &root_key, &config.certificates, now)?;
     let site = SiteName::parse(ADMINISTRATION_SITE)
         .map_err(|error| AuthorityError::Refused(error.to_string()))?;
     let rules = administration_rules(config, &site)?;
     let context = AuditContext::new()
         .with("trust_domain", config.trust_domain.as_str())
-        .with("root_key_id", root_key.id())
+        .with("root_key_id", root_key.newest().to_string())
         .with("operator", "host");
     audit
         .notice("initializing the trust domain", context)
@@ -185,6 +185,7 @@ async fn administer<T>(
         Arc::new(service::clock::SystemClock),
         audit,
         metrics,
+        RootKeys::load(&config.root_key)?,
     )
     .await?;
     // Only a join token needs it, and says so.

@@ -30,7 +30,11 @@ fn main() -> ExitCode {
 }
 
 async fn serve(config: Config, shutdown: Shutdown) -> Result<(), AuthorityError> {
-    let authority = Authority::open(config).await?;
+    let opening = Authority::open(config);
+    let Some(opened) = daemon::unless_stopped(&shutdown, opening).await else {
+        return Ok(());
+    };
+    let authority = opened?;
     if let Err(error) = daemon::reopen_on_hangup(authority.audit()) {
         tracing::warn!(%error, "SIGHUP will not reopen the audit log");
     }

@@ -59,6 +59,7 @@ pub struct Daemon {
 /// Loads and validates the configuration, then runs `serve` until it ends.
 ///
 /// `validate` checks what one setting alone can't tell and says how to log. With `check` nothing runs.
+/// Before that, the process keeps its memory from core dumps and debuggers ([`locked_memory::harden`]).
 /// SIGTERM and SIGINT trigger the given [`Shutdown`]. Exit status: 0 after a clean end, 64
 /// ([`EXIT_CONFIG`]) for bad configuration, 1 for anything else.
 pub fn run<C, E, V, S>(daemon: &Daemon, validate: V, serve: S) -> ExitCode
@@ -87,6 +88,11 @@ where
         return ExitCode::from(EXIT_CONFIG);
     }
     log_panics();
+    // Keys are in memory from here on: no core dump, and no debugger of another process of this user.
+    if let Err(error) = locked_memory::harden() {
+        say(daemon, &error.to_string());
+        return ExitCode::FAILURE;
+    }
     let outcome = runtime(daemon.threads).and_then(|runtime| {
         runtime.block_on(async {
             let shutdown = Shutdown::new();
@@ -156,6 +162,15 @@ pub fn log_panics() {
             .unwrap_or("(message withheld)");
         tracing::error!(place, message, "panic");
     }));
+}
+
+/// What `open` gives, or `None` when the signal comes first: a daemon that waits, such as for custodians, can be stopped.
+pub async fn unless_stopped<T>(shutdown: &Shutdown, open: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        () = shutdown.wait() => None,
+        opened = open => Some(opened),
+    }
 }
 
 /// Reopens the audit log on every SIGHUP from now on, for programs that rotate it.

@@ -24,6 +24,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
+mod memory;
 mod server;
 
 pub use server::{MetricsServer, serve};
@@ -183,6 +184,7 @@ impl Metrics {
                 "Time left of the daemon's own identity document when last looked at",
                 metrics.identity_remaining.clone(),
             );
+            r.register_collector(Box::new(memory::LockedMemory));
         });
         Arc::new(metrics)
     }

@@ -131,6 +131,7 @@ impl Config {
             ));
         }
         self.listen.validate()?;
+        self.root_key.validate()?;
         if self.listen.limits.body_bytes < blindfold_core::limits::MAX_REQUEST_BYTES {
             return Err(ConfigError::invalid(
                 "listen.limits.body_bytes",

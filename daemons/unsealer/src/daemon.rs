@@ -16,7 +16,7 @@ use service::files::{self, FileError, MODE_SECRET};
 use service::listener::Server;
 use service::metrics::{self, Metrics, MetricsServer};
 use service::pool::Pool;
-use service::root_key::{RootKey, RootKeyError};
+use service::root_key::{RootKeyError, RootKeys};
 use service::shutdown::Shutdown;
 use service::store::{Store, StoreError};
 use tokio::net::TcpListener;
@@ -141,7 +141,7 @@ pub async fn init(config: &Config) -> Result<(), UnsealerError> {
             root_key: config.root_key.path.to_path_buf(),
         });
     }
-    RootKey::load_or_create(&config.root_key.path)?;
+    RootKeys::load_or_create(&config.root_key)?;
     let store = Store::open(&config.store, MIGRATIONS).await?;
     store.close().await;
     Ok(())
@@ -154,10 +154,15 @@ impl Offline {
     ///
     /// [`UnsealerError`].
     pub async fn open(config: &Config) -> Result<Self, UnsealerError> {
-        Self::open_with(config, Arc::new(SystemClock)).await
+        let root_keys = async { RootKeys::load(&config.root_key) };
+        Self::open_with(config, Arc::new(SystemClock), root_keys).await
     }
 
-    async fn open_with(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, UnsealerError> {
+    async fn open_with(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        root_keys: impl Future<Output = Result<RootKeys, RootKeyError>>,
+    ) -> Result<Self, UnsealerError> {
         config.validate()?;
         if !config.store.path.exists() {
             return Err(UnsealerError::NotInitialized {
@@ -165,7 +170,7 @@ impl Offline {
             });
         }
         let lock = lock(&config.store.path)?;
-        let root_key = RootKey::load(&config.root_key.path)?;
+        let root_key = root_keys.await?;
         let metrics = Metrics::new(SERVICE);
         let audit = AuditLog::open_with(&config.audit, SERVICE, &metrics)?;
         let store = Store::open(&config.store, MIGRATIONS).await?;
@@ -251,7 +256,8 @@ impl Unsealer {
         identity: Arc<TlsIdentity>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, UnsealerError> {
-        let offline = Offline::open_with(&config, clock).await?;
+        let root_keys = RootKeys::obtain(&config.root_key);
+        let offline = Offline::open_with(&config, clock, root_keys).await?;
         let bound = bind(&config, &offline, identity).await;
         match bound {
             Ok((listener, address, server, metrics_server)) => Ok(Self {

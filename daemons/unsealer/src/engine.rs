@@ -16,7 +16,7 @@ use service::authorize::Authorizer;
 use service::clock::{self, Clock};
 use service::metrics::Condition;
 use service::pool::Pool;
-use service::root_key::RootKey;
+use service::root_key::RootKeys;
 use service::trust::{TrustCheck, TrustGate};
 use sqlx::SqlitePool;
 use tokio::sync::{Mutex, MutexGuard};
@@ -56,7 +56,7 @@ pub(crate) struct Parts {
     /// The database.
     pub(crate) store: SqlitePool,
     /// Wraps secret keys.
-    pub(crate) root_key: RootKey,
+    pub(crate) root_key: RootKeys,
     /// Decides and records.
     pub(crate) authorizer: Authorizer,
     /// Who may administrate; none: nobody over HTTP.
@@ -131,7 +131,7 @@ impl Engine {
         &self.parts.store
     }
 
-    pub(crate) fn root_key(&self) -> &RootKey {
+    pub(crate) fn root_key(&self) -> &RootKeys {
         &self.parts.root_key
     }
 

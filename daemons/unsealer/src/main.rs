@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use rustix::process::DumpableBehavior;
 use service::daemon::{self, Daemon};
 use unsealer::{Config, ENV_PREFIX, Offline, Unsealer};
 use wingman_sdk::identity::IdentitySource;
@@ -58,8 +57,6 @@ fn main() -> ExitCode {
     };
     let validate = |config: &Config| config.validate().map(|()| config.log.clone());
     daemon::run(&daemon, validate, async |config, shutdown| -> Outcome {
-        // A core dump would hold keys; debuggers of other processes are kept out too.
-        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
         match command.unwrap_or(Command::Run) {
             Command::Init => Ok(unsealer::init(&config).await?),
             Command::ImportKey { file, evaluations } => {
@@ -83,9 +80,11 @@ fn main() -> ExitCode {
                     tracing::error!(%error, "the trust bundle can't be refreshed: nobody is served until it is");
                 }
                 source.start_renewal()?;
-                let unsealer = Unsealer::open(config, identity)
-                    .await?
-                    .only_while(move || unsealer::is_fresh(&source));
+                let opening = Unsealer::open(config, identity);
+                let Some(opened) = daemon::unless_stopped(&shutdown, opening).await else {
+                    return Ok(());
+                };
+                let unsealer = opened?.only_while(move || unsealer::is_fresh(&source));
                 daemon::reopen_on_hangup(unsealer.audit())?;
                 Ok(unsealer.serve(shutdown).await?)
             }

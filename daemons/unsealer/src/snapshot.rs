@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use blindfold_core::{AuthorityKey, KeyState, SecretKey, UnsealingKey};
 use service::audit::AuditContext;
 use service::authorize::Grant;
-use service::root_key::{RootKey, RootKeyError};
+use service::root_key::{RootKeyError, RootKeys};
 use sqlx::{Connection, SqliteConnection, SqlitePool};
 
 use crate::compiled::{Compiled, Digest};
@@ -211,7 +211,7 @@ impl Snapshot {
     /// [`LoadError`]; a snapshot that lacks something is never made.
     pub(crate) async fn load(
         pool: &SqlitePool,
-        root_key: &RootKey,
+        root_key: &RootKeys,
         runtimes: &Runtimes,
         previous: Option<&Self>,
     ) -> Result<Self, LoadError> {
@@ -293,7 +293,7 @@ impl Snapshot {
 
 fn key(
     row: keys::KeyRow,
-    root_key: &RootKey,
+    root_key: &RootKeys,
     runtimes: &Runtimes,
     known: Option<Arc<UnsealingKey>>,
 ) -> Result<Key, LoadError> {

@@ -5,7 +5,7 @@ use identity::issue::{Csr, Issuer};
 use identity::limits::BACKDATE_SECONDS;
 use identity::{DocumentKey, IdentityDocument};
 use service::audit::{AuditContext, AuditLog};
-use service::root_key::RootKey;
+use service::root_key::RootKeys;
 
 use crate::certificates::{self, StoredIssuer};
 use crate::config::Config;
@@ -51,7 +51,7 @@ pub(super) fn is_due(config: &Config, issuer: &Issuer, now: u64) -> bool {
 pub(super) async fn make_issuer(
     config: &Config,
     row: &AuthorityRow,
-    root_key: &RootKey,
+    root_key: &RootKeys,
     audit: &AuditLog,
     tables: &Tables,
     now: u64,

@@ -69,9 +69,10 @@ pub struct Status {
 #[derive(Deserialize, Serialize)]
 #[serde(tag = "request", rename_all = "snake_case", deny_unknown_fields)]
 enum Wire<'a> {
-    Status,
+    // Not unit variants: those take members that nobody knows.
+    Status {},
     Share { share: &'a str },
-    Forget,
+    Forget {},
 }
 
 /// Asks the daemon behind the socket at `path`. Blocks.
@@ -97,8 +98,8 @@ pub fn ask(path: &Path, request: Request<'_>) -> Result<Status, RootKeyError> {
         .map_err(failed("set up"))?;
     let line;
     let wire = match request {
-        Request::Status => Wire::Status,
-        Request::Forget => Wire::Forget,
+        Request::Status => Wire::Status {},
+        Request::Forget => Wire::Forget {},
         Request::Share(share) => {
             line = share.expose_line();
             Wire::Share { share: &line }
@@ -210,8 +211,8 @@ impl Sealed<'_> {
             RootKeyError::Refused("the request is malformed".to_owned())
         })?;
         match wire {
-            Wire::Status => Ok(None),
-            Wire::Forget => {
+            Wire::Status {} => Ok(None),
+            Wire::Forget {} => {
                 self.shares.clear();
                 tracing::info!("shares were forgotten");
                 Ok(None)

@@ -16,4 +16,7 @@ mod crash;
 mod daemon;
 mod harness;
 mod permits;
+mod pkcs11;
 mod requests;
+mod root_keys;
+mod token;

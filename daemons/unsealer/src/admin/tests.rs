@@ -25,7 +25,9 @@ async fn engine(folder: &std::path::Path) -> Arc<Engine> {
         authority: "unsealer-1".to_owned(),
         clock: Arc::new(SystemClock),
         store: store.pool().clone(),
-        root_key: RootKey::load_or_create(&folder.join("root.key")).unwrap(),
+        root_key: RootKey::load_or_create(&folder.join("root.key"))
+            .unwrap()
+            .into(),
         authorizer: Authorizer::new(audit, metrics),
         administration: None,
         quotas: Quotas::new(crate::QuotaConfig::default()),

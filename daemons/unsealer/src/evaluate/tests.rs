@@ -79,7 +79,9 @@ async fn engine(
         authority: "unsealer-1".to_owned(),
         clock: Arc::new(clock.clone()),
         store: store.pool().clone(),
-        root_key: RootKey::load_or_create(&folder.join("root.key")).unwrap(),
+        root_key: RootKey::load_or_create(&folder.join("root.key"))
+            .unwrap()
+            .into(),
         authorizer: Authorizer::new(audit, Arc::clone(metrics)),
         administration: None,
         quotas: Quotas::new(crate::QuotaConfig::default()),
