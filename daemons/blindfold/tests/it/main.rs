@@ -19,6 +19,7 @@ mod offline;
 mod program;
 mod reseal;
 mod reseal_offline;
+mod root;
 mod several;
 mod signatures;
 mod sizes;

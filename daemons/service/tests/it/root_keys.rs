@@ -1,6 +1,7 @@
 //! Root keys under several sources: files of key slots, custodians, rotation.
 
 mod custodians;
+mod hsm;
 mod slots;
 
 use std::path::{Path, PathBuf};
