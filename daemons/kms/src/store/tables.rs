@@ -58,6 +58,18 @@ impl Tables<'_> {
         }))
     }
 
+    /// Whether there is any row at all beside the ledger.
+    pub(super) async fn is_empty(&mut self) -> Result<bool, StoreError> {
+        let failed = self.failed();
+        let rows: i64 = sqlx::query_scalar(
+            "SELECT (SELECT count(*) FROM kms_tenants) + (SELECT count(*) FROM kms_keys) + (SELECT count(*) FROM kms_versions)",
+        )
+        .fetch_one(&mut *self.connection)
+        .await
+        .map_err(failed)?;
+        Ok(rows == 0)
+    }
+
     /// Writes the first ledger.
     pub(super) async fn found(&mut self, ledger: &LedgerRow) -> Result<(), StoreError> {
         let statement = sqlx::query(

@@ -1,4 +1,7 @@
 //! Promises of the key management service, through its public surface.
 
+mod admin;
 mod operations;
+mod postgres;
+mod store;
 mod support;
