@@ -7,12 +7,13 @@ use std::{
 };
 
 use kms_client::{
+    Algorithm,
     local::{OperationError, VersionKey},
     wire::ToSign,
 };
 use zeroize::Zeroizing;
 
-use crate::uses::Life;
+use crate::{hsm::HsmKey, uses::Life};
 
 /// A version that is ready to work; one form for both places.
 ///
@@ -21,21 +22,18 @@ use crate::uses::Life;
 pub(crate) enum Backend {
     /// Material in locked memory.
     Software(Arc<VersionKey>),
+    /// Inside an HSM, which every operation waits for.
+    Hsm(Arc<HsmKey>),
     /// It can't be had now; why is in the log.
     Absent,
 }
 
 impl Backend {
-    pub(crate) fn is_hsm(&self) -> bool {
-        match self {
-            Self::Software(_) | Self::Absent => false,
-        }
-    }
-
     /// How often it may protect something.
     pub(crate) fn life(&self) -> Life {
         match self {
-            Self::Software(_) | Self::Absent => Life::USUAL,
+            Self::Hsm(key) if key.algorithm() == Algorithm::Aes256Gcm => Life::TOKEN,
+            Self::Software(_) | Self::Hsm(_) | Self::Absent => Life::USUAL,
         }
     }
 
@@ -46,6 +44,7 @@ impl Backend {
     ) -> Result<Vec<u8>, OperationError> {
         match self {
             Self::Software(key) => key.encrypt(aad, plaintext),
+            Self::Hsm(key) => key.encrypt(aad, plaintext).await,
             Self::Absent => Err(OperationError::Unavailable),
         }
     }
@@ -57,6 +56,7 @@ impl Backend {
     ) -> Result<Zeroizing<Vec<u8>>, OperationError> {
         match self {
             Self::Software(key) => key.decrypt(aad, ciphertext),
+            Self::Hsm(key) => key.decrypt(aad, ciphertext).await,
             Self::Absent => Err(OperationError::Unavailable),
         }
     }
@@ -64,6 +64,7 @@ impl Backend {
     pub(crate) async fn mac(&self, message: &[u8]) -> Result<Vec<u8>, OperationError> {
         match self {
             Self::Software(key) => key.mac(message),
+            Self::Hsm(key) => key.mac(message).await,
             Self::Absent => Err(OperationError::Unavailable),
         }
     }
@@ -75,6 +76,7 @@ impl Backend {
     ) -> Result<bool, OperationError> {
         match self {
             Self::Software(key) => key.mac_verify(message, mac),
+            Self::Hsm(key) => key.mac_verify(message, mac).await,
             Self::Absent => Err(OperationError::Unavailable),
         }
     }
@@ -82,6 +84,7 @@ impl Backend {
     pub(crate) async fn sign(&self, input: &ToSign) -> Result<Vec<u8>, OperationError> {
         match self {
             Self::Software(key) => key.sign(input),
+            Self::Hsm(key) => key.sign(input).await,
             Self::Absent => Err(OperationError::Unavailable),
         }
     }
@@ -93,6 +96,7 @@ impl Backend {
     ) -> Result<bool, OperationError> {
         match self {
             Self::Software(key) => key.verify(input, signature),
+            Self::Hsm(key) => key.verify(input, signature).await,
             Self::Absent => Err(OperationError::Unavailable),
         }
     }
@@ -100,6 +104,7 @@ impl Backend {
     pub(crate) async fn public_key_spki(&self) -> Result<Vec<u8>, OperationError> {
         match self {
             Self::Software(key) => key.public_key_spki(),
+            Self::Hsm(key) => key.public_key_spki().await,
             Self::Absent => Err(OperationError::Unavailable),
         }
     }

@@ -18,6 +18,7 @@ use service::{
 
 use crate::{
     admin::Administration,
+    hsm::HsmConfig,
     limits::{
         BODY_BYTES, MAX_POLICY_FILE_BYTES, MAX_WORK_QUEUE, QUOTA_BURST, QUOTA_NAMES,
         QUOTA_PER_SECOND, WORK_QUEUE_PER_THREAD,
@@ -49,6 +50,9 @@ pub struct Config {
     pub store: StoreConfig,
     /// `[root_key]`
     pub root_key: RootKeyConfig,
+    /// `[hsm]`: where keys of high sensitivity are made; without it there are none.
+    #[serde(default)]
+    pub hsm: Option<HsmConfig>,
     /// `[identity]`: needed to run, not by the offline commands.
     #[serde(default)]
     pub identity: Option<IdentityPaths>,
@@ -170,6 +174,7 @@ impl Config {
             audit: AuditConfig::at(path("audit.jsonl")),
             store: StoreConfig::sqlite(directory.join("kms.db")),
             root_key: RootKeyConfig::at(path("root.key")),
+            hsm: None,
             identity: None,
             admin: AdminConfig::default(),
             quota: Quota::default(),
@@ -189,6 +194,9 @@ impl Config {
         self.listen.validate()?;
         self.root_key.validate()?;
         self.store.validate()?;
+        if let Some(hsm) = &self.hsm {
+            hsm.check("hsm")?;
+        }
         self.metrics.validate()?;
         if self.quota.per_second == 0 {
             return Err(ConfigError::invalid(

@@ -10,6 +10,7 @@ use service::{
     config::ConfigError,
     listener::Server,
     metrics::{self, Metrics, MetricsServer},
+    pkcs11::TokenError,
     pool::Pool,
     quota::QuotaTable,
     root_key::{RootKeyError, RootKeys},
@@ -21,6 +22,7 @@ use crate::{
     admin::Administration,
     config::Config,
     engine::{Engine, Parts},
+    hsm::{Hsm, HsmConfig},
     http, lifecycle,
     operator::Operator,
     store::{KmsStore, StoreError},
@@ -64,6 +66,9 @@ pub enum KmsError {
     /// The store can't be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The HSM can't be used.
+    #[error(transparent)]
+    Hsm(#[from] TokenError),
     /// The identity can't serve TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -138,9 +143,14 @@ impl Kms {
         audit: &AuditLog,
     ) -> Result<Self, KmsError> {
         let store = KmsStore::open(&config.store, root_keys).await?;
+        let hsm = match config.hsm.clone() {
+            Some(config) => Some(open_hsm(config).await?),
+            None => None,
+        };
         let parts = Parts {
             clock,
             store,
+            hsm,
             authorizer: Authorizer::new(audit.clone(), Arc::clone(metrics)),
             administration: Administration::read(&config)?,
             quotas: QuotaTable::new(config.quota.table(), Instant::now()),
@@ -248,6 +258,15 @@ impl Kms {
         drop(metrics_server);
         served?;
         stopped.map_err(|_| KmsError::AuditUnavailable)
+    }
+}
+
+async fn open_hsm(config: HsmConfig) -> Result<Hsm, KmsError> {
+    // It blocks on the token.
+    let opened = tokio::task::spawn_blocking(move || Hsm::open(&config)).await;
+    match opened {
+        Ok(opened) => Ok(opened?),
+        Err(lost) => Err(io("open the HSM")(std::io::Error::other(lost))),
     }
 }
 

@@ -19,6 +19,7 @@ use service::{
     authorize::Authorizer,
     clock::{self, Clock},
     metrics::Condition,
+    pkcs11::TokenError,
     pool::Pool,
     quota::QuotaTable,
     trust::{TrustCheck, TrustGate},
@@ -29,10 +30,11 @@ use zeroize::Zeroizing;
 use crate::{
     admin::{Administration, AdminError},
     decisions::Decisions,
+    hsm::{Hsm, Reference},
     limits,
     metrics::EngineMetrics,
     refusal::Refusal,
-    snapshot::{Key, Snapshot, Tenant, Working},
+    snapshot::{Key, Snapshot, Source, Tenant, Working},
     store::KmsStore,
     uses::Registry,
     watch::Watches,
@@ -62,6 +64,8 @@ pub(crate) struct Parts {
     pub(crate) clock: Arc<dyn Clock>,
     /// The database.
     pub(crate) store: KmsStore,
+    /// Where keys of high sensitivity are; none: there are none.
+    pub(crate) hsm: Option<Hsm>,
     /// Decides and records.
     pub(crate) authorizer: Authorizer,
     /// Who may administrate, and within which bounds.
@@ -212,7 +216,11 @@ impl Engine {
         {
             return;
         }
-        let source = (&self.parts.store, &self.uses);
+        let source = Source {
+            store: &self.parts.store,
+            hsm: self.parts.hsm.as_ref(),
+            uses: &self.uses,
+        };
         let snapshot = Snapshot::build(stored, previous.as_deref(), source);
         let ((keys, versions), epoch) = (snapshot.sizes(), snapshot.epoch());
         tracing::debug!(keys, versions, epoch, "state in force");
@@ -351,11 +359,13 @@ impl Engine {
     /// [`AdminError`]: no HSM is configured, it lacks what the algorithm needs, or it failed.
     pub(crate) async fn generate_in_hsm(
         &self,
-        _key: KeyId,
-        _version: u32,
-        _algorithm: Algorithm,
+        key: KeyId,
+        version: u32,
+        algorithm: Algorithm,
     ) -> Result<Vec<u8>, AdminError> {
-        Err(no_hsm())
+        let made = self.hsm()?.generate(key, version, algorithm).await;
+        made.map(|reference| reference.as_bytes().to_vec())
+            .map_err(|error| of_hsm(&error))
     }
 
     /// Destroys the key of a version in the HSM for good.
@@ -363,13 +373,33 @@ impl Engine {
     /// # Errors
     ///
     /// [`AdminError`]: it failed, and can be tried again.
-    pub(crate) async fn destroy_in_hsm(&self, _reference: &[u8]) -> Result<(), AdminError> {
-        Err(no_hsm())
+    pub(crate) async fn destroy_in_hsm(&self, reference: &[u8]) -> Result<(), AdminError> {
+        let reference = Reference::parse(reference).map_err(|error| AdminError::internal(&error))?;
+        let destroyed = self.hsm()?.destroy(reference).await;
+        destroyed.map_err(|error| of_hsm(&error))
+    }
+
+    fn hsm(&self) -> Result<&Hsm, AdminError> {
+        self.parts.hsm.as_ref().ok_or_else(|| {
+            AdminError::bad_request(
+                "the service has no HSM: configure [hsm], or choose medium sensitivity",
+            )
+        })
     }
 }
 
-fn no_hsm() -> AdminError {
-    AdminError::bad_request(
-        "the service has no HSM: configure [hsm], or choose medium sensitivity",
-    )
+/// What an HSM lacks is for the administrator to know; what else goes wrong passes, or is in the log.
+fn of_hsm(error: &TokenError) -> AdminError {
+    match error {
+        TokenError::Unsupported { .. } => {
+            AdminError::new(ErrorCode::WrongOperation, error.to_string())
+        }
+        error => {
+            tracing::error!(%error, "the HSM did not do what administration asked for");
+            AdminError::new(
+                ErrorCode::Unavailable,
+                "the HSM can't do it now: see the service's log, and try again later",
+            )
+        }
+    }
 }

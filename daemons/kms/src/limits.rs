@@ -10,9 +10,8 @@ use std::time::Duration;
 /// itself honest, and is far from what any fleet reaches: a million a second take nine years.
 pub const MAX_USES: u64 = 1 << 48;
 
-/// Uses of one version of an AES-GCM key inside an HSM: its nonces are 96 random bits under one key, so after 2^32 two
-/// are the same with a chance of 2^-32 (NIST SP 800-38D, section 8.3). One bit is left as a margin.
-pub const MAX_TOKEN_USES: u64 = 1 << 31;
+/// Uses of one version of an AES-GCM key inside an HSM, whose nonces are random.
+pub const MAX_TOKEN_USES: u64 = service::pkcs11::gcm::MAX_ENCRYPTIONS;
 
 /// Uses reserved durably in one step.
 ///

@@ -42,9 +42,6 @@ pub(crate) trait Item: DeserializeOwned + Send + Sync + 'static {
     /// Its result.
     type Answer: Serialize + Send + 'static;
 
-    /// What it is asked to do, unless the path says more.
-    const OPERATION: Operation;
-
     /// The caller's associated data, whose hash is recorded.
     fn aad(&self) -> Option<&[u8]> {
         None
@@ -79,7 +76,6 @@ fn plaintext(mut bytes: Zeroizing<Vec<u8>>) -> Bytes {
 
 impl Item for wire::Encrypt {
     type Answer = Encrypted;
-    const OPERATION: Operation = Operation::Encrypt;
 
     fn aad(&self) -> Option<&[u8]> {
         self.aad.as_ref().map(AsRef::as_ref)
@@ -101,7 +97,6 @@ impl Item for wire::Encrypt {
 
 impl Item for wire::Decrypt {
     type Answer = Decrypted;
-    const OPERATION: Operation = Operation::Decrypt;
 
     fn aad(&self) -> Option<&[u8]> {
         self.aad.as_ref().map(AsRef::as_ref)
@@ -125,7 +120,6 @@ impl Item for wire::Decrypt {
 
 impl Item for wire::Hmac {
     type Answer = Mac;
-    const OPERATION: Operation = Operation::Hmac;
 
     async fn perform(&self, key: &Key, operation: Operation) -> Result<Done<Mac>, Refusal> {
         let version = key.ring.protecting(operation)?;
@@ -139,7 +133,6 @@ impl Item for wire::Hmac {
 
 impl Item for wire::HmacVerify {
     type Answer = Verified;
-    const OPERATION: Operation = Operation::HmacVerify;
 
     fn tries_versions(&self) -> bool {
         self.version.is_none()
@@ -158,7 +151,6 @@ impl Item for wire::HmacVerify {
 
 impl Item for wire::Sign {
     type Answer = Signed;
-    const OPERATION: Operation = Operation::Sign;
 
     async fn perform(&self, key: &Key, operation: Operation) -> Result<Done<Signed>, Refusal> {
         let version = key.ring.protecting(operation)?;
@@ -173,7 +165,6 @@ impl Item for wire::Sign {
 
 impl Item for wire::Verify {
     type Answer = Verified;
-    const OPERATION: Operation = Operation::Verify;
 
     fn tries_versions(&self) -> bool {
         self.version.is_none()
@@ -212,7 +203,6 @@ fn not_valid() -> Done<Verified> {
 
 impl Item for wire::GenerateDataKey {
     type Answer = DataKey;
-    const OPERATION: Operation = Operation::GenerateDataKey;
 
     fn aad(&self) -> Option<&[u8]> {
         self.aad.as_ref().map(AsRef::as_ref)
@@ -239,7 +229,6 @@ impl Item for wire::GenerateDataKey {
 
 impl Item for wire::PublicKeyItem {
     type Answer = PublicKey;
-    const OPERATION: Operation = Operation::PublicKey;
 
     async fn perform(&self, key: &Key, operation: Operation) -> Result<Done<PublicKey>, Refusal> {
         let number = self.version.or(key.ring.primary());

@@ -17,6 +17,7 @@ use service::audit::AuditContext;
 
 use crate::{
     backend::Backend,
+    hsm::Hsm,
     refusal::Refusal,
     store::{self, Held, KmsStore},
     uses::{Registry, Uses},
@@ -70,6 +71,14 @@ impl Versioned for Working {
     }
 }
 
+/// Where versions come from.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    pub(crate) store: &'a KmsStore,
+    pub(crate) hsm: Option<&'a Hsm>,
+    pub(crate) uses: &'a Registry,
+}
+
 /// Everything in force at one moment.
 pub(crate) struct Snapshot {
     pub(crate) stored: Arc<store::Snapshot>,
@@ -92,7 +101,7 @@ impl Snapshot {
     pub(crate) fn build(
         stored: Arc<store::Snapshot>,
         previous: Option<&Self>,
-        (store, uses): (&KmsStore, &Registry),
+        source: Source<'_>,
     ) -> Self {
         let tenants = stored
             .tenants()
@@ -111,7 +120,7 @@ impl Snapshot {
                 let known = previous.and_then(|previous| previous.keys.get(&record.id));
                 let key = match known {
                     Some(key) if key.is_of(record) => Arc::clone(key),
-                    known => Arc::new(Key::build(record, known.map(Arc::as_ref), (store, uses))),
+                    known => Arc::new(Key::build(record, known.map(Arc::as_ref), source)),
                 };
                 (record.id, key)
             })
@@ -187,7 +196,7 @@ impl Key {
     fn build(
         record: &Arc<store::Key>,
         previous: Option<&Self>,
-        (store, uses): (&KmsStore, &Registry),
+        source: Source<'_>,
     ) -> Self {
         let (tenant, name) = (&record.tenant, &record.name);
         let resource = format!("kms/{tenant}/{name}");
@@ -205,7 +214,7 @@ impl Key {
             let number = version.version;
             let working = match version.state {
                 State::Enabled | State::DecryptOnly => {
-                    let working = Working::build(record, version, previous, (store, uses));
+                    let working = Working::build(record, version, previous, source);
                     incomplete |= matches!(working.backend, Backend::Absent);
                     Some(Arc::new(working))
                 }
@@ -244,7 +253,7 @@ impl Working {
         key: &Arc<store::Key>,
         version: &store::Version,
         previous: Option<&Key>,
-        (store, uses): (&KmsStore, &Registry),
+        source: Source<'_>,
     ) -> Self {
         let number = version.version;
         let known = previous
@@ -253,7 +262,7 @@ impl Working {
         let backend = match known {
             // A version's material never changes while it works.
             Some(backend) if !matches!(backend, Backend::Absent) => backend,
-            _ => backend(key, version, store).unwrap_or_else(|why| {
+            _ => backend(key, version, source).unwrap_or_else(|why| {
                 let (tenant, name) = (&key.tenant, &key.name);
                 tracing::error!("version {number} of kms/{tenant}/{name} can't be used: {why}");
                 Backend::Absent
@@ -264,7 +273,7 @@ impl Working {
             version: number,
             algorithm: key.algorithm,
             backend,
-            uses: uses.of(key.id, number),
+            uses: source.uses.of(key.id, number),
         }
     }
 }
@@ -273,11 +282,12 @@ impl Working {
 fn backend(
     key: &Arc<store::Key>,
     version: &store::Version,
-    store: &KmsStore,
+    source: Source<'_>,
 ) -> Result<Backend, String> {
     match &version.held {
         Held::Software(_) => {
-            let bytes = store
+            let bytes = source
+                .store
                 .material(key, version.version)
                 .map_err(|error| error.to_string())?;
             let material =
@@ -286,7 +296,13 @@ fn backend(
                 .map_err(|error| error.to_string())?;
             Ok(Backend::Software(Arc::new(ready)))
         }
-        Held::Hsm(_) => Err("no HSM is configured".to_owned()),
+        Held::Hsm(reference) => {
+            let hsm = source.hsm.ok_or("the service has no [hsm]")?;
+            let ready = hsm
+                .key(key.id, version.version, key.algorithm, reference)
+                .map_err(|error| error.to_string())?;
+            Ok(Backend::Hsm(Arc::new(ready)))
+        }
         Held::Gone => Err("its material is gone".to_owned()),
     }
 }
