@@ -2,12 +2,7 @@
 //!
 //! `cargo bench -p kms-client --bench local`
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    missing_docs,
-    reason = "a benchmark reports by panicking, and criterion's macros make an undocumented function"
-)]
+#![expect(clippy::unwrap_used, reason = "a benchmark reports by panicking")]
 
 use std::{
     hint::black_box,

@@ -13,6 +13,9 @@ use crate::{
     material::{Material, MaterialError},
 };
 
+#[cfg(test)]
+mod tests;
+
 /// An HMAC key ready to work.
 pub(crate) struct MacKey {
     algorithm: hmac::Algorithm,
@@ -22,11 +25,7 @@ pub(crate) struct MacKey {
 impl MacKey {
     pub(crate) fn new(hash: Hash, material: &Material) -> Result<Self, MaterialError> {
         Ok(Self {
-            algorithm: match hash {
-                Hash::Sha256 => hmac::HMAC_SHA256,
-                Hash::Sha384 => hmac::HMAC_SHA384,
-                Hash::Sha512 => hmac::HMAC_SHA512,
-            },
+            algorithm: primitive(hash),
             key: LockedBytes::copy_of(material.expose())?,
         })
     }
@@ -47,6 +46,14 @@ impl MacKey {
             self.algorithm,
             &self.key,
         )))
+    }
+}
+
+fn primitive(hash: Hash) -> hmac::Algorithm {
+    match hash {
+        Hash::Sha256 => hmac::HMAC_SHA256,
+        Hash::Sha384 => hmac::HMAC_SHA384,
+        Hash::Sha512 => hmac::HMAC_SHA512,
     }
 }
 

@@ -49,6 +49,9 @@ use crate::{
 
 mod salt;
 
+#[cfg(test)]
+mod tests;
+
 /// Domain separation of the version key's derivation.
 const VERSION_KEY_LABEL: &[u8] = b"blindfold kms aead v1";
 /// Label of a message's key and commitment; as long as one block of SHA-256 has room for.

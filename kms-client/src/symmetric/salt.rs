@@ -14,6 +14,9 @@ use std::{
 
 use crate::{ciphertext::SALT_BYTES, local::OperationError};
 
+#[cfg(test)]
+mod tests;
+
 /// Salts drawn at a time: beyond it the share of the generator is a few nanoseconds.
 const DRAWN: usize = 64;
 /// Longest time that salts are kept: bounds what a clone of the machine could repeat.
