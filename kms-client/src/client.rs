@@ -41,7 +41,7 @@ use crate::{
     limits::{ATTEMPT_TIMEOUT, CALL_DEADLINE, MAX_RANDOM_BYTES},
     local::OperationError,
     remote,
-    transport::{IdentityProvider, Transport},
+    transport::{IdentityProvider, Service, Transport},
     wire::{self, path},
 };
 
@@ -159,13 +159,12 @@ impl KmsBuilder {
             return Err(BuildError::Tenant(self.tenant));
         }
         let identity = self.identity.ok_or(BuildError::NoIdentity)?;
-        let transport = Transport::new(
+        let service = Service {
             identity,
-            self.url,
-            self.server,
-            self.deadline,
-            self.attempt_timeout,
-        );
+            url: self.url,
+            server: self.server,
+        };
+        let transport = Transport::new(Some(service), self.deadline, self.attempt_timeout);
         let tenant = self.tenant.as_str().into();
         Ok(Kms {
             cache: Cache::new(Arc::new(transport), tenant, self.takes_keys),
@@ -185,6 +184,15 @@ impl Kms {
             deadline: CALL_DEADLINE,
             attempt_timeout: ATTEMPT_TIMEOUT,
             takes_keys: true,
+        }
+    }
+
+    /// A client of no service: every operation fails with [`KmsError::NotConfigured`].
+    #[must_use]
+    pub fn not_configured() -> Self {
+        let transport = Transport::new(None, CALL_DEADLINE, ATTEMPT_TIMEOUT);
+        Self {
+            cache: Cache::new(Arc::new(transport), DEFAULT_TENANT.into(), false),
         }
     }
 

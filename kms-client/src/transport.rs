@@ -32,26 +32,28 @@ pub(crate) type IdentityProvider =
 
 /// Where the service is, and how patient the client is with it.
 pub(crate) struct Transport {
-    pub(crate) identity: Box<IdentityProvider>,
-    pub(crate) url: String,
-    pub(crate) server: SpiffeId,
+    /// Nothing if no service is configured.
+    service: Option<Service>,
     pub(crate) deadline: Duration,
     pub(crate) attempt_timeout: Duration,
     client: OnceLock<Arc<HttpClient>>,
 }
 
+/// The service, and the identity it is asked with.
+pub(crate) struct Service {
+    pub(crate) identity: Box<IdentityProvider>,
+    pub(crate) url: String,
+    pub(crate) server: SpiffeId,
+}
+
 impl Transport {
     pub(crate) fn new(
-        identity: Box<IdentityProvider>,
-        url: String,
-        server: SpiffeId,
+        service: Option<Service>,
         deadline: Duration,
         attempt_timeout: Duration,
     ) -> Self {
         Self {
-            identity,
-            url,
-            server,
+            service,
             deadline,
             attempt_timeout,
             client: OnceLock::new(),
@@ -141,15 +143,16 @@ impl Transport {
     }
 
     fn client(&self, place: &Place) -> Result<Arc<HttpClient>, KmsError> {
+        let service = self.service.as_ref().ok_or(KmsError::NotConfigured)?;
         // Asked for every time: the source may have to renew it.
-        let identity = (self.identity)().map_err(|source| KmsError::Identity {
+        let identity = (service.identity)().map_err(|source| KmsError::Identity {
             place: place.clone(),
             source,
         })?;
         if let Some(client) = self.client.get() {
             return Ok(Arc::clone(client));
         }
-        let client = HttpClient::new(identity, &self.url, &self.server)
+        let client = HttpClient::new(identity, &service.url, &service.server)
             .map_err(|error| KmsError::exchange(place, error))?;
         Ok(Arc::clone(self.client.get_or_init(|| Arc::new(client))))
     }
@@ -157,9 +160,10 @@ impl Transport {
 
 impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let service = self.service.as_ref();
         f.debug_struct("Transport")
-            .field("url", &self.url)
-            .field("server", &self.server)
+            .field("url", &service.map(|service| &service.url))
+            .field("server", &service.map(|service| &service.server))
             .finish_non_exhaustive()
     }
 }

@@ -3,12 +3,13 @@
 use std::{fmt, marker::PhantomData, path::Path, time::Duration};
 
 use blindfold_core::{AcceptanceProfile, AuthorityKey, PinnedKeys, Purpose, SealerKeys, SecretKey};
+use kms_client::{IdentityFault, Kms};
 
 use crate::{
     Wingman,
-    config::{self, Config, ConfigError, UnsealerConfig},
+    config::{self, Config, ConfigError, KmsConfig, UnsealerConfig},
     gather::Unsealers,
-    identity::IdentitySource,
+    identity::{IdentityError, IdentitySource},
     limits,
     wingman::Inner,
 };
@@ -46,6 +47,7 @@ pub struct WingmanBuilder<State = WantsIdentity> {
     least_threshold: u8,
     site_keys: Vec<SecretKey>,
     recovery_keys: Vec<SecretKey>,
+    kms: Option<KmsConfig>,
     open_deadline: Duration,
     attempt_timeout: Duration,
     hedge_after: Duration,
@@ -62,6 +64,7 @@ impl WingmanBuilder<WantsIdentity> {
             least_threshold: 1,
             site_keys: Vec::new(),
             recovery_keys: Vec::new(),
+            kms: None,
             open_deadline: limits::OPEN_DEADLINE,
             attempt_timeout: limits::ATTEMPT_TIMEOUT,
             hedge_after: limits::HEDGE_AFTER,
@@ -98,6 +101,7 @@ impl WingmanBuilder<WantsIdentity> {
             builder.profile = builder.profile.require_signature_by(sealers);
         }
         builder.site_keys = config.site_keys;
+        builder.kms = config.kms;
         builder.open_deadline = config.open_deadline.unwrap_or(builder.open_deadline);
         builder.attempt_timeout = config.attempt_timeout.unwrap_or(builder.attempt_timeout);
         builder.hedge_after = config.hedge_after.unwrap_or(builder.hedge_after);
@@ -113,6 +117,7 @@ impl WingmanBuilder<WantsIdentity> {
             least_threshold: self.least_threshold,
             site_keys: self.site_keys,
             recovery_keys: self.recovery_keys,
+            kms: self.kms,
             open_deadline: self.open_deadline,
             attempt_timeout: self.attempt_timeout,
             hedge_after: self.hedge_after,
@@ -126,6 +131,13 @@ impl WingmanBuilder<Ready> {
     #[must_use]
     pub fn unsealer(mut self, unsealer: UnsealerConfig) -> Self {
         self.unsealers.push(unsealer);
+        self
+    }
+
+    /// Sets the key management service, in place of a configured one.
+    #[must_use]
+    pub fn kms(mut self, kms: KmsConfig) -> Self {
+        self.kms = Some(kms);
         self
     }
 
@@ -221,11 +233,13 @@ impl WingmanBuilder<Ready> {
     /// # Errors
     ///
     /// [`ConfigError::NoIdentity`], [`ConfigError::NoKey`], [`ConfigError::DuplicateKey`],
-    /// [`ConfigError::WrongPurpose`], [`ConfigError::Threshold`], [`ConfigError::Url`], [`ConfigError::NoSealer`].
+    /// [`ConfigError::WrongPurpose`], [`ConfigError::Threshold`], [`ConfigError::Url`], [`ConfigError::NoSealer`],
+    /// [`ConfigError::Kms`].
     pub fn build(self) -> Result<Wingman, ConfigError> {
-        if self.identity.is_none() && !self.unsealers.is_empty() {
+        if self.identity.is_none() && !(self.unsealers.is_empty() && self.kms.is_none()) {
             return Err(ConfigError::NoIdentity);
         }
+        let kms = client_of_kms(self.kms, self.identity.as_ref(), self.attempt_timeout)?;
         let authorities = self.unsealers.len();
         if authorities > 0 && usize::from(self.least_threshold) > authorities {
             return Err(ConfigError::Threshold {
@@ -270,10 +284,39 @@ impl WingmanBuilder<Ready> {
             profile,
             site_keys: self.site_keys,
             recovery_keys: self.recovery_keys,
+            kms,
             open_deadline: self.open_deadline,
             hedge_after: self.hedge_after,
         }))
     }
+}
+
+/// The client of the key management service; of none if none is configured.
+fn client_of_kms(
+    config: Option<KmsConfig>,
+    identity: Option<&IdentitySource>,
+    attempt_timeout: Duration,
+) -> Result<Kms, ConfigError> {
+    let (Some(config), Some(identity)) = (config, identity) else {
+        return Ok(Kms::not_configured());
+    };
+    let identity = identity.clone();
+    let mut builder = Kms::builder(&config.url, config.spiffe_id)
+        .attempt_timeout(attempt_timeout)
+        .identity_from(move || {
+            let fault = |error: IdentityError| {
+                let may_pass = error.may_pass();
+                IdentityFault::new(error, may_pass)
+            };
+            identity.obtain().map_err(fault)
+        });
+    if let Some(tenant) = &config.tenant {
+        builder = builder.tenant(tenant);
+    }
+    if config.keys_in_hand == Some(false) {
+        builder = builder.without_keys_in_hand();
+    }
+    builder.build().map_err(ConfigError::Kms)
 }
 
 fn check(config: &UnsealerConfig, before: &Unsealers) -> Result<(), ConfigError> {

@@ -22,6 +22,12 @@
 //! key_file = "site.key"
 //! # credential = "site-key"              # a file of the environment's credential directory (systemd)
 //!
+//! [kms]                                  # the key management service; optional
+//! url = "https://127.0.0.1:7445"
+//! spiffe_id = "spiffe://dev.example/blindfold/kms"
+//! tenant = "default"                     # whose keys are meant; this one if left out
+//! keys_in_hand = true                    # whether keys of low sensitivity may come into this process
+//!
 //! [timeouts]
 //! open_seconds = 30                      # all attempts of one call together
 //! attempt_seconds = 10                   # one request
@@ -127,9 +133,14 @@ pub enum ConfigError {
         /// Its URL.
         url: String,
     },
-    /// Unsealing authorities are configured but no identity.
-    #[error("unsealing authorities want an identity: add an [identity] section")]
+    /// Unsealing authorities or a key management service are configured but no identity.
+    #[error(
+        "unsealing authorities and the key management service want an identity: add an [identity] section"
+    )]
     NoIdentity,
+    /// The key management service cannot be used as configured.
+    #[error("[kms]: {0}")]
+    Kms(#[source] kms_client::BuildError),
     /// The profile can never be met.
     #[error(
         "no object with threshold {threshold} can be opened with the {authorities} configured unsealing authorities: \
@@ -160,6 +171,49 @@ pub struct UnsealerConfig {
     pub spiffe_id: SpiffeId,
 }
 
+/// The key management service: where it is asked, and whose keys are meant.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct KmsConfig {
+    /// Where it is asked: `https://host:port`.
+    pub url: String,
+    /// The SPIFFE ID its server must prove.
+    pub spiffe_id: SpiffeId,
+    /// The tenant; [`kms_client::client::DEFAULT_TENANT`] if left out.
+    #[serde(default)]
+    pub tenant: Option<String>,
+    /// Whether keys of low sensitivity may come into this process; they may if left out.
+    #[serde(default)]
+    pub keys_in_hand: Option<bool>,
+}
+
+impl KmsConfig {
+    /// The service at `url`, which must prove to be `spiffe_id`.
+    pub fn new(url: impl Into<String>, spiffe_id: SpiffeId) -> Self {
+        Self {
+            url: url.into(),
+            spiffe_id,
+            tenant: None,
+            keys_in_hand: None,
+        }
+    }
+
+    /// Names the tenant whose keys are meant.
+    #[must_use]
+    pub fn tenant(mut self, tenant: impl Into<String>) -> Self {
+        self.tenant = Some(tenant.into());
+        self
+    }
+
+    /// Says whether keys of low sensitivity may come into this process.
+    #[must_use]
+    pub fn keys_in_hand(mut self, keys_in_hand: bool) -> Self {
+        self.keys_in_hand = Some(keys_in_hand);
+        self
+    }
+}
+
 /// A configuration, read and checked.
 #[derive(Debug)]
 pub(crate) struct Config {
@@ -169,6 +223,7 @@ pub(crate) struct Config {
     pub(crate) profile: ProfileConfig,
     pub(crate) sealers: Option<SealerKeys>,
     pub(crate) site_keys: Vec<SecretKey>,
+    pub(crate) kms: Option<KmsConfig>,
     pub(crate) open_deadline: Option<Duration>,
     pub(crate) attempt_timeout: Option<Duration>,
     pub(crate) hedge_after: Option<Duration>,
@@ -183,6 +238,7 @@ struct File {
     #[serde(default)]
     profile: ProfileConfig,
     site: Option<Site>,
+    kms: Option<KmsConfig>,
     #[serde(default)]
     timeouts: Timeouts,
 }
@@ -330,6 +386,7 @@ impl Config {
             profile: file.profile,
             sealers: sealers.transpose()?,
             site_keys,
+            kms: file.kms,
             open_deadline: seconds(file.timeouts.open_seconds),
             attempt_timeout: seconds(file.timeouts.attempt_seconds),
             hedge_after: (file.timeouts.hedge_milliseconds)

@@ -25,6 +25,7 @@
 //! - [`document`]: configuration files of four formats, with the place of every value.
 //! - [`config`]: the configuration file of this library.
 //! - [`identity`]: the workload's identity, also for daemons that need one of their own.
+//! - [`Wingman::kms`] encrypts, decrypts, signs and verifies with keys of the key management service.
 //! - [`http`]: mutual TLS to other members of the trust domain.
 //!
 //! # Guarantees
@@ -68,13 +69,21 @@ pub mod http {
     pub use ::identity::http::{HttpClient, HttpError};
 }
 
+/// Keys of the key management service: [`kms_client::client`].
+pub mod kms {
+    pub use kms_client::{
+        Algorithm, Key, KeyInHand, Kms, KmsError, stream,
+        wire::{ErrorCode, Mac, PublicKey, Signed, ToSign},
+    };
+}
+
 pub use blindfold_core::{
     AcceptanceProfile, Expectation, Sealed as SealedObject, SealerKey, SealerKeys, SealerSignature,
     SignatureError, Signed, SignedReader,
 };
 
 pub use builder::{Ready, WantsIdentity, WingmanBuilder};
-pub use config::{ConfigError, UnsealerConfig};
+pub use config::{ConfigError, KmsConfig, UnsealerConfig};
 pub use credential::CredentialError;
 pub use error::{Error, LoadError, UnsealerError, UnsealerFault};
 pub use files::FileError;
@@ -103,6 +112,11 @@ struct SignaturesPage;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/src/several-authorities.md")]
 struct SeveralAuthoritiesPage;
+
+/// The page on keys, whose examples are compiled here.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/src/kms-client.md")]
+struct KmsClientPage;
 
 /// The README, whose example is compiled here.
 #[cfg(doctest)]

@@ -12,6 +12,7 @@ use blindfold_core::{
     AcceptanceProfile, Accepted, AcceptedHeader, Expectation, Header, LockSecrets, OpenError,
     OpenReader, PinnedKeys, SecretKey,
 };
+use kms_client::Kms;
 
 use crate::{
     Error, LoadError, SealedObject, SecretBytes, SecretString, UnsealerFault, UnsealerStatus,
@@ -53,6 +54,7 @@ pub(crate) struct Inner {
     pub(crate) profile: AcceptanceProfile,
     pub(crate) site_keys: Vec<SecretKey>,
     pub(crate) recovery_keys: Vec<SecretKey>,
+    pub(crate) kms: Kms,
     pub(crate) open_deadline: Duration,
     pub(crate) hedge_after: Duration,
 }
@@ -105,6 +107,13 @@ impl Wingman {
         self.identity()?
             .start_renewal()
             .map_err(|error| Error::Identity(Arc::new(error)))
+    }
+
+    /// The key management service: `wingman.kms().encrypt("orders", plaintext, aad)` and its siblings.
+    ///
+    /// Without a `[kms]` section every operation fails with [`KmsError::NotConfigured`](crate::kms::KmsError).
+    pub fn kms(&self) -> &Kms {
+        &self.inner.kms
     }
 
     /// The keys that objects may be sealed to.

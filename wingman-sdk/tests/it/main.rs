@@ -15,6 +15,7 @@ mod example;
 mod freshness;
 mod identity_source;
 mod issuing;
+mod kms;
 mod load_config;
 mod load_elsewhere;
 mod load_places;
