@@ -24,8 +24,8 @@ use service::{
 use crate::{
     config::Config,
     engine::Engine,
-    refusal::Refusal,
     lifecycle::LifecycleConfig,
+    refusal::Refusal,
     store::{Key, Snapshot, StoreError},
     transfer::Transfer,
 };
@@ -148,7 +148,10 @@ pub(crate) trait Operation: Send + Sized + 'static {
     fn context(&self) -> AuditContext;
 
     /// Does it.
-    fn apply(self, engine: &Arc<Engine>) -> impl Future<Output = Result<Self::Reply, AdminError>> + Send;
+    fn apply(
+        self,
+        engine: &Arc<Engine>,
+    ) -> impl Future<Output = Result<Self::Reply, AdminError>> + Send;
 }
 
 /// Who administrates.
@@ -205,6 +208,9 @@ impl Inside {
     }
 }
 
+/// What the service does by itself.
+const SCHEDULED: &[&str] = &[keys::ROTATE, Destroy::ACTION];
+
 /// What administration goes by: who may, and within which bounds.
 #[derive(Debug)]
 pub(crate) struct Administration {
@@ -228,7 +234,7 @@ impl Administration {
             lifecycle: config.lifecycle,
             transfer: Transfer::read(&config.export, config.copies.as_ref())?,
             host: Inside::new("host", &[]),
-            schedule: Inside::new("schedule", &[keys::ROTATE, Destroy::ACTION]),
+            schedule: Inside::new("schedule", SCHEDULED),
         })
     }
 
@@ -318,7 +324,10 @@ async fn grant(engine: &Engine, caller: Caller<'_>, ask: Ask) -> Result<Grant, A
                 .await
         }
         Caller::Host | Caller::Schedule => {
-            let inside = engine.administration().inside(caller).ok_or(Denied::ByPolicy);
+            let inside = engine
+                .administration()
+                .inside(caller)
+                .ok_or(Denied::ByPolicy);
             let inside = inside.map_err(Refusal::from)?;
             let facts = Facts {
                 spiffe_id: &inside.spiffe_id,

@@ -14,7 +14,9 @@ use service::{
     files,
 };
 
-use crate::limits::{MAX_KEY_RECORD_BYTES, MAX_POLICY_FILE_BYTES, MAX_RECIPIENTS, MAX_SECRET_KEY_BYTES};
+use crate::limits::{
+    MAX_KEY_RECORD_BYTES, MAX_POLICY_FILE_BYTES, MAX_RECIPIENTS, MAX_SECRET_KEY_BYTES,
+};
 
 /// `[export.NAME]`: a recipient of sealed exports.
 #[derive(Clone, Debug, Deserialize)]
@@ -106,8 +108,11 @@ impl Recipient {
             locks.push(LockSpec::recovery_static(&key));
         }
         // What can't be sealed to is found out now, and not on the day of the backup.
-        Sealer::new(locks.clone(), SealOptions::new().threshold(config.threshold))
-            .map_err(|error| ConfigError::invalid(&format!("export.{name}"), &error.to_string()))?;
+        Sealer::new(
+            locks.clone(),
+            SealOptions::new().threshold(config.threshold),
+        )
+        .map_err(|error| ConfigError::invalid(&format!("export.{name}"), &error.to_string()))?;
         Ok(Self {
             locks,
             threshold: config.threshold,

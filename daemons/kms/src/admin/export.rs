@@ -45,12 +45,16 @@ impl Operation for ExportKey {
                 "the key may not be exported: it was made so",
             ));
         }
-        let recipient = engine.administration().transfer().recipient(&self.recipient).ok_or_else(|| {
-            AdminError::not_found(format_args!(
-                "recipient {} in the service's configuration ([export.{}])",
-                self.recipient, self.recipient
-            ))
-        })?;
+        let recipient = engine
+            .administration()
+            .transfer()
+            .recipient(&self.recipient)
+            .ok_or_else(|| {
+                AdminError::not_found(format_args!(
+                    "recipient {} in the service's configuration ([export.{}])",
+                    self.recipient, self.recipient
+                ))
+            })?;
         let versions = wanted(&key, self.versions.as_deref())?;
         let backup = backup(engine, &key, &versions).await?;
         let text = serde_json::to_vec(&backup).map_err(|error| AdminError::internal(&error))?;
@@ -101,13 +105,12 @@ fn wanted(key: &store::Key, named: Option<&[u32]>) -> Result<Vec<u32>, AdminErro
     Ok(versions)
 }
 
-async fn backup(
-    engine: &Engine,
-    key: &store::Key,
-    versions: &[u32],
-) -> Result<Backup, AdminError> {
+async fn backup(engine: &Engine, key: &store::Key, versions: &[u32]) -> Result<Backup, AdminError> {
     let mut inside = Vec::with_capacity(versions.len());
-    for version in versions.iter().filter_map(|number| key.versions.get(number)) {
+    for version in versions
+        .iter()
+        .filter_map(|number| key.versions.get(number))
+    {
         // What waits for its destruction here is not destroyed elsewhere by that: it arrives switched off.
         let state = match version.state {
             State::PendingDestruction => State::Disabled,
@@ -118,7 +121,11 @@ async fn backup(
             state,
             origin: version.origin,
             created_at: version.created_at,
-            uses: engine.store().usage(&key.id, version.version).await.reserved,
+            uses: engine
+                .store()
+                .usage(&key.id, version.version)
+                .await
+                .reserved,
             material: std::mem::take(&mut *engine.store().material(key, version.version)?).into(),
         });
     }

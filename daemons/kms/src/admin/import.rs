@@ -57,7 +57,10 @@ impl Operation for GetImportParameters {
             return Err(AdminError::bad_request("a backup is wrapped by HPKE"));
         }
         if view(engine)?.tenant(&self.tenant).is_none() {
-            return Err(AdminError::not_found(format_args!("tenant {}", self.tenant)));
+            return Err(AdminError::not_found(format_args!(
+                "tenant {}",
+                self.tenant
+            )));
         }
         let known = view(engine)?.key_by_name(&self.tenant, &self.name).cloned();
         if let Some(key) = &known {
@@ -155,7 +158,11 @@ impl Operation for ImportKey {
     }
 
     async fn apply(self, engine: &Arc<Engine>) -> Result<Key, AdminError> {
-        let place = (ImportPurpose::Material, self.tenant.as_str(), self.name.as_str());
+        let place = (
+            ImportPurpose::Material,
+            self.tenant.as_str(),
+            self.name.as_str(),
+        );
         let (terms, secret) = token::read(engine, self.token.as_ref(), place)?;
         let known = view(engine)?.key_by_name(&self.tenant, &self.name).cloned();
         let material = unwrap(terms.clone(), secret, self.wrapped).await?;
@@ -189,7 +196,11 @@ async fn new_key(
     version: NewVersion,
 ) -> Result<Key, AdminError> {
     not_high(create.sensitivity)?;
-    keys::check(&create.settings, create.sensitivity, engine.administration().lifecycle())?;
+    keys::check(
+        &create.settings,
+        create.sensitivity,
+        engine.administration().lifecycle(),
+    )?;
     if terms.version != 1 {
         return Err(stale());
     }
@@ -218,7 +229,10 @@ async fn next_version(
 ) -> Result<Key, AdminError> {
     expect(key, expected)?;
     not_high(key.sensitivity)?;
-    if terms.key_id != key.id || terms.version != key.next_version() || terms.algorithm != key.algorithm {
+    if terms.key_id != key.id
+        || terms.version != key.next_version()
+        || terms.algorithm != key.algorithm
+    {
         return Err(stale());
     }
     let added = engine

@@ -18,7 +18,9 @@ use super::{
 use crate::{
     engine::Engine,
     lifecycle::LifecycleConfig,
-    limits::{LIST_PAGE, LIST_PAGE_VERSIONS, MAX_LEASE_SECONDS, MAX_LEASE_USES, MAX_ROTATION_SECONDS},
+    limits::{
+        LIST_PAGE, LIST_PAGE_VERSIONS, MAX_LEASE_SECONDS, MAX_LEASE_USES, MAX_ROTATION_SECONDS,
+    },
     store::{self, KmsStore, NewKey, StoreError},
 };
 
@@ -32,7 +34,9 @@ pub(crate) fn rotate_at(key: &store::Key) -> Option<u64> {
     if primary.state != State::Enabled {
         return None;
     }
-    primary.created_at.checked_add(key.settings.rotate_after_seconds?)
+    primary
+        .created_at
+        .checked_add(key.settings.rotate_after_seconds?)
 }
 
 /// A key as administrators see it.
@@ -45,7 +49,11 @@ pub(super) async fn wire(engine: &Engine, key: &store::Key) -> Key {
             origin: version.origin,
             created_at: version.created_at,
             destroy_at: version.destroy_at,
-            uses: engine.store().usage(&key.id, version.version).await.reserved,
+            uses: engine
+                .store()
+                .usage(&key.id, version.version)
+                .await
+                .reserved,
         });
     }
     Key {
@@ -84,7 +92,10 @@ pub(super) fn check(
         )));
     }
     let lease = settings.lease;
-    if lease.seconds == 0 || lease.outage_seconds < lease.seconds || lease.outage_seconds > MAX_LEASE_SECONDS {
+    if lease.seconds == 0
+        || lease.outage_seconds < lease.seconds
+        || lease.outage_seconds > MAX_LEASE_SECONDS
+    {
         return Err(AdminError::bad_request(format!(
             "a lease runs for 1 to {MAX_LEASE_SECONDS} seconds, and in an outage not shorter than otherwise"
         )));
@@ -105,7 +116,10 @@ pub(super) fn check(
 /// What the audit log keeps of settings.
 pub(super) fn note_settings(context: AuditContext, settings: &Settings) -> AuditContext {
     context
-        .with("rotate_after_seconds", settings.rotate_after_seconds.unwrap_or(0))
+        .with(
+            "rotate_after_seconds",
+            settings.rotate_after_seconds.unwrap_or(0),
+        )
         .with("lease_seconds", settings.lease.seconds)
         .with("outage_seconds", settings.lease.outage_seconds)
         .with("lease_uses", settings.lease.uses)
@@ -129,13 +143,24 @@ impl Operation for CreateKey {
 
     async fn apply(self, engine: &Arc<Engine>) -> Result<Key, AdminError> {
         check_name("key", &self.name)?;
-        check(&self.settings, self.sensitivity, engine.administration().lifecycle())?;
+        check(
+            &self.settings,
+            self.sensitivity,
+            engine.administration().lifecycle(),
+        )?;
         let policy = canonical("policy", self.policy.as_deref())?;
         // Before anything is made in an HSM; the store looks again.
         if view(engine)?.tenant(&self.tenant).is_none() {
-            return Err(AdminError::not_found(format_args!("tenant {}", self.tenant)));
+            return Err(AdminError::not_found(format_args!(
+                "tenant {}",
+                self.tenant
+            )));
         }
-        if view(engine)?.key_by_name(&self.tenant, &self.name).cloned().is_some() {
+        if view(engine)?
+            .key_by_name(&self.tenant, &self.name)
+            .cloned()
+            .is_some()
+        {
             return Err(AdminError::new(
                 kms_client::wire::ErrorCode::AlreadyExists,
                 format!("key {} exists already in tenant {}", self.name, self.tenant),
@@ -202,7 +227,10 @@ impl Operation for ListKeys {
     async fn apply(self, engine: &Arc<Engine>) -> Result<Keys, AdminError> {
         let view = view(engine)?;
         if view.tenant(&self.tenant).is_none() {
-            return Err(AdminError::not_found(format_args!("tenant {}", self.tenant)));
+            return Err(AdminError::not_found(format_args!(
+                "tenant {}",
+                self.tenant
+            )));
         }
         let after = self.after.as_deref().unwrap_or_default();
         let (mut keys, mut versions) = (Vec::new(), 0);
@@ -304,8 +332,8 @@ impl Operation for SetPrimary {
         let key = find(engine, &self.tenant, &self.key)?;
         expect(&key, self.expected_revision)?;
         let version = key.versions.get(&self.version);
-        let version =
-            version.ok_or_else(|| AdminError::not_found(format_args!("version {}", self.version)))?;
+        let version = version
+            .ok_or_else(|| AdminError::not_found(format_args!("version {}", self.version)))?;
         if version.state != State::Enabled {
             return Err(AdminError::new(
                 kms_client::wire::ErrorCode::WrongState,
@@ -340,7 +368,11 @@ impl Operation for SetSettings {
     async fn apply(self, engine: &Arc<Engine>) -> Result<Key, AdminError> {
         let key = find(engine, &self.tenant, &self.key)?;
         expect(&key, self.expected_revision)?;
-        check(&self.settings, key.sensitivity, engine.administration().lifecycle())?;
+        check(
+            &self.settings,
+            key.sensitivity,
+            engine.administration().lifecycle(),
+        )?;
         if self.settings.exportable && !key.settings.exportable {
             return Err(AdminError::bad_request(
                 "exports were not allowed when the key was made, or were switched off since: that can't be taken back, \

@@ -27,9 +27,10 @@ pub(super) async fn version(
             let reference = engine.generate_in_hsm(key_id, version, algorithm).await?;
             (NewMaterial::Hsm(reference), Origin::Hsm)
         }
-        Sensitivity::Low | Sensitivity::Medium => {
-            (NewMaterial::Software(generate(algorithm).await?), Origin::Generated)
-        }
+        Sensitivity::Low | Sensitivity::Medium => (
+            NewMaterial::Software(generate(algorithm).await?),
+            Origin::Generated,
+        ),
     };
     Ok(NewVersion {
         version,

@@ -65,7 +65,11 @@ impl Operation for RestoreKey {
                 (text, Some(label))
             }
             RestoreSource::Wrapped { token, wrapped } => {
-                let place = (ImportPurpose::Backup, self.tenant.as_str(), self.name.as_str());
+                let place = (
+                    ImportPurpose::Backup,
+                    self.tenant.as_str(),
+                    self.name.as_str(),
+                );
                 let (terms, secret) = token::read(engine, token.as_ref(), place)?;
                 // Good once: the key goes on to another revision by it.
                 let known = view(engine)?.key_by_name(&self.tenant, &self.name).cloned();
@@ -90,11 +94,9 @@ impl Operation for RestoreKey {
                 expect(&key, expected)?;
                 renew_copy(engine, key, backup).await
             }
-            (Some(key), _) if key.tenant == self.tenant && key.name == self.name => {
-                Err(AdminError::bad_request(
-                    "the key exists: name its revision (`expected_revision`)",
-                ))
-            }
+            (Some(key), _) if key.tenant == self.tenant && key.name == self.name => Err(
+                AdminError::bad_request("the key exists: name its revision (`expected_revision`)"),
+            ),
             // Not said where: that may be another tenant's affair.
             (Some(_), _) => Err(AdminError::new(
                 ErrorCode::AlreadyExists,
@@ -135,12 +137,19 @@ fn open(engine: &Engine, bytes: &[u8]) -> Result<(Zeroizing<Vec<u8>>, String), A
         match key {
             SecretKey::Static(key) => accepted.static_secret(key),
             SecretKey::Unsealing(key) => accepted.recovery_secret(key),
-            _ => return Err(refused("the key for copies is of a kind that can't open it")),
+            _ => {
+                return Err(refused(
+                    "the key for copies is of a kind that can't open it",
+                ));
+            }
         }
         .map_err(opened)?,
     );
     let text = accepted.open(&secrets).map_err(opened)?;
-    Ok((Zeroizing::new(text.expose().to_vec()), sealed.label().to_owned()))
+    Ok((
+        Zeroizing::new(text.expose().to_vec()),
+        sealed.label().to_owned(),
+    ))
 }
 
 /// Reads a backup; what is wrong is told by its place only, since serde's text may repeat what it read.
@@ -153,7 +162,9 @@ fn read(text: &[u8]) -> Result<Backup, AdminError> {
         refused(&format!("no backup of a key (line {line} column {column})"))
     })?;
     if backup.format != BACKUP_FORMAT {
-        return Err(refused("it is of another format: use the version of this service that made it"));
+        return Err(refused(
+            "it is of another format: use the version of this service that made it",
+        ));
     }
     Ok(backup)
 }
@@ -161,7 +172,11 @@ fn read(text: &[u8]) -> Result<Backup, AdminError> {
 /// Holds a backup against the same rules as everything else that is stored.
 fn check(engine: &Engine, backup: &Backup) -> Result<(), AdminError> {
     import::not_high(backup.sensitivity)?;
-    keys::check(&backup.settings, backup.sensitivity, engine.administration().lifecycle())?;
+    keys::check(
+        &backup.settings,
+        backup.sensitivity,
+        engine.administration().lifecycle(),
+    )?;
     if backup.versions.is_empty() || backup.versions.len() > MAX_VERSIONS {
         return Err(refused("it has no versions, or too many"));
     }
@@ -174,11 +189,15 @@ fn check(engine: &Engine, backup: &Backup) -> Result<(), AdminError> {
         .iter()
         .all(|version| (1..=MAX_VERSION).contains(&version.version));
     if !ascending || !numbers {
-        return Err(refused("its versions are out of order, or of impossible numbers"));
+        return Err(refused(
+            "its versions are out of order, or of impossible numbers",
+        ));
     }
     let live = |state| matches!(state, State::Enabled | State::DecryptOnly | State::Disabled);
     if !backup.versions.iter().all(|version| live(version.state)) {
-        return Err(refused("it has a version in a state that none with material is in"));
+        return Err(refused(
+            "it has a version in a state that none with material is in",
+        ));
     }
     Ok(())
 }
@@ -207,7 +226,12 @@ async fn new_copy(
     let primary = inside
         .iter()
         .find(|version| version.version == backup.primary && version.state == State::Enabled)
-        .or_else(|| inside.iter().rev().find(|version| version.state == State::Enabled))
+        .or_else(|| {
+            inside
+                .iter()
+                .rev()
+                .find(|version| version.state == State::Enabled)
+        })
         .map(|version| version.version)
         .ok_or_else(|| refused("none of its versions is enabled, so that none could protect"))?;
     let versions = inside
@@ -236,7 +260,9 @@ async fn renew_copy(
     mut backup: Backup,
 ) -> Result<Key, AdminError> {
     if (key.algorithm, key.sensitivity) != (backup.algorithm, backup.sensitivity) {
-        return Err(refused("its algorithm or sensitivity is not that of the key here"));
+        return Err(refused(
+            "its algorithm or sensitivity is not that of the key here",
+        ));
     }
     let mut inside = std::mem::take(&mut backup.versions);
     let mut is_shared = false;
@@ -258,7 +284,9 @@ async fn renew_copy(
         }
     }
     if !is_shared {
-        return Err(refused("it shares no version with the key here, so that nothing shows whence it comes"));
+        return Err(refused(
+            "it shares no version with the key here, so that nothing shows whence it comes",
+        ));
     }
     let missing = inside
         .iter_mut()

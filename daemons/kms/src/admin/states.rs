@@ -40,7 +40,10 @@ pub(crate) fn is_due(version: &Version, now: u64) -> bool {
 fn is_step(from: State, to: State) -> bool {
     use State::{DecryptOnly, Destroyed, Disabled, Enabled, PendingDestruction};
     match (from, to) {
-        (Enabled | DecryptOnly | Disabled, Enabled | DecryptOnly | Disabled | PendingDestruction) => from != to,
+        (
+            Enabled | DecryptOnly | Disabled,
+            Enabled | DecryptOnly | Disabled | PendingDestruction,
+        ) => from != to,
         (PendingDestruction, Disabled) => true,
         (PendingDestruction, _) | (Destroyed, _) | (_, Destroyed) => false,
     }
@@ -79,7 +82,10 @@ impl Operation for SetState {
         if is_due(version, now) {
             return Err(AdminError::new(
                 ErrorCode::WrongState,
-                format!("the time of version {} has come: it is being destroyed", self.version),
+                format!(
+                    "the time of version {} has come: it is being destroyed",
+                    self.version
+                ),
             ));
         }
         let destroy_at = match (self.state, self.delay_seconds) {
@@ -93,7 +99,14 @@ impl Operation for SetState {
         };
         let set = engine
             .store()
-            .set_state(&key.id, self.expected_revision, self.version, self.state, destroy_at, now)
+            .set_state(
+                &key.id,
+                self.expected_revision,
+                self.version,
+                self.state,
+                destroy_at,
+                now,
+            )
             .await?;
         changed(engine, &set).await
     }
@@ -106,7 +119,11 @@ fn version(key: &store::Key, number: u32) -> Result<&Version, AdminError> {
 
 /// The delay of a destruction, in seconds.
 fn checked(engine: &Engine, delay: Option<u64>) -> Result<u64, AdminError> {
-    let least = engine.administration().lifecycle().least_destruction_delay.as_secs();
+    let least = engine
+        .administration()
+        .lifecycle()
+        .least_destruction_delay
+        .as_secs();
     let delay = delay.unwrap_or(DESTRUCTION_DELAY.as_secs().max(least));
     if (least..=MAX_DESTRUCTION_DELAY.as_secs()).contains(&delay) {
         return Ok(delay);

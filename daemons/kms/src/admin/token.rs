@@ -42,7 +42,11 @@ struct Token {
 }
 
 /// A token with the private key inside.
-pub(super) fn issue(engine: &Engine, terms: &Terms, secret: &ImportSecret) -> Result<Vec<u8>, AdminError> {
+pub(super) fn issue(
+    engine: &Engine,
+    terms: &Terms,
+    secret: &ImportSecret,
+) -> Result<Vec<u8>, AdminError> {
     let token = Token {
         terms: terms.clone(),
         secret: secret.expose_bytes().to_vec().into(),

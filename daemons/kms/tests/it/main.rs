@@ -1,7 +1,13 @@
 //! Promises of the key management service, through its public surface.
 
 mod admin;
+mod hsm;
+mod authorization;
+mod hostile;
 mod operations;
 mod postgres;
 mod store;
+mod streaming;
 mod support;
+#[path = "../../../service/tests/it/token.rs"]
+mod token;
