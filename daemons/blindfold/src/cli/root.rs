@@ -44,7 +44,9 @@ With several replicas: rotate with --stage, copy the file to each of them, then 
 so that each can read what another one wraps.")]
     Rotate(RootRotateArgs),
     /// Make a root key of the file the one that wraps
-    #[command(after_help = "Example:\n  blindfold root activate root.slots 41c5902a4fd9e0ab --key-file root.kek")]
+    #[command(
+        after_help = "Example:\n  blindfold root activate root.slots 41c5902a4fd9e0ab --key-file root.kek"
+    )]
     Activate(RootKeyArgs),
     /// Remove a root key that wraps nothing any more
     #[command(after_help = "\

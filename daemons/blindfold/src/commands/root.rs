@@ -66,11 +66,7 @@ fn init(args: &RootInitArgs, json: bool) -> Outcome {
     let from = args.from.as_deref().map(RootKey::load).transpose();
     let new = new_slots(&args.new, &args.hsm)?;
     let prepared = root_key::create(&args.slots, from.map_err(failed)?, &new).map_err(failed)?;
-    let changed = keep(
-        prepared,
-        &args.slots,
-        args.new.shares_folder.as_deref(),
-    )?;
+    let changed = keep(prepared, &args.slots, args.new.shares_folder.as_deref())?;
     report(&changed, json, |changed| {
         format!(
             "{}: key slots for root key {}",
@@ -86,11 +82,7 @@ fn rekey(args: &RootRekeyArgs, json: bool) -> Outcome {
     let remove: Vec<_> = args.remove.iter().map(|kind| slot_kind(*kind)).collect();
     let unlocked = root_key::open_to_change(&args.slots, &sources).map_err(failed)?;
     let prepared = unlocked.rekey(&sources, &new, &remove).map_err(failed)?;
-    let changed = keep(
-        prepared,
-        &args.slots,
-        args.new.shares_folder.as_deref(),
-    )?;
+    let changed = keep(prepared, &args.slots, args.new.shares_folder.as_deref())?;
     report(&changed, json, |changed| {
         format!(
             "{}: new slots; root key {} wraps from now on",
@@ -153,7 +145,9 @@ fn report(changed: &Changed, json: bool, line: impl Fn(&Changed) -> String) -> O
             ));
         }
         if !changed.shares.is_empty() {
-            text.push_str("\nGive each share to its custodian over a safe way, and remove it here.");
+            text.push_str(
+                "\nGive each share to its custodian over a safe way, and remove it here.",
+            );
         }
         text
     })

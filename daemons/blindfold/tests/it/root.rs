@@ -33,7 +33,11 @@ fn private(bench: &Bench, name: &str, text: &str) {
 fn refused(bench: &Bench, words: &str, input: &[u8], code: i32) -> String {
     let output = bench.run(words, input);
     let text = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(code), "blindfold {words}\n{text}");
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "blindfold {words}\n{text}"
+    );
     text
 }
 
@@ -51,7 +55,12 @@ fn root_keys_from_making_to_rotation() {
     }
     assert_eq!(mode(&bench.path("shares")), 0o700);
     // Neither the file nor shares are overwritten.
-    refused(&bench, "root init root.slots --new-key-file other.kek", b"", 73);
+    refused(
+        &bench,
+        "root init root.slots --new-key-file other.kek",
+        b"",
+        73,
+    );
     refused(
         &bench,
         &format!("root init second.slots --new-key-file root.kek {CUSTODIANS}"),
@@ -115,12 +124,7 @@ fn wrong_sources_and_words_are_refused() {
     );
     assert!(text.contains("1 of 2 shares given"), "{text}");
     private(&bench, "typo.share", "bfroot1-AAAA\n");
-    let text = refused(
-        &bench,
-        "root rotate root.slots --share typo.share",
-        b"",
-        65,
-    );
+    let text = refused(&bench, "root rotate root.slots --share typo.share", b"", 65);
     assert!(text.contains("typo.share"), "{text}");
     // A share that others may read is not a secret any more.
     let open = std::fs::Permissions::from_mode(0o644);
@@ -196,9 +200,15 @@ fn custodians_unseal_a_service_share_by_share() {
     let unseal = "root unseal --socket unseal.sock";
     let alice = bench.read("shares/alice.share");
     let text = bench.text(unseal, &alice);
-    assert!(text.starts_with("sealed: 1 of 2 shares given, by alice"), "{text}");
+    assert!(
+        text.starts_with("sealed: 1 of 2 shares given, by alice"),
+        "{text}"
+    );
     let text = refused(&bench, unseal, &alice, 65);
-    assert!(text.contains("the share of alice was given already"), "{text}");
+    assert!(
+        text.contains("the share of alice was given already"),
+        "{text}"
+    );
     refused(&bench, unseal, b"no share", 65);
     let text = bench.text(&format!("{unseal} --share shares/carol.share --json"), b"");
     let text: Value = serde_json::from_str(&text).unwrap();

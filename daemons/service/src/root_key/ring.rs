@@ -3,6 +3,7 @@
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError, RwLock, Weak},
+    time::Instant,
 };
 
 use tokio::sync::watch;
@@ -45,8 +46,8 @@ struct Present {
     id: String,
     revision: u64,
     unlock: RootKey,
-    /// A revision that can't be used, so that it is reported once.
-    refused: Option<u64>,
+    /// A revision that can't be used, and when it was tried: not at every look, since trying may cost seconds of Argon2id.
+    refused: Option<(u64, Instant)>,
 }
 
 impl fmt::Debug for RootKeys {
@@ -85,10 +86,11 @@ impl RootKeys {
         let path = config.path.as_path();
         let bytes = files::read_secret(path, limits::ROOT_KEY_SLOTS_BYTES)?;
         if bytes.len() <= limits::ROOT_KEY_FILE_BYTES || bytes.first() != Some(&b'{') {
+            let key = RootKey::parse(path, &bytes)?;
             if has_sources(config) {
                 return Err(RootKeyError::Bare(path.to_owned()));
             }
-            return Ok(RootKey::parse(path, &bytes)?.into());
+            return Ok(key.into());
         }
         let document = Document::parse(path, &bytes)?;
         Self::of_slots(config, Unlocked::open(path, document, &sources(config))?)
@@ -187,8 +189,8 @@ impl RootKeys {
     /// Looks whether the file of key slots changed, and takes what it holds now; `true` if there was something new.
     ///
     /// A file that was changed with the same unlock key (rotation) needs no source. After `blindfold root rekey` one of the
-    /// configured sources has to open it; until one does, the keys in force stay. A revision that is refused is reported
-    /// once.
+    /// configured sources has to open it; until one does, the keys in force stay. A revision that was refused is tried
+    /// again after [`limits::UNSEAL_RETRY`].
     ///
     /// # Errors
     ///
@@ -299,11 +301,13 @@ impl Inner {
         let mut present = slots.present.lock().unwrap_or_else(PoisonError::into_inner);
         let found = document.body.revision;
         let same_file = document.body.id == present.id;
-        if (same_file && found == present.revision) || present.refused == Some(found) {
+        let tried = present
+            .refused
+            .is_some_and(|(revision, at)| revision == found && at.elapsed() < limits::UNSEAL_RETRY);
+        if (same_file && found == present.revision) || tried {
             return Ok(false);
         }
-        // Whatever is wrong with this revision stays wrong: it is reported once, and the next one is looked at again.
-        present.refused = Some(found);
+        present.refused = Some((found, Instant::now()));
         if !same_file {
             return Err(RootKeyError::Altered(path.to_owned()));
         }

@@ -181,16 +181,15 @@ impl Share {
     /// The line with an explanation, as it is written to a file.
     #[must_use]
     pub fn expose_text(&self) -> Zeroizing<String> {
-        let line = self.expose_line();
-        Zeroizing::new(format!(
-            "# Share {} of {} of the root key, sharing {}, for {}.\n# Any {} of them together open it. Keep it secret, away from the service.\n{}\n",
+        let comment = format!(
+            "# Share {} of {} of the root key, sharing {}, for {}.\n# Any {} of them together open it. Keep it secret, away from the service.\n",
             self.place,
             self.count,
             self.set_name(),
             self.holder,
             self.threshold,
-            line.as_str()
-        ))
+        );
+        Zeroizing::new([comment.as_str(), self.expose_line().as_str(), "\n"].concat())
     }
 
     /// Whom it was made for.

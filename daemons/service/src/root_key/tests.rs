@@ -1,7 +1,5 @@
 //! Golden bytes of version 1, and Argon2id as others compute it.
 
-
-
 use super::{RootKey, RootKeyError, RootKeys, kek};
 
 #[test]

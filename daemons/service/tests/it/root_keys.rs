@@ -1,6 +1,7 @@
 //! Root keys under several sources: files of key slots, custodians, rotation.
 
 mod custodians;
+mod golden;
 mod hsm;
 mod slots;
 
@@ -95,7 +96,10 @@ fn passphrase() -> Passphrase {
 
 fn custodians(threshold: u8) -> NewSlots {
     NewSlots {
-        custodians: Some((threshold, ["alice", "bob", "carol"].map(str::to_owned).into())),
+        custodians: Some((
+            threshold,
+            ["alice", "bob", "carol"].map(str::to_owned).into(),
+        )),
         ..NewSlots::default()
     }
 }

@@ -93,7 +93,10 @@ async fn wrong_shares_are_named_and_the_others_still_count() {
         .await
         .unwrap_err()
         .to_string();
-    assert!(refused.contains("the share of bob belongs to sharing"), "{refused}");
+    assert!(
+        refused.contains("the share of bob belongs to sharing"),
+        "{refused}"
+    );
     // Right in form and of this sharing, with another value: bytes of alice's under the name of bob.
     let forged = forge(&lab.shares[0], "bob", 2);
     let refused = ask(&socket, Request::Share(&forged)).await.unwrap_err();
@@ -101,9 +104,13 @@ async fn wrong_shares_are_named_and_the_others_still_count() {
         refused.to_string().contains("the share of bob is wrong"),
         "{refused}"
     );
-    let refused = ask(&socket, Request::Share(&lab.shares[0])).await.unwrap_err();
+    let refused = ask(&socket, Request::Share(&lab.shares[0]))
+        .await
+        .unwrap_err();
     assert!(
-        refused.to_string().contains("the share of alice was given already"),
+        refused
+            .to_string()
+            .contains("the share of alice was given already"),
         "{refused}"
     );
     for share in lab.shares.iter().chain(&other.shares) {
@@ -148,7 +155,10 @@ async fn forgotten_shares_have_to_be_given_again() {
     let status = ask(&socket, Request::Forget).await.unwrap();
     assert!(status.given.is_empty());
     let status = ask(&socket, Request::Share(&lab.shares[1])).await.unwrap();
-    assert_eq!((status.sealed, status.given), (true, vec!["bob".to_owned()]));
+    assert_eq!(
+        (status.sealed, status.given),
+        (true, vec!["bob".to_owned()])
+    );
     ask(&socket, Request::Share(&lab.shares[0])).await.unwrap();
     finished(obtained).await;
 }

@@ -2,13 +2,11 @@
 
 use serde_json::Value;
 use service::root_key::{
-    Kind, NewSlots, Passphrase, RootKey, RootKeyError, RootKeys, Sources, create,
-    describe, open_to_change,
+    Kind, NewSlots, Passphrase, RootKey, RootKeyError, RootKeys, Sources, create, describe,
+    open_to_change,
 };
 
-use super::{
-    Lab, MEMORY_KIB, PASSPHRASE, again, custodians, key_file, passphrase, write_private,
-};
+use super::{Lab, MEMORY_KIB, PASSPHRASE, again, custodians, key_file, passphrase, write_private};
 
 /// A file that a key file, a passphrase and two of three custodians open.
 fn three_ways() -> Lab {
@@ -95,7 +93,10 @@ fn wrong_missing_and_repeated_shares_are_named() {
     let one = refusal(again([alice]));
     assert!(one.contains("1 of 2 shares given"), "{one}");
     let twice = refusal(again([alice, alice]));
-    assert!(twice.contains("the share of alice was given already"), "{twice}");
+    assert!(
+        twice.contains("the share of alice was given already"),
+        "{twice}"
+    );
     let foreign = refusal(again([&other.shares[0], bob]));
     assert!(
         foreign.contains(&format!(
@@ -142,7 +143,11 @@ fn every_change_of_the_file_is_seen() {
         ("/body/keys", "remove"),
     ] {
         let mut altered = document.clone();
-        let list = altered.pointer_mut(pointer).unwrap().as_array_mut().unwrap();
+        let list = altered
+            .pointer_mut(pointer)
+            .unwrap()
+            .as_array_mut()
+            .unwrap();
         match change {
             "remove" => drop(list.pop()),
             "double" => list.push(list[0].clone()),
@@ -312,7 +317,7 @@ fn an_older_file_is_not_taken_by_a_running_daemon() {
             ..
         })
     ));
-    assert!(!keys.reload().unwrap(), "reported once");
+    assert!(!keys.reload().unwrap(), "not tried at every look");
     assert_eq!(keys.newest(), newest);
 }
 
@@ -450,5 +455,8 @@ fn debug_of_what_is_open_shows_no_key() {
         RootKeys::load(&lab.with_key_file()).unwrap()
     );
     let kek = std::fs::read_to_string(lab.path("kek")).unwrap();
-    assert!(!shown.contains(kek.trim()) && !shown.contains("words"), "{shown}");
+    assert!(
+        !shown.contains(kek.trim()) && !shown.contains("words"),
+        "{shown}"
+    );
 }
