@@ -31,6 +31,12 @@ pub mod path {
     /// [`super::WatchRequest`] → [`super::WatchResponse`], after a change or [`super::WATCH_SECONDS`].
     pub const WATCH: &str = "/v1/watch/{tenant}";
 
+    /// Large data in one request, as it is: encrypt and decrypt answer with a [stream](crate::stream) and its plaintext, hmac
+    /// and sign with their JSON. The associated data is in the header [`AAD_HEADER`](super::AAD_HEADER).
+    pub const STREAM: &str = "/v1/streams/{tenant}/{key}/{operation}";
+    /// Everything of that form is below.
+    pub const STREAMS: &str = "/v1/streams/";
+
     /// Path of `operation` on `key`.
     ///
     /// A re-encryption is asked of its source, as `re-encrypt`.
@@ -86,6 +92,9 @@ impl<'de> Deserialize<'de> for Bytes {
             .map_err(|_| D::Error::custom("not Base64 with padding"))
     }
 }
+
+/// Header of a streamed request with the caller's associated data in Base64; none when absent.
+pub const AAD_HEADER: &str = "kms-aad";
 
 /// Items of one request.
 #[derive(Clone, Debug, Deserialize, Serialize)]

@@ -81,7 +81,17 @@ impl<'a> Call<'a> {
             Ok(items) => items,
             Err(refusal) => return Err(self.refuse_on(operation, &allowed.key, refusal).await),
         };
-        let permit = self.permit(&allowed, items.len()).await?;
+        self.run(operation, &allowed, items).await
+    }
+
+    /// Does what was allowed, checked and charged.
+    pub(crate) async fn run<I: Item>(
+        &self,
+        operation: Operation,
+        allowed: &Allowed,
+        items: Vec<I>,
+    ) -> Result<Response<I::Answer>, Refusal> {
+        let permit = self.permit(allowed, items.len()).await?;
         let hashes: Vec<_> = items
             .iter()
             .map(|item| context_sha256(item.aad()))
@@ -113,7 +123,9 @@ impl<'a> Call<'a> {
             check_count(request.items.len())?;
             source.key.check(operation)?;
             if request.to.as_deref().is_some_and(|to| !names_key(to)) {
-                return Err(Refusal::bad_request("`to` is no name or identifier of a key"));
+                return Err(Refusal::bad_request(
+                    "`to` is no name or identifier of a key",
+                ));
             }
             Ok(request)
         };
@@ -416,7 +428,9 @@ impl<'a> Call<'a> {
         let place = pool
             .reserve(self.principal.spiffe_id().as_str(), count(items))
             .map_err(|busy| match busy {
-                Busy::Full => Refusal::unavailable("too much heavy work is waiting: try again later"),
+                Busy::Full => {
+                    Refusal::unavailable("too much heavy work is waiting: try again later")
+                }
                 Busy::Part => Refusal::new(
                     ErrorCode::TooManyRequests,
                     "too much of your heavy work is waiting: send less at a time",
@@ -565,10 +579,7 @@ pub(crate) async fn give_up(
     hashes: &[Option<[u8; 32]>],
     refusal: Refusal,
 ) -> Refusal {
-    let outcomes: Vec<_> = hashes
-        .iter()
-        .map(|hash| outcome(&refusal, *hash))
-        .collect();
+    let outcomes: Vec<_> = hashes.iter().map(|hash| outcome(&refusal, *hash)).collect();
     match permit.finish(&outcomes).await {
         Ok(()) => refusal,
         Err(unavailable) => unavailable.into(),

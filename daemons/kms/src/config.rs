@@ -19,11 +19,11 @@ use service::{
 use crate::{
     admin::Administration,
     hsm::HsmConfig,
+    lifecycle::LifecycleConfig,
     limits::{
         BODY_BYTES, MAX_POLICY_FILE_BYTES, MAX_WORK_QUEUE, QUOTA_BURST, QUOTA_NAMES,
         QUOTA_PER_SECOND, WORK_QUEUE_PER_THREAD,
     },
-    lifecycle::LifecycleConfig,
     store::StoreConfig,
     transfer::{CopiesConfig, RecipientConfig},
 };

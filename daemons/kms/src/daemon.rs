@@ -94,7 +94,10 @@ pub async fn init(config: &Config) -> Result<(), KmsError> {
     config.validate()?;
     let root_keys = RootKeys::load_or_create(&config.root_key)?;
     // A store whose rows another root key wrapped is refused here.
-    KmsStore::open(&config.store, root_keys).await?.close().await;
+    KmsStore::open(&config.store, root_keys)
+        .await?
+        .close()
+        .await;
     Ok(())
 }
 
@@ -174,7 +177,8 @@ impl Kms {
             http::app(Arc::clone(&engine)),
             engine.authorizer().clone(),
             config.limits(),
-        );
+        )
+        .with_streams(http::streams());
         Ok(Self {
             engine,
             audit: audit.clone(),

@@ -28,7 +28,7 @@ use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::{
-    admin::{Administration, AdminError},
+    admin::{AdminError, Administration},
     decisions::Decisions,
     hsm::{Hsm, Reference},
     limits,
@@ -235,12 +235,11 @@ impl Engine {
         let _follower = self.parts.store.follow();
         let mut stored = self.parts.store.subscribe();
         loop {
+            self.put_in_force();
             tokio::select! {
                 changed = stored.changed() => if changed.is_err() { return },
-                // Also what could not be made ready is tried again.
-                () = tokio::time::sleep(limits::UPKEEP) => {}
+                () = tokio::time::sleep(limits::NOT_READY_RETRY) => {}
             }
-            self.put_in_force();
         }
     }
 
@@ -374,7 +373,8 @@ impl Engine {
     ///
     /// [`AdminError`]: it failed, and can be tried again.
     pub(crate) async fn destroy_in_hsm(&self, reference: &[u8]) -> Result<(), AdminError> {
-        let reference = Reference::parse(reference).map_err(|error| AdminError::internal(&error))?;
+        let reference =
+            Reference::parse(reference).map_err(|error| AdminError::internal(&error))?;
         let destroyed = self.hsm()?.destroy(reference).await;
         destroyed.map_err(|error| of_hsm(&error))
     }

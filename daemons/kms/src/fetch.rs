@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     call::{Allowed, Call, give_up, parse},
-    limits::LEASE_REFRESH_PARTS,
+    limits::{FETCH_ITEMS, LEASE_REFRESH_PARTS},
     refusal::Refusal,
 };
 
@@ -56,6 +56,7 @@ impl Call<'_> {
                     "the key stays in the service: ask it for each operation",
                 ));
             }
+            self.charge(FETCH_ITEMS)?;
             Ok((request, self.leased_operations(&allowed)?))
         });
         let (request, operations) = match parsed {
@@ -126,7 +127,9 @@ impl Call<'_> {
     ) -> Result<Fetched, Refusal> {
         let key = &allowed.key;
         let protects = operations.iter().any(|(operation, _)| operation.protects());
-        let reads = operations.iter().any(|(operation, _)| !operation.protects());
+        let reads = operations
+            .iter()
+            .any(|(operation, _)| !operation.protects());
         let terms = key.record.settings.lease;
         let primary = key.ring.primary();
         let uses = match key.ring.protecting(Operation::FetchKey) {
@@ -207,7 +210,13 @@ mod tests {
         }
         assert!(!needs_secret(Family::Signature, Operation::Verify));
         assert!(needs_secret(Family::Signature, Operation::Sign));
-        assert!(!needs_secret(Family::PublicKeyEncryption, Operation::Encrypt));
-        assert!(needs_secret(Family::PublicKeyEncryption, Operation::Decrypt));
+        assert!(!needs_secret(
+            Family::PublicKeyEncryption,
+            Operation::Encrypt
+        ));
+        assert!(needs_secret(
+            Family::PublicKeyEncryption,
+            Operation::Decrypt
+        ));
     }
 }

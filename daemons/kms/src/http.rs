@@ -23,12 +23,22 @@ use kms_client::{
     wire::{self, ErrorCode, path},
 };
 use serde::Serialize;
-use service::{audit::AuditContext, listener::Peer};
+use service::{
+    audit::AuditContext,
+    listener::{Peer, Streams},
+};
 use zeroize::{Zeroize, Zeroizing};
 
 mod admin;
 
-use crate::{call::Call, engine::Engine, operations::Item, refusal::Refusal};
+use crate::{
+    call::Call,
+    engine::Engine,
+    limits::{MAX_STREAM_BYTES, MAX_STREAM_TIME},
+    operations::Item,
+    refusal::Refusal,
+    streams,
+};
 
 /// Type of every body.
 pub(crate) const JSON: &str = "application/json";
@@ -39,6 +49,7 @@ pub(crate) fn app(engine: Arc<Engine>) -> Router {
         .route(path::OPERATION, post(operation))
         .route(path::RANDOM, post(random))
         .route(path::WATCH, post(watch))
+        .route(path::STREAM, post(stream))
         .merge(admin::routes())
         .fallback(async || StatusCode::NOT_FOUND)
         .method_not_allowed_fallback(async || StatusCode::METHOD_NOT_ALLOWED)
@@ -71,12 +82,7 @@ async fn operation(
     }
 }
 
-async fn operate(
-    call: &Call<'_>,
-    operation: Operation,
-    at: (&str, &str),
-    body: &[u8],
-) -> Response {
+async fn operate(call: &Call<'_>, operation: Operation, at: (&str, &str), body: &[u8]) -> Response {
     async fn as_items<I: Item>(
         call: &Call<'_>,
         operation: Operation,
@@ -102,6 +108,41 @@ async fn operate(
         | Operation::Random
         | Operation::FetchKey => unknown_path(call).await,
     }
+}
+
+/// Which requests reach their handlers as they arrive.
+pub(crate) fn streams() -> Streams {
+    Streams {
+        is_streamed: |uri| uri.path().starts_with(path::STREAMS),
+        bytes: MAX_STREAM_BYTES,
+        time: MAX_STREAM_TIME,
+    }
+}
+
+async fn stream(
+    State(engine): State<Arc<Engine>>,
+    Peer(principal): Peer,
+    segments: Result<Path<(String, String, String)>, PathRejection>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let call = Call::new(&engine, &principal);
+    let Ok(Path((tenant, key, last))) = segments else {
+        return unknown_path(&call).await;
+    };
+    let aad = match streams::aad_of(&headers) {
+        Ok(aad) => aad,
+        Err(refusal) => return refuse(&call, refusal).await,
+    };
+    let at = (tenant.as_str(), key.as_str());
+    let answered = match last.parse::<Operation>() {
+        Ok(Operation::Encrypt) => call.encrypt_stream(at, aad, body).await,
+        Ok(Operation::Decrypt) => call.decrypt_stream(at, aad, body).await,
+        Ok(Operation::Hmac) => return answer(call.hmac_stream(at, body).await),
+        Ok(Operation::Sign) => return answer(call.sign_stream(at, body).await),
+        _ => return unknown_path(&call).await,
+    };
+    answered.unwrap_or_else(IntoResponse::into_response)
 }
 
 async fn random(

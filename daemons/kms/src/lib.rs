@@ -40,6 +40,7 @@ mod operator;
 mod refusal;
 mod snapshot;
 pub mod store;
+mod streams;
 mod transfer;
 mod trust;
 mod uses;

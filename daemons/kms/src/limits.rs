@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-/// Uses of one version of a key whose ciphertexts have a key of their own each, derived from a random salt of 256 bits:
-/// after 2^64 the chance that two salts were ever the same is still below 2^-128. What is counted here keeps the counter
-/// itself honest, and is far from what any fleet reaches: a million a second take nine years.
-pub const MAX_USES: u64 = 1 << 48;
+/// Uses of one version of a key whose messages have keys of their own, derived from a random salt of 256 bits: after so many
+/// the chance that two salts were ever the same is below 2^-144. It is far from what any fleet reaches, also when each use
+/// is lent out with a handed key: a thousand million a second take two years.
+pub const MAX_USES: u64 = 1 << 56;
 
 /// Uses of one version of an AES-GCM key inside an HSM, whose nonces are random.
 pub const MAX_TOKEN_USES: u64 = service::pkcs11::gcm::MAX_ENCRYPTIONS;
@@ -62,8 +62,7 @@ pub const MAX_BUNDLE_AGE: Duration = Duration::from_secs(360);
 /// everywhere within a second.
 pub const STORE_POLL: Duration = Duration::from_millis(300);
 
-/// How often readiness and metrics are brought up to date when nobody asks, and what could not be made ready is tried
-/// again.
+/// How often readiness and metrics are brought up to date when nobody asks.
 pub const UPKEEP: Duration = Duration::from_secs(2);
 
 /// How often counts of reads by version are written to the store.
@@ -91,6 +90,9 @@ pub const MAX_SEGMENT_BYTES: usize = 64;
 
 /// Largest stream that is encrypted, decrypted or hashed in one request: 64 GiB at 100 MB/s take eleven minutes.
 pub const MAX_STREAM_BYTES: u64 = 64 << 30;
+
+/// Longest time of one: what policies say of it is an hour old at most.
+pub const MAX_STREAM_TIME: Duration = Duration::from_secs(3600);
 
 /// Verifications of one request, items times versions that are tried where none is named: a tenth of a second of RSA.
 pub const MAX_VERIFICATIONS: usize = 4096;
@@ -153,6 +155,13 @@ pub const UPTIME_HEARTBEAT: Duration = Duration::from_secs(600);
 /// ahead, so that no revision is ever given twice.
 pub const RESTORED_EPOCHS: u64 = 1 << 32;
 
+/// Items that handing a key out counts for in a principal's quota, of at least 256: each takes uses of the key with it, and
+/// a public-key operation.
+pub const FETCH_ITEMS: usize = 32;
+
+/// How often a version that could not be made ready is tried again: what is wrong is mended by people.
+pub const NOT_READY_RETRY: Duration = Duration::from_secs(30);
+
 /// A handed key should be refreshed after one of so many parts of its validity: half of it is left for an outage that
 /// begins just then.
 pub const LEASE_REFRESH_PARTS: u64 = 2;
@@ -182,7 +191,7 @@ pub const LEAST_ROTATION: Duration = Duration::from_secs(86_400);
 /// Longest validity of a handed key, outages included: thirty days without the service.
 pub const MAX_LEASE_SECONDS: u64 = 30 * 86_400;
 
-/// Most uses of one lease: a millionth of a version's life, so that leases alone don't end it.
+/// Most uses of one lease: a 2^28th part of a version's life, so that leases alone don't end it.
 pub const MAX_LEASE_USES: u64 = 1 << 28;
 
 /// Delay of a destruction when none is named.

@@ -193,11 +193,7 @@ fn compile(document: Option<&str>, place: &str) -> Option<Arc<Policy>> {
 }
 
 impl Key {
-    fn build(
-        record: &Arc<store::Key>,
-        previous: Option<&Self>,
-        source: Source<'_>,
-    ) -> Self {
+    fn build(record: &Arc<store::Key>, previous: Option<&Self>, source: Source<'_>) -> Self {
         let (tenant, name) = (&record.tenant, &record.name);
         let resource = format!("kms/{tenant}/{name}");
         let policy = match previous {

@@ -109,12 +109,7 @@ impl Uses {
 
 impl Uses {
     /// Reserves up to `block` uses and gives how many.
-    async fn reserve(
-        &self,
-        block: u64,
-        life: Life,
-        store: &KmsStore,
-    ) -> Result<u64, Refusal> {
+    async fn reserve(&self, block: u64, life: Life, store: &KmsStore) -> Result<u64, Refusal> {
         let reserved = store
             .reserve_uses(&self.key, self.version, block, life.uses)
             .await

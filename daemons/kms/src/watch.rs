@@ -152,7 +152,9 @@ impl Call<'_> {
         found.is_some_and(|(tenant, key)| {
             let now = self.engine.now();
             key.record.revision == watched.revision
-                && self.engine.may(self.principal, (tenant, key), Operation::FetchKey, now)
+                && self
+                    .engine
+                    .may(self.principal, (tenant, key), Operation::FetchKey, now)
         })
     }
 }

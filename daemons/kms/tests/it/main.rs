@@ -1,9 +1,9 @@
 //! Promises of the key management service, through its public surface.
 
 mod admin;
-mod hsm;
 mod authorization;
 mod hostile;
+mod hsm;
 mod operations;
 mod postgres;
 mod store;

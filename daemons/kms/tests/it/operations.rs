@@ -117,7 +117,9 @@ async fn data_keys_random_bytes_and_re_encryption() {
     let made: wire::DataKey = api.one("films", Operation::GenerateDataKey, item()).await;
     let clear = made.plaintext.unwrap();
     assert_eq!(clear.0.len(), 32);
-    let opened = api.decrypt("films", made.ciphertext.as_ref(), b"film 1").await;
+    let opened = api
+        .decrypt("films", made.ciphertext.as_ref(), b"film 1")
+        .await;
     assert_eq!(opened, clear.0);
     let operation = Operation::GenerateDataKeyWithoutPlaintext;
     let hidden: wire::DataKey = api.one("films", operation, item()).await;
@@ -161,7 +163,10 @@ async fn data_keys_random_bytes_and_re_encryption() {
         .filter(|record| record["context_sha256"].is_string())
         .map(|record| record["action"].as_str().unwrap().to_owned())
         .collect();
-    assert!(actions.contains(&"re-encrypt-from".to_owned()), "{actions:?}");
+    assert!(
+        actions.contains(&"re-encrypt-from".to_owned()),
+        "{actions:?}"
+    );
     assert!(actions.contains(&"re-encrypt-to".to_owned()), "{actions:?}");
 
     let path = path::RANDOM.replace("{tenant}", TENANT);
@@ -190,8 +195,7 @@ async fn items_of_a_batch_stand_alone_and_in_order() {
     let items: Vec<_> = (0..256_u16)
         .map(|number| encrypt(&number.to_be_bytes(), b"batch"))
         .collect();
-    let made: Vec<Outcome<wire::Encrypted>> =
-        api.items("orders", Operation::Encrypt, items).await;
+    let made: Vec<Outcome<wire::Encrypted>> = api.items("orders", Operation::Encrypt, items).await;
     let items: Vec<_> = made
         .iter()
         .enumerate()
