@@ -135,9 +135,9 @@ impl Cache {
             };
         };
         let age = key.age();
-        match key.standing(age) {
-            Standing::Fresh => {}
-            Standing::Due => self.ring(),
+        let standing = key.standing(age);
+        match standing {
+            Standing::Fresh | Standing::Due => {}
             Standing::Outage if slot.outage.load(Ordering::Relaxed) => {}
             Standing::Outage | Standing::Ended => return AtHand::Missing,
         }
@@ -148,11 +148,10 @@ impl Cache {
             return AtHand::InService;
         }
         let protects = operations.iter().any(|operation| operation.protects());
-        if !key.count(protects) {
-            return AtHand::UsedUp;
-        }
-        if protects && key.has_few_uses() {
-            self.ring();
+        match key.count(protects, standing) {
+            None => return AtHand::UsedUp,
+            Some(true) => self.ring(),
+            Some(false) => {}
         }
         AtHand::Done(work(key))
     }

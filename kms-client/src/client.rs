@@ -25,7 +25,8 @@
 //!
 //! # Not promised
 //!
-//! That a version-less check of a code or signature knows a version that was made within the last second: pass the version
+//! That the HTTP client's buffers are wiped: what goes to the service and comes from it has been in them. That a
+//! version-less check of a code or signature knows a version that was made within the last second: pass the version
 //! along with the code. That threads end with the last [`Kms`] at once: a watch on the service ends within half a minute.
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -45,9 +46,13 @@ use crate::{
     wire::{self, path},
 };
 
+#[cfg(feature = "async")]
+mod asynchronous;
 mod key;
 mod stream;
 
+#[cfg(feature = "async")]
+pub use asynchronous::{AsyncKey, AsyncKms};
 pub use key::Key;
 
 /// Tenant of a client that names none.

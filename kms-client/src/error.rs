@@ -88,6 +88,13 @@ pub enum KmsError {
         /// The reason.
         source: Arc<dyn std::error::Error + Send + Sync>,
     },
+    /// The runtime ended before the call did.
+    #[cfg(feature = "async")]
+    #[error("{place}: the asynchronous runtime has ended")]
+    Runtime {
+        /// Key and tenant.
+        place: Place,
+    },
     /// No key management service is configured.
     #[error("no key management service is configured: add a [kms] section")]
     NotConfigured,
@@ -196,7 +203,7 @@ impl KmsError {
         match self {
             Self::Http { source, .. } => match &**source {
                 HttpError::IdentityRefused { .. } => true,
-                HttpError::Status { status, .. } => (400..429).contains(status),
+                HttpError::Status { status, .. } => matches!(status, 400..=407 | 409..=428),
                 _ => false,
             },
             Self::Identity { source, .. } => !source.may_pass,

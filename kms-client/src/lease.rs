@@ -157,19 +157,23 @@ impl HandedKey {
             .is_some_and(|(from, until)| from <= age && age < until)
     }
 
-    /// Notes that it is worked with; counts a use if something is protected. `false` if none is left.
-    pub(crate) fn count(&self, protects: bool) -> bool {
+    /// Notes that it is worked with at `standing`; counts a use if something is protected. Nothing if none is left; else
+    /// whether it wants to be looked after at once, which each key says once for each reason.
+    pub(crate) fn count(&self, protects: bool, standing: Standing) -> Option<bool> {
         // Written once: every writer would take the cache line from the others.
-        if !self.worked.load(Ordering::Relaxed) {
-            self.worked.store(true, Ordering::Relaxed);
+        let first =
+            !self.worked.load(Ordering::Relaxed) && !self.worked.swap(true, Ordering::Relaxed);
+        let late = first && standing != Standing::Fresh;
+        if !protects {
+            return Some(late);
         }
-        !protects
-            || self
-                .uses
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-                    left.checked_sub(1)
-                })
-                .is_ok()
+        let before = self
+            .uses
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                left.checked_sub(1)
+            })
+            .ok()?;
+        Some(late || before.saturating_sub(1) == self.granted / 5)
     }
 
     /// How many uses are left.
@@ -345,13 +349,27 @@ mod tests {
         let key = HandedKey::take(&lease(), Asked::now()).unwrap();
         assert!(!key.has_worked());
         for _ in 0..10 {
-            assert!(key.count(true));
-            assert!(key.count(false));
+            assert!(key.count(true, Standing::Fresh).is_some());
+            assert_eq!(key.count(false, Standing::Fresh), Some(false));
         }
         assert!(key.has_worked() && key.has_few_uses());
-        assert!(!key.count(true) && !key.count(true));
-        assert!(key.count(false));
+        assert!(key.count(true, Standing::Fresh).is_none());
+        assert!(key.count(false, Standing::Due).is_some());
         assert_eq!(key.uses_left(), 0);
+    }
+
+    #[test]
+    fn it_wants_to_be_looked_after_once_for_each_reason() {
+        let key = HandedKey::take(&lease(), Asked::now()).unwrap();
+        // Two of ten uses are few.
+        let wants: Vec<_> = (0..10)
+            .map(|_| key.count(true, Standing::Fresh).unwrap())
+            .collect();
+        assert_eq!(wants.iter().filter(|wants| **wants).count(), 1);
+        assert!(wants[7]);
+        let late = HandedKey::take(&lease(), Asked::now()).unwrap();
+        assert_eq!(late.count(false, Standing::Due), Some(true));
+        assert_eq!(late.count(false, Standing::Due), Some(false));
     }
 
     #[test]

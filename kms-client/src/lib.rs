@@ -45,6 +45,8 @@ pub mod wire;
 
 pub use algorithm::{Algorithm, Hash, RsaBits};
 pub use asymmetric::BadPrivateKey;
+#[cfg(feature = "async")]
+pub use client::{AsyncKey, AsyncKms};
 pub use client::{BuildError, Key, KeyInHand, Kms, KmsBuilder};
 pub use error::{IdentityFault, KmsError, Place};
 pub use key::{KeyId, Sensitivity, State};

@@ -95,5 +95,11 @@ pub const MAX_WATCHES: usize = 3;
 /// How long a new watch waits for further keys before it begins: they mostly come together, when an application starts.
 pub const WATCH_GATHER: std::time::Duration = std::time::Duration::from_millis(50);
 
+/// A watch that ends sooner than this is followed by a pause, which doubles as long as that goes on.
+pub const WATCH_SHORT: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// Longest rest of the thread that looks after handed keys: bounds how long a clock set forward goes unnoticed.
 pub const UPKEEP_LONGEST_REST: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Asynchronous calls of one client that ask the service at a time: as many as connections are kept.
+pub const MAX_ASYNC_CALLS: usize = identity::limits::IDLE_CONNECTIONS;

@@ -7,6 +7,7 @@ use std::{
     collections::HashSet,
     sync::{Arc, Mutex, Weak},
     thread,
+    time::Instant,
 };
 
 use identity::http::Backoff;
@@ -16,7 +17,9 @@ use super::{Cache, lock};
 use crate::{
     KeyId,
     error::{KmsError, Place},
-    limits::{BACKOFF_FIRST, BACKOFF_LONGEST, MAX_BATCH_ITEMS, MAX_WATCHES, WATCH_GATHER},
+    limits::{
+        BACKOFF_FIRST, BACKOFF_LONGEST, MAX_BATCH_ITEMS, MAX_WATCHES, WATCH_GATHER, WATCH_SHORT,
+    },
     transport::Transport,
     wire::{WatchRequest, WatchResponse, WatchedKey, path},
 };
@@ -77,6 +80,7 @@ fn run(cache: &Weak<Cache>) {
             return;
         };
         let path = path::WATCH.replace("{tenant}", place.tenant());
+        let begun = Instant::now();
         // Without the cache, which may end meanwhile.
         let answer = transport.wait::<_, WatchResponse>(&place, &path, &request);
         let Some(cache) = cache.upgrade() else {
@@ -85,8 +89,14 @@ fn run(cache: &Weak<Cache>) {
         release(&cache, &request);
         match answer {
             Ok(response) => {
-                backoff = new_backoff();
                 changed(&cache, &request, &response);
+                if begun.elapsed() >= WATCH_SHORT {
+                    backoff = new_backoff();
+                } else {
+                    // Replicas that do not agree on a revision yet are not asked without a pause.
+                    drop(cache);
+                    thread::sleep(backoff.pause());
+                }
             }
             Err(error) => {
                 if error.is_decision() {

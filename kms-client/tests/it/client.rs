@@ -5,6 +5,7 @@
 mod server;
 mod world;
 
+mod asynchronous;
 mod batches;
 mod handed;
 mod outage;
