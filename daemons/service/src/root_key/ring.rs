@@ -213,11 +213,8 @@ impl RootKeys {
                 let inner = Weak::clone(&inner);
                 let reloaded =
                     tokio::task::spawn_blocking(move || inner.upgrade().map(|i| i.reload())).await;
-                match reloaded {
-                    Ok(Some(Err(error))) => {
-                        tracing::error!(%error, "the root keys that changed can't be used; those in force stay");
-                    }
-                    Ok(Some(Ok(_)) | None) | Err(_) => {}
+                if let Ok(Some(Err(error))) = reloaded {
+                    tracing::error!(%error, "the root keys that changed can't be used; those in force stay");
                 }
             }
         });
