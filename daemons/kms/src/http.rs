@@ -124,15 +124,28 @@ async fn stream(
     Peer(principal): Peer,
     segments: Result<Path<(String, String, String)>, PathRejection>,
     headers: HeaderMap,
-    body: Body,
+    mut body: Body,
 ) -> Response {
     let call = Call::new(&engine, &principal);
-    let Ok(Path((tenant, key, last))) = segments else {
-        return unknown_path(&call).await;
+    let response = match segments {
+        Ok(Path(segments)) => streamed(&call, &segments, &headers, &mut body).await,
+        Err(_) => unknown_path(&call).await,
     };
-    let aad = match streams::aad_of(&headers) {
+    if response.status() != StatusCode::OK {
+        streams::discard(&mut body).await;
+    }
+    response
+}
+
+async fn streamed(
+    call: &Call<'_>,
+    (tenant, key, last): &(String, String, String),
+    headers: &HeaderMap,
+    body: &mut Body,
+) -> Response {
+    let aad = match streams::aad_of(headers) {
         Ok(aad) => aad,
-        Err(refusal) => return refuse(&call, refusal).await,
+        Err(refusal) => return refuse(call, refusal).await,
     };
     let at = (tenant.as_str(), key.as_str());
     let answered = match last.parse::<Operation>() {
@@ -140,7 +153,7 @@ async fn stream(
         Ok(Operation::Decrypt) => call.decrypt_stream(at, aad, body).await,
         Ok(Operation::Hmac) => return answer(call.hmac_stream(at, body).await),
         Ok(Operation::Sign) => return answer(call.sign_stream(at, body).await),
-        _ => return unknown_path(&call).await,
+        _ => return unknown_path(call).await,
     };
     answered.unwrap_or_else(IntoResponse::into_response)
 }

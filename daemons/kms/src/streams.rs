@@ -34,7 +34,10 @@ use kms_client::{
     stream::{CHUNK_BYTES, ChunkKey, DATA_KEY_BYTES, DataKey, SEALED_CHUNK_BYTES, StreamHeader},
     wire::{self, AAD_HEADER},
 };
-use service::audit::{AuditContext, ItemOutcome};
+use service::{
+    audit::{AuditContext, ItemOutcome},
+    limits::DISCARD_BYTES,
+};
 use sha2::{Digest, Sha256, Sha384, Sha512};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -75,7 +78,7 @@ impl Call<'_> {
         &self,
         (tenant, key): (&str, &str),
         aad: Vec<u8>,
-        body: Body,
+        body: &mut Body,
     ) -> Result<Response, Refusal> {
         let operation = Operation::Encrypt;
         let allowed = self.enter_stream(operation, tenant, key).await?;
@@ -95,7 +98,7 @@ impl Call<'_> {
             Ok((version, chunks, head)) => {
                 permit.finish(&[done(version, hash)]).await?;
                 let work = Work::Seal(chunks);
-                Ok(self.answer(&allowed, operation, work, body, head, Vec::new()))
+                Ok(self.answer(&allowed, operation, work, std::mem::take(body), head, Vec::new()))
             }
             Err(refusal) => Err(give_up(permit, &[hash], refusal).await),
         }
@@ -106,14 +109,14 @@ impl Call<'_> {
         &self,
         (tenant, key): (&str, &str),
         aad: Vec<u8>,
-        mut body: Body,
+        body: &mut Body,
     ) -> Result<Response, Refusal> {
         let operation = Operation::Decrypt;
         let allowed = self.enter_stream(operation, tenant, key).await?;
         let permit = self.permit(&allowed, 1).await?;
         let hash = context_sha256(Some(&aad));
         let begun = async {
-            let (header, rest) = read_header(&mut body).await?;
+            let (header, rest) = read_header(body).await?;
             let encrypted = header.encrypted_data_key();
             let version = allowed.key.reading(encrypted, operation)?;
             let data_key = version.backend.decrypt(&aad, encrypted).await?;
@@ -126,7 +129,7 @@ impl Call<'_> {
             Ok((version, chunks, rest)) => {
                 permit.finish(&[done(version, hash)]).await?;
                 let work = Work::Open(chunks);
-                Ok(self.answer(&allowed, operation, work, body, Vec::new(), rest))
+                Ok(self.answer(&allowed, operation, work, std::mem::take(body), Vec::new(), rest))
             }
             Err(refusal) => Err(give_up(permit, &[hash], refusal).await),
         }
@@ -136,7 +139,7 @@ impl Call<'_> {
     pub(crate) async fn hmac_stream(
         &self,
         (tenant, key): (&str, &str),
-        mut body: Body,
+        body: &mut Body,
     ) -> Result<wire::Mac, Refusal> {
         let operation = Operation::Hmac;
         let allowed = self.enter_stream(operation, tenant, key).await?;
@@ -149,7 +152,7 @@ impl Call<'_> {
                 ));
             };
             let mut code = software.mac_context()?;
-            while let Some(piece) = next(&mut body).await? {
+            while let Some(piece) = next(body).await? {
                 code.update(&piece);
             }
             Ok((version.version(), code))
@@ -179,7 +182,7 @@ impl Call<'_> {
     pub(crate) async fn sign_stream(
         &self,
         (tenant, key): (&str, &str),
-        mut body: Body,
+        body: &mut Body,
     ) -> Result<wire::Response<wire::Signed>, Refusal> {
         let operation = Operation::Sign;
         let allowed = self.enter_stream(operation, tenant, key).await?;
@@ -189,9 +192,9 @@ impl Call<'_> {
                 .hash()
                 .ok_or(OperationError::Prehashed(algorithm))?;
             match hash {
-                Hash::Sha256 => digest::<Sha256>(&mut body).await,
-                Hash::Sha384 => digest::<Sha384>(&mut body).await,
-                Hash::Sha512 => digest::<Sha512>(&mut body).await,
+                Hash::Sha256 => digest::<Sha256>(body).await,
+                Hash::Sha384 => digest::<Sha384>(body).await,
+                Hash::Sha512 => digest::<Sha512>(body).await,
             }
         };
         let digest = match hashed.await {
@@ -275,6 +278,19 @@ fn done(version: u32, hash: Option<[u8; 32]>) -> ItemOutcome<'static> {
 
 fn broken() -> Refusal {
     Refusal::bad_request("the body broke off, came too slowly, or is too large")
+}
+
+/// Reads and drops what is left of a body that was refused, unless that is a lot: a client that sends first and reads then
+/// gets the answer and no reset.
+pub(crate) async fn discard(body: &mut Body) {
+    let mut left = DISCARD_BYTES;
+    while let Some(Ok(frame)) = body.frame().await {
+        let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
+        match left.checked_sub(bytes) {
+            Some(rest) => left = rest,
+            None => return,
+        }
+    }
 }
 
 /// The next piece of a body, if there is one.
