@@ -62,7 +62,10 @@
 //!
 //! Specification: NIST SP 800-38D; RFC 5869.
 
-use std::{fmt, io};
+use std::{
+    fmt, io,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
@@ -154,9 +157,17 @@ impl fmt::Debug for DataKey {
 /// Key of one stream's chunks, for those who move the bytes themselves; others use [`encrypt_stream`] and its siblings.
 ///
 /// Its cipher's state is in AWS-LC's heap, wiped when it is freed, and not in locked memory.
+///
+/// INVARIANT (each nonce once): a key that began a stream encrypts chunk 0, then 1, and so on to the last one, each once;
+/// a key of a stream that exists encrypts nothing.
 pub struct ChunkKey {
     cipher: LessSafeKey,
+    /// Number of the chunk to encrypt next; [`NO_MORE`] behind the last.
+    next: AtomicU64,
 }
+
+/// No chunk has that number.
+const NO_MORE: u64 = u64::MAX;
 
 struct Derived;
 
@@ -178,7 +189,8 @@ impl ChunkKey {
         let mut head = header::fixed(&data_key.encrypted).ok_or(StreamError::DataKey)?;
         let mut salt = [0; SALT_BYTES];
         aws_lc_rs::rand::fill(&mut salt).map_err(OperationError::from)?;
-        let (key, commitment) = Self::derive(&data_key.plaintext, &head, &salt, aad)?;
+        let (mut key, commitment) = Self::derive(&data_key.plaintext, &head, &salt, aad)?;
+        *key.next.get_mut() = 0;
         head.extend_from_slice(&salt);
         head.extend_from_slice(&commitment);
         Ok((key, head))
@@ -204,7 +216,8 @@ impl ChunkKey {
             .ok_or(OperationError::Failed)?;
         let commitment = commitment.try_into().map_err(|_| OperationError::Failed)?;
         let cipher = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key)?);
-        Ok((Self { cipher }, commitment))
+        let next = AtomicU64::new(NO_MORE);
+        Ok((Self { cipher, next }, commitment))
     }
 
     fn accept(
@@ -226,10 +239,11 @@ impl ChunkKey {
     }
 
     /// Encrypts chunk number `index` in place; gives its tag, which follows it. Every chunk but the last has
-    /// [`CHUNK_BYTES`], and no number is used twice.
+    /// [`CHUNK_BYTES`].
     ///
     /// # Errors
     ///
+    /// - [`StreamError::Broken`]: not the next chunk of a stream that this key began.
     /// - [`StreamError::TooLong`]: more chunks than a stream may have.
     /// - [`StreamError::Operation`]: a chunk of a wrong length, or the cryptographic library failed.
     pub fn seal(
@@ -238,8 +252,7 @@ impl ChunkKey {
         last: bool,
         chunk: &mut [u8],
     ) -> Result<[u8; TAG_BYTES], StreamError> {
-        check_length(index, last, chunk.len()).ok_or(OperationError::Failed)?;
-        let nonce = nonce(index, last)?;
+        let nonce = self.next_nonce(index, last, chunk.len())?;
         let tag = self
             .cipher
             .seal_in_place_separate_tag(nonce, Aad::empty(), chunk)
@@ -258,14 +271,25 @@ impl ChunkKey {
         chunk: &[u8],
         out: &mut [u8],
     ) -> Result<(), StreamError> {
-        check_length(index, last, chunk.len()).ok_or(OperationError::Failed)?;
+        let nonce = self.next_nonce(index, last, chunk.len())?;
         let (sealed, tag) = out
             .split_at_mut_checked(chunk.len())
             .ok_or(OperationError::Failed)?;
         self.cipher
-            .seal_out_of_place_scatter(nonce(index, last)?, Aad::empty(), chunk, sealed, &[], tag)
+            .seal_out_of_place_scatter(nonce, Aad::empty(), chunk, sealed, &[], tag)
             .map_err(OperationError::from)?;
         Ok(())
+    }
+
+    /// INVARIANT (each nonce once): the nonce of the next chunk, and of no other.
+    fn next_nonce(&self, index: u64, last: bool, len: usize) -> Result<Nonce, StreamError> {
+        check_length(index, last, len).ok_or(OperationError::Failed)?;
+        let nonce = nonce(index, last)?;
+        let after = if last { NO_MORE } else { index + 1 };
+        self.next
+            .compare_exchange(index, after, Ordering::Relaxed, Ordering::Relaxed)
+            .map_err(|_| StreamError::Broken)?;
+        Ok(nonce)
     }
 
     /// Decrypts chunk number `index` with its tag in place; gives the length of its plaintext.

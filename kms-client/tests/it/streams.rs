@@ -279,6 +279,43 @@ fn a_header_bound_to_other_associated_data_can_not_be_made_by_moving_bytes() {
 }
 
 #[test]
+fn no_chunk_is_encrypted_twice_or_out_of_turn() {
+    let key = keyring(Algorithm::Aes256Gcm);
+    let data_key = key.stream_key(AAD).unwrap();
+    let (chunk_key, head) = ChunkKey::begin(&data_key, AAD).unwrap();
+    let seal = |index, last| chunk_key.seal(index, last, &mut vec![7; CHUNK_BYTES]);
+    assert!(
+        matches!(seal(1, false), Err(StreamError::Broken)),
+        "skipped"
+    );
+    assert!(seal(0, false).is_ok());
+    assert!(matches!(seal(0, false), Err(StreamError::Broken)), "twice");
+    assert!(
+        matches!(seal(0, true), Err(StreamError::Broken)),
+        "twice, as the last one"
+    );
+    assert!(
+        chunk_key.seal(1, false, &mut [7; 100]).is_err(),
+        "short, and not the last one"
+    );
+    assert!(seal(1, true).is_ok());
+    for index in [0, 1, 2, u64::MAX] {
+        assert!(
+            seal(index, false).is_err() && seal(index, true).is_err(),
+            "behind the last"
+        );
+    }
+    let (header, _) = StreamHeader::parse(&head).unwrap();
+    let (data_key, _) = key.decrypt(AAD, header.encrypted_data_key()).unwrap();
+    let reading = header.accept(&data_key, AAD).unwrap();
+    let refused = reading.seal(0, true, &mut [7; 100]);
+    assert!(
+        matches!(refused, Err(StreamError::Broken)),
+        "by a key that reads"
+    );
+}
+
+#[test]
 fn malformed_headers_are_refused_before_they_cost_memory() {
     let key = keyring(Algorithm::Aes256Gcm);
     let whole = sealed(&key, b"plaintext");
