@@ -10,7 +10,10 @@
     reason = "a fuzz target reports by panicking"
 )]
 
-use std::{io::Read, sync::LazyLock};
+use std::{
+    io::{Cursor, Read},
+    sync::{Arc, LazyLock},
+};
 
 use blindfold_core::{
     AcceptanceProfile, AcceptedHeader, AuthorityKey, Batch, CanonicalPolicy, Expectation, Header,
@@ -20,6 +23,14 @@ use blindfold_core::{
 use identity::{
     Attributes, SpiffeId,
     policy::{Facts, Policy, Query, Selector},
+};
+use kms_client::{
+    Algorithm, KeyId, State,
+    ciphertext::{Ciphertext, HEADER_BYTES},
+    keyring::Keyring,
+    local::VersionKey,
+    material::Material,
+    stream::{SeekableReader, StreamHeader, decrypt_stream},
 };
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 use wingman_sdk::document::{Document, Format, KeyPath, Label, NewValue};
@@ -314,5 +325,63 @@ pub fn document(data: &[u8]) {
         assert_eq!(again.entries().len(), document.entries().len());
         assert_eq!(again.entries()[index].path(), entry.path());
         assert_eq!(again.entries()[index].text(), "pbseal1:UEJTRUFM");
+    }
+}
+
+/// Keyrings of the known ciphertexts, by their identifier and versions; everybody knows their material.
+static KEYRINGS: LazyLock<Vec<Keyring>> = LazyLock::new(|| {
+    let id = KeyId::from_bytes(std::array::from_fn(|i| 0x10 + i as u8));
+    [
+        (Algorithm::Aes256Gcm, 0x60),
+        (Algorithm::Aes256GcmSiv, 0x61),
+        (Algorithm::ChaCha20Poly1305, 0x62),
+    ]
+    .into_iter()
+    .map(|(algorithm, fill)| {
+        let material = Material::from_bytes(algorithm, &[fill; 32]).unwrap();
+        let key = Arc::new(VersionKey::new(id, 70_001, material).unwrap());
+        let mut keyring = Keyring::new(id, "known", algorithm);
+        keyring.insert(70_001, State::Enabled, Some(key)).unwrap();
+        keyring.set_primary(70_001).unwrap();
+        keyring
+    })
+    .collect()
+});
+
+/// A ciphertext of a key, or a stream: parse, print, parse; then decrypt with real keys, a stream both ways.
+pub fn kms_ciphertext(data: &[u8]) {
+    if let Ok(parsed) = Ciphertext::parse(data) {
+        assert_eq!(parsed.header.to_bytes(), data[..HEADER_BYTES]);
+        for keyring in KEYRINGS.iter() {
+            for aad in [b"".as_slice(), b"order 17"] {
+                if let Ok((plaintext, version)) = keyring.decrypt(aad, data) {
+                    assert_eq!(version, parsed.header.version());
+                    let (again, _) = keyring.encrypt(aad, &plaintext).unwrap();
+                    assert_eq!(again.len(), data.len());
+                }
+            }
+        }
+    }
+    let Ok((header, chunks)) = StreamHeader::parse(data) else {
+        return;
+    };
+    assert_eq!([&header.to_bytes(), chunks].concat(), data);
+    for (data_key, aad) in [
+        ([0x2b; 32], b"".as_slice()),
+        ([0x2b; 32], b"film 1"),
+        ([0x2c; 32], b"film 2"),
+    ] {
+        let Ok(key) = header.accept(&data_key, aad) else {
+            continue;
+        };
+        let mut whole = Vec::new();
+        let whole = decrypt_stream(key, chunks, &mut whole).ok().map(|_| whole);
+        let key = header.accept(&data_key, aad).unwrap();
+        let mut parts = Vec::new();
+        let parts = SeekableReader::new(key, Cursor::new(chunks))
+            .ok()
+            .and_then(|mut reader| reader.read_to_end(&mut parts).ok())
+            .map(|_| parts);
+        assert_eq!(whole, parts, "a stream decrypts alike both ways");
     }
 }

@@ -19,6 +19,7 @@ const TARGETS: &[Target] = &[
         blindfold_fuzz::certificate_extension,
     ),
     ("document", blindfold_fuzz::document),
+    ("kms_ciphertext", blindfold_fuzz::kms_ciphertext),
 ];
 
 #[test]
