@@ -199,7 +199,7 @@ async fn a_policy_holds_between_its_times_only_though_decisions_are_kept() {
         text.contains("kms_decisions_cached_total{service=\"kms\"} 2"),
         "{text}"
     );
-    clock.advance(Duration::from_secs(3601));
+    clock.advance(Duration::from_secs(3700));
     let path = path::operation(TENANT, "orders", Operation::Encrypt);
     let body = wire::Request {
         items: vec![encrypt(b"x", b"")],

@@ -2,6 +2,9 @@
 
 mod admin;
 mod authorization;
+mod binary;
+mod client;
+mod high;
 mod hostile;
 mod hsm;
 mod operations;

@@ -1,7 +1,6 @@
 //! A trust domain, a key management service and its callers, all made for one test.
 
 use std::{
-    future::Future,
     net::SocketAddr,
     path::Path,
     sync::Arc,
@@ -443,7 +442,7 @@ pub(crate) fn decrypt(ciphertext: &[u8], aad: &[u8]) -> wire::Decrypt {
 }
 
 /// Asks again and again until it holds.
-pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let holding = async {
         while !holds().await {
             tokio::time::sleep(Duration::from_millis(20)).await;
