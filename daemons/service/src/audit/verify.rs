@@ -296,7 +296,7 @@ impl Verifier {
     fn line(&mut self, line: &[u8]) {
         let Some((seq, prev, _)) = chain::parse(line) else {
             // Lines of a log that is older than chains come first, and only there.
-            if self.head.is_none() && is_object(line) {
+            if self.head.is_none() && Members::of(line).is_some() {
                 self.report.before_chain += 1;
                 self.before.get_or_insert_with(|| self.place.clone());
             } else {
@@ -304,7 +304,8 @@ impl Verifier {
             }
             return;
         };
-        if !is_object(line) {
+        let members = Members::of(line);
+        if members.is_none() {
             self.fault(Fault::NotARecord);
         }
         self.report.records += 1;
@@ -324,7 +325,9 @@ impl Verifier {
         }
         let here = Head::after(seq, line);
         self.known(here);
-        self.checkpoint(seq, line);
+        if members.is_some_and(|members| members.kind.as_deref() == Some("checkpoint")) {
+            self.checkpoint(seq, line);
+        }
         self.head = Some(here);
     }
 
@@ -374,9 +377,6 @@ impl Verifier {
     }
 
     fn checkpoint(&mut self, seq: u64, line: &[u8]) {
-        if !is_checkpoint(line) {
-            return;
-        }
         let signed = chain::parse_checkpoint(line).is_some_and(|(signed, signature)| {
             let message = [limits::AUDIT_CHECKPOINT_LABEL, signed].concat();
             self.keys.iter().any(|key| key.verify(&message, &signature))
@@ -403,19 +403,19 @@ impl Verifier {
     }
 }
 
-fn is_object(line: &[u8]) -> bool {
-    #[derive(serde::Deserialize)]
-    struct Anything {}
-    // Members are not kept; a struct is read from an object only.
-    line.starts_with(b"{") && serde_json::from_slice::<Anything>(line).is_ok()
+/// Members of a line that are looked at; none if it is no JSON object, or has one of them twice.
+#[derive(serde::Deserialize)]
+struct Members {
+    kind: Option<String>,
 }
 
-fn is_checkpoint(line: &[u8]) -> bool {
-    #[derive(serde::Deserialize)]
-    struct OfKind {
-        kind: String,
+impl Members {
+    fn of(line: &[u8]) -> Option<Self> {
+        // A struct would be read from an array as well.
+        line.starts_with(b"{")
+            .then(|| serde_json::from_slice(line).ok())
+            .flatten()
     }
-    serde_json::from_slice::<OfKind>(line).is_ok_and(|of| of.kind == "checkpoint")
 }
 
 fn named_key(line: &[u8]) -> Option<String> {

@@ -22,19 +22,24 @@ use service::{
 
 use crate::harness::{Realm, now, policy, records, until};
 
-struct Fixture {
+/// An authorizer with a log of its own, and somebody who asks.
+pub(crate) struct Fixture {
     _folder: tempfile::TempDir,
-    path: PathBuf,
-    authorizer: Authorizer,
-    principal: Principal,
+    pub(crate) path: PathBuf,
+    pub(crate) authorizer: Authorizer,
+    pub(crate) principal: Principal,
 }
 
 impl Fixture {
     fn new() -> Self {
+        Self::of("test")
+    }
+
+    pub(crate) fn of(service: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.jsonl");
-        let metrics = Metrics::new("test");
-        let audit = AuditLog::open(&path, "test", &metrics).unwrap();
+        let metrics = Metrics::new(service);
+        let audit = AuditLog::open(&path, service, &metrics).unwrap();
         let realm = Realm::acme();
         let document = realm.document("/paris/app", |_| ());
         let principal = verify_peer(document.chain(), &realm.bundle, Usage::Client, now()).unwrap();
@@ -60,7 +65,7 @@ impl Fixture {
             .await
     }
 
-    fn records(&self) -> Vec<Value> {
+    pub(crate) fn records(&self) -> Vec<Value> {
         records(&self.path)
     }
 }

@@ -477,10 +477,8 @@ fn whatever_is_done_to_a_sealed_log_is_found() {
         for act in acts {
             let count = lines.len().max(1);
             match act {
-                Tampering::Remove(at) => {
-                    if !lines.is_empty() {
-                        lines.remove(at % count);
-                    }
+                Tampering::Remove(at) if !lines.is_empty() => {
+                    lines.remove(at % count);
                 }
                 Tampering::Swap(a, b) if !lines.is_empty() => lines.swap(a % count, b % count),
                 Tampering::Copy(from, to) if !lines.is_empty() => {

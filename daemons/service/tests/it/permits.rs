@@ -1,50 +1,36 @@
 //! Permits: one durable record for each item, decision and outcome together, and none without asking.
 
 use std::{
-    path::PathBuf,
+    ops::Deref,
     sync::Arc,
     time::{Duration, UNIX_EPOCH},
 };
 
-use identity::{
-    Principal,
-    policy::Policy,
-    verify::{Usage, verify_peer},
-};
+use identity::policy::Policy;
 use serde_json::{Value, json};
 use service::{
-    audit::{AuditContext, AuditLog, AuditUnavailable, ItemOutcome},
-    authorize::{Authorizer, Denied, Ruling},
+    audit::{AuditContext, AuditUnavailable, ItemOutcome},
+    authorize::{Denied, Ruling},
     clock, limits,
-    metrics::Metrics,
 };
 
-use crate::harness::{Realm, now, records, until};
+use crate::{authorize, harness::until};
 
 const RESOURCE: &str = "kms/acme/orders";
 
-struct Fixture {
-    _folder: tempfile::TempDir,
-    path: PathBuf,
-    authorizer: Authorizer,
-    principal: Principal,
+struct Fixture(authorize::Fixture);
+
+impl Deref for Fixture {
+    type Target = authorize::Fixture;
+
+    fn deref(&self) -> &authorize::Fixture {
+        &self.0
+    }
 }
 
 impl Fixture {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("audit.jsonl");
-        let metrics = Metrics::new("kms");
-        let audit = AuditLog::open(&path, "kms", &metrics).unwrap();
-        let realm = Realm::acme();
-        let document = realm.document("/paris/app", |_| ());
-        let principal = verify_peer(document.chain(), &realm.bundle, Usage::Client, now()).unwrap();
-        Self {
-            _folder: folder,
-            path,
-            authorizer: Authorizer::new(audit, Arc::clone(&metrics)),
-            principal,
-        }
+        Self(authorize::Fixture::of("kms"))
     }
 
     fn rule(&self, action: &str) -> Arc<Ruling> {
@@ -70,10 +56,6 @@ impl Fixture {
         let permit = self.authorizer.permit(&ruling, items, clock::now()).await;
         permit.unwrap()
     }
-
-    fn operations(&self) -> Vec<Value> {
-        records(&self.path)
-    }
 }
 
 #[tokio::test]
@@ -83,13 +65,13 @@ async fn nothing_is_recorded_before_the_outcome_and_one_record_has_it_all() {
     assert_eq!((permit.action(), permit.resource()), ("encrypt", RESOURCE));
     assert!(permit.covers("encrypt", RESOURCE) && !permit.covers("decrypt", RESOURCE));
     assert!(!permit.covers("encrypt", "kms/acme/other"));
-    assert_eq!(fixture.operations().len(), 0);
+    assert_eq!(fixture.records().len(), 0);
     let outcome = ItemOutcome::success()
         .with_version(3)
         .with_context_sha256([0xcd; 32]);
     let answer = permit.release(&[outcome], "ciphertext").await.unwrap();
     assert_eq!(answer, "ciphertext");
-    let records = fixture.operations();
+    let records = fixture.records();
     assert_eq!(records.len(), 1);
     let mut record = records[0].clone();
     for random in ["time", "id", "prev", "seq"] {
@@ -127,7 +109,7 @@ async fn a_batch_has_a_record_for_each_item_in_their_order() {
         })
         .collect();
     permit.finish(&outcomes).await.unwrap();
-    let records = fixture.operations();
+    let records = fixture.records();
     assert_eq!(records.len(), 256);
     for (item, record) in records.iter().enumerate() {
         assert_eq!(
@@ -161,8 +143,8 @@ async fn items_nobody_speaks_of_and_dropped_permits_are_abandoned() {
             .await
             .begin_to_finish(&[ItemOutcome::success()]),
     );
-    until("all are recorded", || fixture.operations().len() == 5).await;
-    let records = fixture.operations();
+    until("all are recorded", || fixture.records().len() == 5).await;
+    let records = fixture.records();
     let said = |i: usize| {
         let record: &Value = &records[i];
         (
@@ -186,7 +168,7 @@ async fn denials_are_recorded_once_and_give_nothing() {
     assert!(!ruling.is_allow());
     let denied = fixture.authorizer.permit(&ruling, 20, clock::now()).await;
     assert_eq!(denied.unwrap_err(), Denied::ByPolicy);
-    let records = fixture.operations();
+    let records = fixture.records();
     assert_eq!(records.len(), 1);
     assert_eq!(records[0]["kind"], "decision");
     assert_eq!(records[0]["decision"], "deny");
@@ -238,8 +220,8 @@ async fn a_ruling_holds_as_long_as_no_rule_begins_or_ends() {
     // Denials end as well.
     let early = rule(begins - 5);
     assert!(!early.is_allow() && early.holds_at(at(0)) && !early.holds_at(at(begins)));
-    until("all are recorded", || fixture.operations().len() == 4).await;
-    let records = fixture.operations();
+    until("all are recorded", || fixture.records().len() == 4).await;
+    let records = fixture.records();
     let expired: Vec<_> = records
         .iter()
         .filter(|record| record["code"] == "RULING_EXPIRED")
@@ -262,7 +244,7 @@ async fn two_rulings_are_permitted_together_or_not_at_all() {
     let outcomes = [ItemOutcome::success(), ItemOutcome::failure("UNAUTHENTIC")];
     from.finish(&outcomes).await.unwrap();
     to.finish(&outcomes).await.unwrap();
-    let before = fixture.operations();
+    let before = fixture.records();
     assert_eq!(before.len(), 4);
     assert!(before.iter().all(|record| record["id"] == before[0]["id"]));
     assert_eq!(
@@ -276,7 +258,7 @@ async fn two_rulings_are_permitted_together_or_not_at_all() {
         .permit_two(&denied, &to, 2, clock::now())
         .await;
     assert_eq!(refused.unwrap_err(), Denied::ByPolicy);
-    let after = fixture.operations();
+    let after = fixture.records();
     assert_eq!(after.len(), 5, "one denial and nothing of the other");
     assert_eq!(after[4]["action"], "re-encrypt-from");
 }
@@ -291,7 +273,7 @@ async fn nothing_leaves_without_the_audit_log() {
     let ruling = fixture.rule("decrypt");
     let denied = fixture.authorizer.permit(&ruling, 1, clock::now()).await;
     assert_eq!(denied.unwrap_err(), Denied::AuditUnavailable);
-    assert_eq!(fixture.operations().len(), 0);
+    assert_eq!(fixture.records().len(), 0);
 }
 
 #[tokio::test]
@@ -309,5 +291,5 @@ async fn more_items_than_places_fail_closed_and_places_come_back() {
         let permit = fixture.permit(places).await;
         permit.finish(&[]).await.unwrap();
     }
-    assert_eq!(fixture.operations().len(), 3);
+    assert_eq!(fixture.records().len(), 3);
 }
