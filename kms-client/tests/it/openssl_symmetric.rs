@@ -5,7 +5,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::panic,
     clippy::indexing_slicing,
     reason = "test helpers"
 )]
@@ -23,7 +22,10 @@ use kms_client::{
     stream::{CHUNK_BYTES, DataKey, StreamHeader, encrypt_stream},
 };
 
-use crate::common::{ID, MACS, fixed};
+use crate::{
+    common::{ID, MACS, fixed},
+    ghash::multiply,
+};
 
 /// Gives `input` to `openssl` with these arguments; its output.
 fn openssl(arguments: &[&str], input: &[u8]) -> Vec<u8> {
@@ -100,18 +102,6 @@ fn aes(mode: &str, key: &[u8], iv: Option<[u8; 16]>, input: &[u8]) -> Vec<u8> {
         arguments.extend(["-iv", iv]);
     }
     openssl(&arguments, input)
-}
-
-/// "X • Y", NIST SP 800-38D, section 6.3.
-fn multiply(x: u128, y: u128) -> u128 {
-    let (mut z, mut v) = (0, y);
-    for bit in 0..128 {
-        if x & (1 << (127 - bit)) != 0 {
-            z ^= v;
-        }
-        v = (v >> 1) ^ if v & 1 == 1 { 0xe1 << 120 } else { 0 };
-    }
-    z
 }
 
 /// AES-256-GCM (NIST SP 800-38D, section 7.1): ciphertext, then tag.

@@ -1,11 +1,5 @@
 //! Streams: every cut, swap and bent byte refuses, any part can be read, and memory stays one chunk.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "test helpers"
-)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "test helpers")]
 
 use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
 
