@@ -54,6 +54,8 @@ need openssl openssl
 need minisign minisign
 # Sealed configuration files live in repositories.
 need git git
+# A token for the tests of keys in an HSM.
+need softhsm2-util softhsm2
 # A terminal for the tests of its questions.
 need script bsdutils
 cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest

@@ -161,13 +161,8 @@ pub(super) fn destroy(session: &mut TokenSession, reference: Reference) -> Resul
         ObjectClass::PRIVATE_KEY,
         ObjectClass::PUBLIC_KEY,
     ] {
-        session.forget_object(class, reference.as_bytes());
         for handle in session.search(class, reference.as_bytes())? {
-            match session.raw().destroy_object(handle) {
-                // Another replica was faster.
-                Ok(()) | Err(Error::Pkcs11(RvError::ObjectHandleInvalid, _)) => {}
-                Err(error) => return Err(session.failed(error)),
-            }
+            session.destroy(handle)?;
         }
     }
     Ok(())

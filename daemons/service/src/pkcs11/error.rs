@@ -166,6 +166,14 @@ impl TokenError {
         }
     }
 
+    /// A session that can't even tell its state is lost, whatever it answers.
+    pub(super) fn with_lost_session(mut self) -> Self {
+        if let Self::Call { lost, .. } = &mut self {
+            *lost = true;
+        }
+        self
+    }
+
     /// Whether a new session may help.
     #[must_use]
     pub const fn is_lost(&self) -> bool {

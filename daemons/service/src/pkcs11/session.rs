@@ -1,6 +1,13 @@
 //! One logged-in session, and the handles of the objects it has used.
 
-use std::{collections::HashMap, fmt};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use cryptoki::{
     context::Function,
@@ -20,6 +27,10 @@ pub struct TokenSession {
     session: Session,
     token: String,
     handles: HashMap<(u64, Vec<u8>), ObjectHandle>,
+    /// Objects destroyed by any worker; a token may give a handle to another object then.
+    destroyed: Arc<AtomicU64>,
+    /// How many of them the handles know of.
+    seen: u64,
 }
 
 impl fmt::Debug for TokenSession {
@@ -32,11 +43,13 @@ impl fmt::Debug for TokenSession {
 }
 
 impl TokenSession {
-    pub(super) fn new(session: Session, token: String) -> Self {
+    pub(super) fn new(session: Session, token: String, destroyed: Arc<AtomicU64>) -> Self {
         Self {
             session,
             token,
             handles: HashMap::new(),
+            seen: destroyed.load(Ordering::SeqCst),
+            destroyed,
         }
     }
 
@@ -72,15 +85,25 @@ impl TokenSession {
         if !error.is_about_input() {
             return error;
         }
-        match self.session.get_session_info() {
-            Ok(info) => match info.session_state() {
-                SessionState::RwUser | SessionState::RoUser => TokenError::Unauthentic,
-                _ => TokenError::from_call(
-                    &self.token,
-                    &Error::Pkcs11(RvError::UserNotLoggedIn, Function::GetSessionInfo),
-                ),
-            },
-            Err(error) => self.failed(error),
+        match self.alive() {
+            Ok(()) => TokenError::Unauthentic,
+            Err(error) => error,
+        }
+    }
+
+    /// Whether the session lives and is logged in; else an error that says it is lost.
+    fn alive(&self) -> Result<(), TokenError> {
+        match self
+            .session
+            .get_session_info()
+            .map(|info| info.session_state())
+        {
+            Ok(SessionState::RwUser | SessionState::RoUser) => Ok(()),
+            Ok(_) => Err(self.failed(Error::Pkcs11(
+                RvError::UserNotLoggedIn,
+                Function::GetSessionInfo,
+            ))),
+            Err(error) => Err(self.failed(error).with_lost_session()),
         }
     }
 
@@ -142,12 +165,19 @@ impl TokenSession {
         id: &[u8],
         check: impl FnOnce(&Self, ObjectHandle) -> Result<Option<&'static str>, TokenError>,
     ) -> Result<ObjectHandle, TokenError> {
+        let destroyed = self.destroyed.load(Ordering::SeqCst);
+        if destroyed != self.seen {
+            self.handles.clear();
+            self.seen = destroyed;
+        }
         let key = (*class, id.to_vec());
         if let Some(handle) = self.handles.get(&key) {
             return Ok(*handle);
         }
         let found = self.search(class, id)?;
         let [handle] = *found.as_slice() else {
+            // Who is logged out does not see private objects.
+            self.alive()?;
             return Err(TokenError::Object {
                 token: self.token.clone(),
                 object: hex::encode(id),
@@ -238,13 +268,17 @@ impl TokenSession {
         Ok(None)
     }
 
-    /// Forgets every handle, since one of them was not known any more.
-    pub(super) fn forget(&mut self) {
-        self.handles.clear();
-    }
-
-    /// Forgets the handle of an object that is destroyed.
-    pub fn forget_object(&mut self, class: ObjectClass, id: &[u8]) {
-        self.handles.remove(&(*class, id.to_vec()));
+    /// Destroys an object; one that is gone already is no error. Every worker looks its objects up anew.
+    ///
+    /// # Errors
+    ///
+    /// A failed call.
+    pub fn destroy(&mut self, handle: ObjectHandle) -> Result<(), TokenError> {
+        let destroyed = self.session.destroy_object(handle);
+        self.destroyed.fetch_add(1, Ordering::SeqCst);
+        match destroyed {
+            Ok(()) | Err(Error::Pkcs11(RvError::ObjectHandleInvalid, _)) => Ok(()),
+            Err(error) => Err(self.failed(error)),
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::{
     panic::{self, AssertUnwindSafe},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc,
     },
     thread,
@@ -24,7 +24,7 @@ enum Ran {
     Answered,
     /// It was answered, and the session is of no more use.
     AnsweredLost(TokenError),
-    /// It was not answered: a new session or look-up may help.
+    /// It was not answered: a new session, on which objects are looked up anew, may help.
     Again(TokenError),
 }
 
@@ -116,6 +116,7 @@ struct Shared {
     config: TokenConfig,
     queue: Mutex<Queue>,
     more: Condvar,
+    destroyed: Arc<AtomicU64>,
 }
 
 struct Queue {
@@ -159,7 +160,8 @@ impl Token {
     ///
     /// [`TokenError::Module`], [`TokenError::Token`], [`TokenError::PinFile`], [`TokenError::Pin`], or a failed call.
     pub fn open(config: &TokenConfig) -> Result<Self, TokenError> {
-        let mut first = Some(connect(config)?);
+        let destroyed = Arc::new(AtomicU64::new(0));
+        let mut first = Some(connect(config, &destroyed)?);
         let shared = Arc::new(Shared {
             config: config.clone(),
             queue: Mutex::new(Queue {
@@ -167,6 +169,7 @@ impl Token {
                 closed: false,
             }),
             more: Condvar::new(),
+            destroyed,
         });
         // Made before the threads, so that those that started end if another can't.
         let token = Self(Arc::new(Handle(Arc::clone(&shared))));
@@ -292,10 +295,14 @@ impl Token {
     }
 }
 
-fn connect(config: &TokenConfig) -> Result<TokenSession, TokenError> {
+fn connect(config: &TokenConfig, destroyed: &Arc<AtomicU64>) -> Result<TokenSession, TokenError> {
     let found = module::find(config)?;
     let session = found.log_in(config)?;
-    Ok(TokenSession::new(session, config.token.clone()))
+    Ok(TokenSession::new(
+        session,
+        config.token.clone(),
+        Arc::clone(destroyed),
+    ))
 }
 
 /// One thread.
@@ -346,7 +353,6 @@ impl Worker {
             match job.run(session, last) {
                 Ran::Answered => return,
                 Ran::AnsweredLost(error) => return self.lose(&error),
-                Ran::Again(error) if error.is_stale() => session.forget(),
                 Ran::Again(error) => self.lose(&error),
             }
             last = true;
@@ -363,7 +369,7 @@ impl Worker {
         match &mut self.session {
             Some(session) => Ok(session),
             none => {
-                let session = connect(&self.shared.config)?;
+                let session = connect(&self.shared.config, &self.shared.destroyed)?;
                 tracing::info!(token = %self.shared.config.token, "logged in to the token");
                 Ok(none.insert(session))
             }
