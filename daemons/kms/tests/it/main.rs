@@ -1,4 +1,11 @@
 //! Promises of the key management service, through its public surface.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test helpers outside #[test] functions"
+)]
 
 mod admin;
 mod authorization;
