@@ -220,3 +220,15 @@ pub const MAX_KEY_RECORD_BYTES: usize = 16 * 1024;
 
 /// Greatest file of a secret key: an ML-KEM-768 key with the longest names stays far below.
 pub const MAX_SECRET_KEY_BYTES: usize = 16 * 1024;
+
+/// Room for an import token in the clear: an RSA-4096 key in Base64 has three kilobytes.
+pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
+
+/// Objects of one class in the HSM that are looked at for keys of ours.
+pub const HSM_LISTED_OBJECTS: usize = 1 << 20;
+
+/// Greatest signature that an HSM is asked about, in bytes: one of RSA-4096. Those of curves are shorter in any encoding.
+pub const MAX_SIGNATURE_BYTES: usize = 512;
+
+/// How often a failed operation in the HSM is logged at most: during an outage each one fails. All are counted.
+pub const HSM_LOG_EVERY: Duration = Duration::from_secs(1);

@@ -57,8 +57,9 @@ impl Operation for ExportKey {
             })?;
         let versions = wanted(&key, self.versions.as_deref())?;
         let backup = backup(engine, &key, &versions).await?;
-        let text = serde_json::to_vec(&backup).map_err(|error| AdminError::internal(&error))?;
-        let text = Zeroizing::new(text);
+        // Sized beforehand: a vector that grows leaves copies behind.
+        let mut text = Zeroizing::new(Vec::with_capacity(MAX_BACKUP_BYTES));
+        serde_json::to_writer(&mut *text, &backup).map_err(|error| AdminError::internal(&error))?;
         if text.len() > MAX_BACKUP_BYTES {
             return Err(AdminError::new(
                 ErrorCode::LimitReached,

@@ -184,7 +184,7 @@ impl Operation for CreateKey {
         match engine.store().create_key(new).await {
             Ok(made) => changed(engine, &made).await,
             Err(error) => {
-                make::discard(engine, reference).await;
+                make::discard(engine, reference, &error).await;
                 Err(error.into())
             }
         }
@@ -273,7 +273,7 @@ impl Operation for RotateKey {
         match added {
             Ok(rotated) => changed(engine, &rotated).await,
             Err(error) => {
-                make::discard(engine, reference).await;
+                make::discard(engine, reference, &error).await;
                 Err(error.into())
             }
         }

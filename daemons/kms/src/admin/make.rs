@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::AdminError;
 use crate::{
     engine::Engine,
-    store::{NewMaterial, NewVersion},
+    store::{NewMaterial, NewVersion, StoreError},
 };
 
 /// A new enabled version, made where its sensitivity says.
@@ -72,8 +72,20 @@ pub(super) fn checked(
     }
 }
 
-/// Takes back what was made in the HSM for a version that could not be stored.
-pub(super) async fn discard(engine: &Engine, reference: Option<Vec<u8>>) {
+/// Takes back what was made in the HSM for a version that was not stored.
+///
+/// Not where nobody knows how the commit ended: the version may be there, and protect already.
+pub(super) async fn discard(engine: &Engine, reference: Option<Vec<u8>>, why: &StoreError) {
+    if let Some(reference) = &reference
+        && matches!(why, StoreError::OutcomeUnknown)
+    {
+        let reference = hex::encode(reference);
+        tracing::warn!(
+            reference,
+            "an object in the HSM may have no key: see whether a version has this reference"
+        );
+        return;
+    }
     if let Some(reference) = reference
         && let Err(error) = engine.destroy_in_hsm(&reference).await
     {

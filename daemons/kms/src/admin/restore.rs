@@ -59,6 +59,7 @@ impl Operation for RestoreKey {
 
     async fn apply(self, engine: &Arc<Engine>) -> Result<Key, AdminError> {
         check_name("key", &self.name)?;
+        let is_copy = matches!(self.source, RestoreSource::Sealed(_));
         let (text, label) = match self.source {
             RestoreSource::Sealed(sealed) => {
                 let (text, label) = open(engine, sealed.as_ref())?;
@@ -82,9 +83,13 @@ impl Operation for RestoreKey {
                 (import::unwrap(terms, secret, wrapped).await?, None)
             }
         };
-        let backup = read(&text)?;
+        let mut backup = read(&text)?;
         if label.is_some_and(|label| label != backup_label(&backup.key_id)) {
             return Err(refused("its label names another key"));
+        }
+        if is_copy {
+            // Rotated by both regions, the versions would have one number and two materials.
+            backup.settings.rotate_after_seconds = None;
         }
         check(engine, &backup)?;
         let known = view(engine)?.key(&backup.key_id).cloned();

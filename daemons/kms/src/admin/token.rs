@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::AdminError;
-use crate::engine::Engine;
+use crate::{engine::Engine, limits::MAX_TOKEN_BYTES};
 
 /// Context under which tokens are wrapped; no row of the store has it.
 const CONTEXT: &[u8] = b"kms.import_token/v1";
@@ -51,8 +51,9 @@ pub(super) fn issue(
         terms: terms.clone(),
         secret: secret.expose_bytes().to_vec().into(),
     };
-    let text = serde_json::to_vec(&token).map_err(|error| AdminError::internal(&error))?;
-    let text = Zeroizing::new(text);
+    // Sized beforehand: a vector that grows leaves copies behind.
+    let mut text = Zeroizing::new(Vec::with_capacity(MAX_TOKEN_BYTES));
+    serde_json::to_writer(&mut *text, &token).map_err(|error| AdminError::internal(&error))?;
     engine
         .store()
         .roots()

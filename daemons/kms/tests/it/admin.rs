@@ -425,7 +425,7 @@ async fn every_change_has_a_decision_and_an_outcome() {
     let created = of("create-key");
     assert_eq!(created.len(), 2, "{created:#?}");
     assert_eq!(created[0]["decision"], "allow");
-    assert_eq!(created[0]["rule"], "ada");
+    assert_eq!(created[0]["rule"], "rules[0] \"ada\"");
     assert_eq!(created[0]["resource"], "kms/payments/orders");
     assert_eq!(created[0]["principal"]["spiffe_id"], ADA);
     assert_eq!(created[0]["context"]["algorithm"], "aes-256-gcm");

@@ -338,7 +338,7 @@ async fn regions() -> (
 
 #[tokio::test]
 async fn keys_leave_only_sealed_to_recipients_of_the_configuration() {
-    let ((paris, running), (_, other), recovery) = regions().await;
+    let ((paris, running), (_lyon, other), recovery) = regions().await;
     let sealed = as_admin(&paris, &running, ADA, |ada| {
         let fixed = ada
             .create_key(&create("fixed", Algorithm::Aes256Gcm, Settings::default()))
@@ -392,7 +392,9 @@ async fn keys_leave_only_sealed_to_recipients_of_the_configuration() {
 async fn a_copy_reads_what_the_other_region_wrote_and_old_exports_undo_nothing() {
     let ((paris, here), (lyon, there), _) = regions().await;
     let (first, key) = as_admin(&paris, &here, ADA, |ada| {
-        let key = ada.create_key(&exportable("orders")).unwrap();
+        let mut request = exportable("orders");
+        request.settings.rotate_after_seconds = Some(30 * 86_400);
+        let key = ada.create_key(&request).unwrap();
         let exported = ada
             .export_key(&export("orders", key.revision, "lyon"))
             .unwrap();
@@ -407,6 +409,9 @@ async fn a_copy_reads_what_the_other_region_wrote_and_old_exports_undo_nothing()
         .await
     };
     assert_eq!(copy.key_id, key.key_id);
+    // Both regions rotating by themselves would part for good.
+    assert_eq!(copy.settings.rotate_after_seconds, None);
+    assert_eq!(key.settings.rotate_after_seconds, Some(30 * 86_400));
     let written = paris
         .client(&here, API)
         .encrypt("orders", b"4111", b"x")
