@@ -1,5 +1,7 @@
 //! Large data in one request, while it arrives.
 
+use std::time::Duration;
+
 use base64ct::{Base64, Encoding};
 use kms_client::{
     Algorithm, Hash, Operation, Sensitivity,
@@ -194,5 +196,31 @@ async fn streamed_messages_have_the_same_codes_and_signatures() {
         reply.json::<wire::ErrorBody>().code,
         ErrorCode::WrongOperation
     );
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_streams_end_and_hold_nobody_up() {
+    let mut world = World::new().await;
+    world.config.listen.limits.body_timeout = Duration::from_millis(500);
+    let running = world.start_with_tenant().await;
+    running.key("films", Algorithm::Aes256Gcm).await;
+    let api = world.client(&running, API);
+    let head = format!(
+        "POST {} HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\nonly this",
+        path("films", Operation::Encrypt)
+    );
+    let mut slow = api.connect().await.unwrap();
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let made = api.encrypt("films", b"meanwhile", b"").await;
+    assert_eq!(made.version, 1);
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, slow.read_to_end(&mut answer)).await;
+    drop(read.expect("it is ended by the service"));
+    assert!(
+        answer.starts_with(b"HTTP/1.1 200"),
+        "begun, since the key was there"
+    );
+    assert!(Reply::parse(&answer).is_none(), "and without an end");
     running.stop().await;
 }
