@@ -54,6 +54,16 @@ need openssl openssl
 need minisign minisign
 # Sealed configuration files live in repositories.
 need git git
+# A real server for the store; Debian keeps its programs out of the path.
+shopt -s nullglob
+postgres=(/usr/lib/postgresql/*/bin)
+PATH="$PATH${postgres[*]:+:${postgres[-1]}}"
+if ! command -v initdb >/dev/null 2>&1; then
+    need initdb postgresql
+fi
+shopt -u nullglob
+# Tests start it as another user than root, and it ends with them.
+need setpriv util-linux
 # A token for the tests of keys in an HSM.
 need softhsm2-util softhsm2
 # A terminal for the tests of its questions.

@@ -101,6 +101,17 @@ pub async fn init(config: &Config) -> Result<(), KmsError> {
     Ok(())
 }
 
+/// Accepts a store that was restored from a backup, see [`KmsStore::accept_restored`]; the epoch it goes on from.
+///
+/// # Errors
+///
+/// [`KmsError`]; nothing is changed then.
+pub async fn accept_restored(config: &Config) -> Result<u64, KmsError> {
+    config.validate()?;
+    let root_keys = RootKeys::obtain(&config.root_key).await?;
+    Ok(KmsStore::accept_restored(&config.store, root_keys).await?)
+}
+
 impl Kms {
     /// Opens an initialized service and binds its listeners; `identity` is its own.
     ///

@@ -48,7 +48,7 @@ mod watch;
 
 pub use admin::AdminError;
 pub use config::{AdminConfig, Config, ENV_PREFIX, Quota, WorkConfig};
-pub use daemon::{Kms, KmsError, init};
+pub use daemon::{Kms, KmsError, accept_restored, init};
 pub use lifecycle::LifecycleConfig;
 pub use operator::Operator;
 pub use transfer::{CopiesConfig, RecipientConfig};

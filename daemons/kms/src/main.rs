@@ -28,6 +28,8 @@ enum Command {
     Run,
     /// Create the root key and the store.
     Init,
+    /// Accept the store after a backup was restored on purpose, although this replica has seen a later state of it.
+    AcceptRestored,
 }
 
 type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
@@ -49,6 +51,11 @@ fn main() -> ExitCode {
     daemon::run(&daemon, validate, async |config, shutdown| -> Outcome {
         match command.unwrap_or(Command::Run) {
             Command::Init => Ok(kms::init(&config).await?),
+            Command::AcceptRestored => {
+                let epoch = kms::accept_restored(&config).await?;
+                tracing::warn!(epoch, "the restored store is accepted on this replica");
+                Ok(())
+            }
             Command::Run => {
                 let paths = config
                     .identity

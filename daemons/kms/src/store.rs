@@ -381,9 +381,7 @@ async fn found(database: &Database, roots: &RootKeys) -> Result<State, StoreErro
     };
     // A ledger that somebody removed is not made anew over rows that nothing vouches for then.
     if !tables.is_empty().await? {
-        return Err(StoreError::Damaged(
-            "it has rows and no ledger".to_owned(),
-        ));
+        return Err(StoreError::Damaged("it has rows and no ledger".to_owned()));
     }
     tables.found(&row).await?;
     transaction
