@@ -525,6 +525,7 @@ Example:
   (in another terminal)  export BLINDFOLD_CONFIG=$PWD/dev/wingman.toml BLINDFOLD_ADMIN=$PWD/dev/admin.toml
                          printf 'hunter2' | blindfold seal --key dev/unsealer.pub --policy dev/policy.yaml > password.sealed
                          blindfold open password.sealed
+                         printf 4111 | blindfold kms encrypt orders | blindfold kms decrypt orders
   blindfold dev --dir ./dev --authorities 3    three unsealing authorities, to seal with --threshold 2
 
 State is kept in the folder and survives a restart; remove the folder to begin anew. For development only:
@@ -539,6 +540,9 @@ pub(crate) struct DevArgs {
     /// Where the (first) unsealer listens; port 0 picks a free one at first start and keeps it
     #[arg(long, default_value = "127.0.0.1:0")]
     pub(crate) unsealer_listen: std::net::SocketAddr,
+    /// Where the key management service listens; port 0 picks a free one at first start and keeps it
+    #[arg(long, default_value = "127.0.0.1:0")]
+    pub(crate) kms_listen: std::net::SocketAddr,
     /// How many independent unsealing authorities run, 1 to 8; as many as the folder has when absent, one at first
     #[arg(long, value_name = "N")]
     pub(crate) authorities: Option<std::num::NonZeroU8>,

@@ -1,12 +1,12 @@
-//! The control plane in one process on loopback: an identity authority and one or several unsealing authorities,
-//! embedded as libraries.
+//! The control plane in one process on loopback: an identity authority, one or several unsealing authorities, and a key
+//! management service, embedded as libraries.
 //!
 //! All state lies in one folder and survives a restart:
 //!
 //! | path | holds |
 //! |---|---|
 //! | `dev.toml` | trust domain and addresses, fixed at the first start |
-//! | `authority/`, `unsealer/` | configuration, store, root key, audit log of each |
+//! | `authority/`, `unsealer/`, `kms/` | configuration, store, root key, audit log of each |
 //! | `unsealer.pub` | the unsealer's public key record |
 //! | `unsealer-2/`, `unsealer-2.pub`, … | the same of further unsealing authorities |
 //!
@@ -32,6 +32,7 @@ use wingman_sdk::identity::IdentitySource;
 
 pub(crate) use self::{
     identities::{Who, blocking},
+    kms::{KeyService, SAMPLE_KEY},
     unsealing::UnsealingAuthority,
 };
 use self::{
@@ -45,6 +46,7 @@ use crate::{
 };
 
 mod identities;
+mod kms;
 mod unsealing;
 
 /// Site of the control plane's own servers.
@@ -88,6 +90,14 @@ pub(crate) struct Layout {
     /// Where further ones listen.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) further_unsealers: Vec<SocketAddr>,
+    /// Where the key management service listens.
+    #[serde(default = "free_port")]
+    pub(crate) kms_listen: SocketAddr,
+}
+
+/// For folders of a version that had no key management service.
+fn free_port() -> SocketAddr {
+    FREE_PORT
 }
 
 impl Layout {
@@ -105,7 +115,10 @@ impl Layout {
 
     /// What is in force must be on loopback, and of the trust domain that was asked for.
     fn check(&self, wanted: &Self, place: &Path) -> Outcome {
-        for address in self.unsealers().chain([self.authority_listen]) {
+        for address in self
+            .unsealers()
+            .chain([self.authority_listen, self.kms_listen])
+        {
             if !address.ip().is_loopback() {
                 return Err(Failure::usage(format_args!("{}: {address} is not a loopback address", place.display()))
                     .remedy("root keys lie beside the data here; run the daemons themselves to serve a network"));
@@ -156,6 +169,7 @@ pub(crate) struct ControlPlane {
     authority_entry: ServerEntry,
     authority: identity_authority::Operator,
     unsealers: Vec<UnsealingAuthority>,
+    kms: KeyService,
     surroundings: Surroundings,
     tasks: Vec<JoinHandle<Outcome>>,
     // Kept so that their identities are renewed.
@@ -188,13 +202,17 @@ impl ControlPlane {
             tasks: Vec::new(),
         };
         let (authority_entry, authority) = plane.authority().await?;
-        let tasks = plane.tasks;
+        let mut tasks = plane.tasks;
         let mut unsealers = Vec::new();
         for (index, listen) in layout.unsealers().enumerate() {
             unsealers.push(
                 UnsealingAuthority::start(index + 1, listen, &surroundings, &authority).await?,
             );
         }
+        let (kms, serving) =
+            KeyService::start(layout.kms_listen, &surroundings, &authority).await?;
+        tasks.push(serving);
+        layout.kms_listen = kms.listen();
         let mut listening = unsealers.iter().map(UnsealingAuthority::listen);
         layout.unsealer_listen = listening.next().unwrap_or(layout.unsealer_listen);
         layout.further_unsealers = listening.collect();
@@ -205,6 +223,7 @@ impl ControlPlane {
             authority_entry,
             authority,
             unsealers,
+            kms,
             surroundings,
             tasks,
             sources: Vec::new(),
@@ -225,6 +244,11 @@ impl ControlPlane {
     /// The unsealing authorities, of which there is one at least.
     pub(crate) fn unsealers(&self) -> &[UnsealingAuthority] {
         &self.unsealers
+    }
+
+    /// The key management service.
+    pub(crate) fn kms(&self) -> &KeyService {
+        &self.kms
     }
 
     /// The first unsealing authority.

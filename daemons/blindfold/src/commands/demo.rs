@@ -125,6 +125,7 @@ async fn start(folder: &Path, authorities: NonZeroU8) -> Outcome<ControlPlane> {
         authority_listen: FREE_PORT,
         unsealer_listen: FREE_PORT,
         further_unsealers: Vec::new(),
+        kms_listen: FREE_PORT,
     };
     ControlPlane::start(&folder.join("control-plane"), layout, Some(authorities)).await
 }

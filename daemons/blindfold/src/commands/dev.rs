@@ -11,7 +11,8 @@ use crate::{
     admin::ServerEntry,
     cli::DevArgs,
     control_plane::{
-        ControlPlane, Layout, TENANT, UnsealingAuthority, WORKLOAD_SITE, Who, trust_domain,
+        ControlPlane, Layout, SAMPLE_KEY, TENANT, UnsealingAuthority, WORKLOAD_SITE, Who,
+        trust_domain,
     },
     failure::{Context, Kind, Outcome},
     files,
@@ -23,6 +24,7 @@ pub(crate) fn run(args: &DevArgs, json: bool) -> Outcome {
         trust_domain: trust_domain(args.trust_domain.as_deref(), &args.dir)?,
         authority_listen: args.authority_listen,
         unsealer_listen: args.unsealer_listen,
+        kms_listen: args.kms_listen,
         further_unsealers: Vec::new(),
     };
     // Warnings of the daemons go to standard error.
@@ -66,6 +68,7 @@ fn ready(plane: &ControlPlane, folder: &Path, exports: &Exports) -> Outcome<serd
         "identity_authority": plane.authority_entry().url, "unsealer": first.entry().url,
         "key": key_file(first, folder), "fingerprint": first.record().key_id().to_string(),
         "policy": exports.policy, "authorities": authorities,
+        "kms": {"url": plane.kms().entry().url, "spiffe_id": plane.kms().entry().spiffe_id, "tenant": TENANT, "key": SAMPLE_KEY},
     }))
 }
 
@@ -85,6 +88,12 @@ fn greeting(plane: &ControlPlane, folder: &Path, exports: &Exports) -> String {
         );
         keys += &format!(" --key {}", key.display());
     }
+    text += &format!(
+        "{:<19} {}\n{:<19} {SAMPLE_KEY} of tenant {TENANT}\n",
+        "key management",
+        plane.kms().entry().url,
+        "key",
+    );
     let threshold = match plane.unsealers().len() {
         1 => String::new(),
         n => format!(" --threshold {}", n / 2 + 1),
@@ -92,7 +101,8 @@ fn greeting(plane: &ControlPlane, folder: &Path, exports: &Exports) -> String {
     text += &format!(
         "\nexport BLINDFOLD_CONFIG={}\nexport BLINDFOLD_ADMIN={}\n\n\
          Try, in another terminal:\n  printf hunter2 | blindfold seal{keys}{threshold} --policy {} > password.sealed\n  \
-         blindfold open password.sealed\n\nCtrl-C ends it; the state stays in {}.\n",
+         blindfold open password.sealed\n  \
+         printf 4111 | blindfold kms encrypt {SAMPLE_KEY} > card.enc && blindfold kms decrypt {SAMPLE_KEY} card.enc\n\nCtrl-C ends it; the state stays in {}.\n",
         exports.wingman.display(),
         exports.admin.display(),
         exports.policy.display(),
@@ -203,7 +213,11 @@ pub(crate) fn wingman_toml(
             entry.spiffe_id
         );
     }
-    text + &format!("\n[profile]\nthreshold = {threshold}\n")
+    let kms = plane.kms().entry();
+    text + &format!(
+        "\n[profile]\nthreshold = {threshold}\n\n[kms]\nurl = \"{}\"\nspiffe_id = \"{}\"\ntenant = \"{TENANT}\"\n",
+        kms.url, kms.spiffe_id
+    )
 }
 
 /// The files of an authority's key records, as a value of TOML.
@@ -217,13 +231,19 @@ fn key_files(unsealer: &UnsealingAuthority) -> String {
 }
 
 fn admin_toml(plane: &ControlPlane, unsealer: &ServerEntry) -> String {
-    let authority = plane.authority_entry();
+    let (authority, kms) = (plane.authority_entry(), plane.kms().entry());
     format!(
         "# The administrator of `blindfold dev`. Paths are relative to this file.\n\n\
          [identity]\ndirectory = \"admin-identity\"\njoin_token_file = \"admin.token\"\n\n\
          [identity_authority]\nurl = \"{}\"\nspiffe_id = \"{}\"\n\n\
-         [unsealer]\nurl = \"{}\"\nspiffe_id = \"{}\"\n",
-        authority.url, authority.spiffe_id, unsealer.url, unsealer.spiffe_id
+         [unsealer]\nurl = \"{}\"\nspiffe_id = \"{}\"\n\n\
+         [kms]\nurl = \"{}\"\nspiffe_id = \"{}\"\n",
+        authority.url,
+        authority.spiffe_id,
+        unsealer.url,
+        unsealer.spiffe_id,
+        kms.url,
+        kms.spiffe_id
     )
 }
 

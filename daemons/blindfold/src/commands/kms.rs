@@ -92,12 +92,13 @@ fn tenant(command: KmsTenantCommand, json: bool) -> Outcome {
             }
             match detail.admission {
                 Some(policy) => print(format_args!("{policy}\n")),
-                None => Err(Failure::data(format_args!(
-                    "the tenant {name} admits nobody"
-                ))
-                .remedy(format_args!(
-                    "set a policy: blindfold kms tenant set-admission {name} FILE"
-                ))),
+                None => Err(
+                    Failure::data(format_args!("the tenant {name} admits nobody")).remedy(
+                        format_args!(
+                            "set a policy: blindfold kms tenant set-admission {name} FILE"
+                        ),
+                    ),
+                ),
             }
         }
         KmsTenantCommand::List { admin } => {

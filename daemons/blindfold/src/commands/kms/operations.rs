@@ -12,6 +12,7 @@ use kms_client::{
     stream::is_stream,
     wire::{Bytes, ErrorCode, ToSign},
 };
+use wingman_sdk::Wingman;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -35,31 +36,8 @@ const SECRET_MODE: u32 = 0o600;
 const PROBED_BYTES: u64 = 8;
 
 fn connect(args: &KmsWorkloadArgs) -> Outcome<Kms> {
-    #[derive(serde::Deserialize)]
-    struct File {
-        identity: wingman_sdk::identity::IdentityConfig,
-        kms: Section,
-    }
-    #[derive(serde::Deserialize)]
-    struct Section {
-        url: String,
-        spiffe_id: identity::SpiffeId,
-        tenant: String,
-    }
-    let bytes = files::read(&args.config, "configuration")?;
-    let text = std::str::from_utf8(&bytes).about(Kind::Usage, args.config.display())?;
-    let file: File = toml::from_str(text).about(Kind::Usage, args.config.display())?;
-    let base = args.config.parent().unwrap_or(Path::new(""));
-    let source =
-        wingman_sdk::identity::IdentitySource::from_config(&file.identity.relative_to(base));
-    let tls = source
-        .obtain()
-        .map_err(|e| crate::admin::identity_failure(&e))?;
-    Kms::builder(&file.kms.url, file.kms.spiffe_id)
-        .identity(tls)
-        .tenant(&file.kms.tenant)
-        .build()
-        .kind(Kind::Usage)
+    let wingman = Wingman::from_config(&args.config).kind(Kind::Usage)?;
+    Ok(wingman.kms().clone())
 }
 
 fn key(args: &WorkloadKeyArgs) -> Outcome<Key> {
