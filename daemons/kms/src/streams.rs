@@ -98,7 +98,14 @@ impl Call<'_> {
             Ok((version, chunks, head)) => {
                 permit.finish(&[done(version, hash)]).await?;
                 let work = Work::Seal(chunks);
-                Ok(self.answer(&allowed, operation, work, std::mem::take(body), head, Vec::new()))
+                Ok(self.answer(
+                    &allowed,
+                    operation,
+                    work,
+                    std::mem::take(body),
+                    head,
+                    Vec::new(),
+                ))
             }
             Err(refusal) => Err(give_up(permit, &[hash], refusal).await),
         }
@@ -129,7 +136,14 @@ impl Call<'_> {
             Ok((version, chunks, rest)) => {
                 permit.finish(&[done(version, hash)]).await?;
                 let work = Work::Open(chunks);
-                Ok(self.answer(&allowed, operation, work, std::mem::take(body), Vec::new(), rest))
+                Ok(self.answer(
+                    &allowed,
+                    operation,
+                    work,
+                    std::mem::take(body),
+                    Vec::new(),
+                    rest,
+                ))
             }
             Err(refusal) => Err(give_up(permit, &[hash], refusal).await),
         }
