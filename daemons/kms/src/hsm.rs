@@ -26,12 +26,14 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use cryptoki::object::ObjectClass;
 use kms_client::{Algorithm, KeyId, local::OperationError};
 use service::pkcs11::{Token, TokenError, TokenSession};
+
+use crate::limits::HSM_LOG_EVERY;
 
 mod generate;
 mod key;
@@ -56,9 +58,6 @@ struct Inner {
     logged: AtomicU64,
     began: Instant,
 }
-
-/// Failures are counted all, and logged this often at most: during an outage each operation fails.
-const LOG_EVERY: Duration = Duration::from_secs(1);
 
 impl Hsm {
     /// Loads the module, finds the token and logs in. Blocks on the token.
@@ -201,8 +200,8 @@ impl Hsm {
             .saturating_add(1);
         let now = u64::try_from(inner.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let logged = inner.logged.load(Ordering::Relaxed);
-        let due =
-            logged == u64::MAX || u128::from(now.saturating_sub(logged)) >= LOG_EVERY.as_millis();
+        let due = logged == u64::MAX
+            || u128::from(now.saturating_sub(logged)) >= HSM_LOG_EVERY.as_millis();
         // Only one of those who come at the same time writes.
         if due
             && inner

@@ -12,9 +12,7 @@ use service::pkcs11::{
 };
 
 use super::{Reference, mechanism, public, work};
-
-/// Objects of one class that are looked at for ours.
-const LISTED: usize = 1 << 20;
+use crate::limits::HSM_LISTED_OBJECTS;
 
 /// Makes a key and lets it work once. May be run again after a lost session.
 pub(super) fn generate(
@@ -176,7 +174,7 @@ pub(super) fn list(session: &TokenSession) -> Result<Vec<Reference>, TokenError>
             .raw()
             .find_objects(&[Attribute::Token(true), Attribute::Class(class)])
             .map_err(|error| session.failed(error))?;
-        for handle in handles.into_iter().take(LISTED) {
+        for handle in handles.into_iter().take(HSM_LISTED_OBJECTS) {
             if let Some(reference) = reference_of(session, handle)? {
                 references.push(reference);
             }

@@ -15,6 +15,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::{Hsm, Reference, oaep, work};
+use crate::limits::MAX_SIGNATURE_BYTES;
 
 /// One version of a key, ready to work inside the HSM.
 ///
@@ -210,7 +211,6 @@ impl HsmKey {
     /// Those of [`Self::sign`]; a bad signature is no error.
     pub async fn verify(&self, input: &ToSign, signature: &[u8]) -> Result<bool, OperationError> {
         self.check_input(Operation::Verify, input)?;
-        // Longer than any signature, the encoding of a curve's included.
         if signature.len() > MAX_SIGNATURE_BYTES {
             return Ok(false);
         }
@@ -261,9 +261,6 @@ impl HsmKey {
         }
     }
 }
-
-/// An RSA-4096 signature.
-const MAX_SIGNATURE_BYTES: usize = 512;
 
 impl fmt::Debug for HsmKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
