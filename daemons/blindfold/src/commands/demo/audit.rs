@@ -124,7 +124,8 @@ mod tests {
         ));
         // The signature of a checkpoint is none, and hides none.
         let signature = "A".repeat(88);
-        let checkpoint = |why: &str| format!("{{\"why\":\"{why}\",\"signature\":\"{signature}\"}}\n");
+        let checkpoint =
+            |why: &str| format!("{{\"why\":\"{why}\",\"signature\":\"{signature}\"}}\n");
         assert!(!may_hold_an_element(checkpoint("all").as_bytes()));
         assert!(may_hold_an_element(checkpoint(&base64).as_bytes()));
     }
