@@ -15,6 +15,7 @@ mod config_git;
 mod config_offline;
 mod config_rules;
 mod dev;
+mod kms;
 mod offline;
 mod program;
 mod reseal;
