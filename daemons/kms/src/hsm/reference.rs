@@ -13,7 +13,7 @@ use kms_client::{KeyId, limits::KEY_ID_BYTES};
 use service::pkcs11::TokenError;
 
 /// Bytes of a reference.
-pub const REFERENCE_BYTES: usize = 32;
+const REFERENCE_BYTES: usize = 32;
 
 const MAGIC: [u8; 4] = *b"BFK1";
 
