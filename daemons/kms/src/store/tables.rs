@@ -211,7 +211,6 @@ impl Tables<'_> {
 
     /// Runs a statement that has to touch exactly one row.
     async fn one(&mut self, statement: Statement, what: &str) -> Result<(), StoreError> {
-        let failed = self.failed();
         let done = statement
             .execute(&mut *self.connection)
             .await
@@ -222,7 +221,6 @@ impl Tables<'_> {
                 }
                 error => error.into(),
             })?;
-        drop(failed);
         if done.rows_affected() == 1 {
             return Ok(());
         }

@@ -166,11 +166,6 @@ impl Postgres {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    /// A private folder of the server.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
-    }
-
     /// The file with the password.
     pub fn password_file(&self) -> PathBuf {
         self.folder.path().join("password")
