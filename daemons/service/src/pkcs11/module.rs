@@ -26,8 +26,11 @@ use crate::{files, limits};
 /// Modules of this process.
 static MODULES: Mutex<Option<HashMap<PathBuf, Pkcs11>>> = Mutex::new(None);
 
+/// PINs that tokens refused, by module and token.
+type RefusedPins = HashMap<(PathBuf, String), Zeroizing<Vec<u8>>>;
+
 /// One login at a time, and the PIN that a token refused: tokens count wrong ones.
-static LOGINS: Mutex<Option<HashMap<(PathBuf, String), Zeroizing<Vec<u8>>>>> = Mutex::new(None);
+static LOGINS: Mutex<Option<RefusedPins>> = Mutex::new(None);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What is kept is whole between any two statements, so a panic elsewhere left nothing half done.
