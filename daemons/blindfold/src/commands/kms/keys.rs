@@ -378,7 +378,7 @@ pub(super) fn time(seconds: u64) -> String {
 fn span(seconds: u64) -> String {
     [(86_400, "d"), (3600, "h"), (60, "m")]
         .into_iter()
-        .find(|(unit, _)| seconds > 0 && seconds % unit == 0)
+        .find(|(unit, _)| seconds > 0 && seconds.is_multiple_of(*unit))
         .map_or_else(
             || format!("{seconds}s"),
             |(unit, name)| format!("{}{name}", seconds / unit),

@@ -55,7 +55,7 @@ pub(super) fn new_slots(args: &RootNewArgs, hsm: &RootHsmArgs) -> Outcome<NewSlo
         }
         None => None,
     };
-    let memory_kib = args.argon2_memory.checked_mul(1024).unwrap_or(u32::MAX);
+    let memory_kib = args.argon2_memory.saturating_mul(1024);
     Ok(NewSlots {
         key_file: args.new_key_file.clone(),
         hsm: token(hsm).zip(args.new_hsm_key.clone()),
