@@ -22,6 +22,8 @@ pub(super) struct Chain {
     signer: Signer,
     state: Option<StateFile>,
     finding: Option<(&'static str, AuditContext)>,
+    /// Whether the file ending in `.chain` still says what it said before the finding was recorded.
+    unsaved: bool,
     unsigned: u64,
     unsigned_since: Option<Instant>,
     every: Duration,
@@ -36,7 +38,10 @@ impl Chain {
         let state = StateFile::beside(path);
         let resumed = state.resume(path, file)?;
         let place = (resumed.end, resumed.length);
-        state.save(&resumed.head, place.0, place.1, false)?;
+        // Not before a finding is on the disk: who kills the daemon in between would hide it.
+        if resumed.finding.is_none() {
+            state.save(&resumed.head, place.0, place.1, false)?;
+        }
         tracing::info!(
             key_sha256 = signer.key_id(),
             "audit log: signed by this key"
@@ -53,6 +58,7 @@ impl Chain {
             head: resumed.head,
             signer,
             state: None,
+            unsaved: resumed.finding.is_some(),
             finding: resumed.finding,
             unsigned: resumed.unsigned,
             unsigned_since: (resumed.unsigned > 0).then(Instant::now),
@@ -67,6 +73,13 @@ impl Chain {
     pub(super) fn ephemeral() -> Self {
         let head = Head::new_chain().unwrap();
         Self::new(Signer::ephemeral(), Resumed::at(head))
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_finding(mut self, why: &'static str) -> Self {
+        self.finding = Some((why, AuditContext::new()));
+        self.unsaved = true;
+        self
     }
 
     pub(super) fn take_finding(&mut self) -> Option<(&'static str, AuditContext)> {
@@ -87,6 +100,7 @@ impl Chain {
         let unsigned = self.unsigned.saturating_add(records);
         unsigned > 0
             && (now
+                || self.unsaved
                 || unsigned >= limits::AUDIT_CHECKPOINT_RECORDS
                 || self
                     .checkpoint_due()
@@ -129,7 +143,7 @@ impl Chain {
         self.unsigned = 0;
         self.unsigned_since = None;
         self.place = (end, length);
-        if closing || self.saved.elapsed() >= self.every / 2 {
+        if closing || self.unsaved || self.saved.elapsed() >= self.every / 2 {
             self.save(closing);
         }
     }
@@ -156,6 +170,7 @@ impl Chain {
     /// missed is that records cut off its end while the daemon does not run are noticed at the next start.
     fn save(&mut self, closed: bool) {
         self.saved = Instant::now();
+        self.unsaved = false;
         let Some(state) = &self.state else { return };
         let (end, length) = self.place;
         if let Err(error) = state.save(&self.head, end, length, closed) {

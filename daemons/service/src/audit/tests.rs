@@ -677,3 +677,44 @@ async fn a_log_that_others_can_read_is_refused() {
     let error = AuditLog::open(&fixture.path, "test", &fixture.metrics).unwrap_err();
     assert!(error.to_string().contains("chmod 600"), "{error}");
 }
+
+#[tokio::test]
+async fn what_was_found_is_said_though_writing_fails_at_first() {
+    let sink = Faulty::default();
+    sink.0.lock().unwrap().fail_write_after = Some(0);
+    let metrics = Metrics::new("test");
+    let chain = Chain::ephemeral().with_finding("records were removed");
+    let log = AuditLog::start(sink.clone(), chain, None, "test", &metrics).unwrap();
+    until("it has failed", || !metrics.readiness().is_ready()).await;
+    sink.0.lock().unwrap().fail_write_after = None;
+    until("it works again", || metrics.readiness().is_ready()).await;
+    log.close().await;
+    let text = String::from_utf8(sink.0.lock().unwrap().written.clone()).unwrap();
+    assert_eq!(text.matches("records were removed").count(), 1, "{text}");
+}
+
+#[tokio::test]
+async fn what_was_found_is_found_again_until_it_is_on_the_disk() {
+    let fixture = Fixture::new();
+    let log = fixture.open();
+    append(&log, "one").await.unwrap();
+    log.close().await;
+    let text = fs::read_to_string(&fixture.path).unwrap();
+    fs::write(&fixture.path, text.replace("every record", "many a record")).unwrap();
+    let found = || {
+        // A daemon that is killed before it writes.
+        let mut sink = file::LogFile::open(&fixture.path).unwrap();
+        let mut chain = Chain::open(&fixture.path, sink.file(), signer::Signer::ephemeral());
+        chain.as_mut().unwrap().take_finding().map(|(why, _)| why)
+    };
+    let why = found().unwrap();
+    assert!(why.contains("were changed at the end"), "{why}");
+    assert_eq!(found(), Some(why));
+    let log = fixture.open();
+    until("it is written", || {
+        whys(&fixture.path).iter().any(|line| line == why)
+    })
+    .await;
+    log.close().await;
+    assert_eq!(found(), None);
+}

@@ -58,6 +58,8 @@ pub(super) struct Writer<S> {
     state: State,
     /// Records refused since the log last worked.
     refused: u64,
+    /// What happened to the log itself, until it is durable there.
+    notices: Vec<(&'static str, AuditContext)>,
     group: Vec<Entry>,
     bytes: Vec<u8>,
     chain: Chain,
@@ -85,6 +87,7 @@ impl<S: Sink> Writer<S> {
             metrics: parts.metrics,
             state: State::Working,
             refused: 0,
+            notices: Vec::new(),
             group: Vec::new(),
             bytes: Vec::new(),
             chain: parts.chain,
@@ -250,6 +253,9 @@ impl<S: Sink> Writer<S> {
             self.healthy.set(false);
             return false;
         }
+        if what != Append::Checkpoint {
+            self.notices.clear();
+        }
         self.chain.advance(
             head,
             records,
@@ -274,7 +280,6 @@ impl<S: Sink> Writer<S> {
 
     /// Puts what happened to the log itself before the group.
     fn add_notices(&mut self, head: &mut Head) -> u64 {
-        let mut notices = Vec::new();
         let repair = match self.sink.take_repair() {
             Some(Repair::Completed) => {
                 Some(("the last record lacked its line end and was completed", 0))
@@ -287,22 +292,23 @@ impl<S: Sink> Writer<S> {
         };
         if let Some((why, bytes)) = repair {
             tracing::warn!(bytes, "audit log: {why}");
-            notices.push((why, AuditContext::new().with("bytes", bytes)));
+            self.notices
+                .push((why, AuditContext::new().with("bytes", bytes)));
         }
         if let Some((why, context)) = self.chain.take_finding() {
             tracing::error!("audit log: {why}");
-            notices.push((why, context));
+            self.notices.push((why, context));
         }
-        if self.state != State::Working {
-            notices.push((
+        let failed = (self.state != State::Working).then(|| {
+            (
                 "writing failed for a while; requests were refused meanwhile",
                 AuditContext::new().with("records_refused", self.refused),
-            ));
-        }
+            )
+        });
         let mut records = 0;
-        for (why, context) in notices {
+        for (why, context) in self.notices.iter().chain(&failed) {
             let Ok(id) = RecordId::random() else { continue };
-            let record = Record::notice(clock::now(), id, why.to_owned(), context);
+            let record = Record::notice(clock::now(), id, (*why).to_owned(), context.clone());
             head.chain(&mut self.bytes, &record.to_lines(&self.service).bytes);
             records += 1;
         }
