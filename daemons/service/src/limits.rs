@@ -54,6 +54,10 @@ pub const AUDIT_RETRY: Duration = Duration::from_secs(1);
 /// Records after which a checkpoint is signed, at about 25 microseconds: nothing beside as many operations.
 pub const AUDIT_CHECKPOINT_RECORDS: u64 = 4096;
 
+/// Records without a checkpoint among them that are no daemon's work any more: a checkpoint follows 4096 and the group
+/// they are in, so that only a dozen crashes one after the other, each within ten seconds, leave so many.
+pub const AUDIT_UNSIGNED_RECORDS: u64 = 16 * AUDIT_CHECKPOINT_RECORDS;
+
 /// How long a record may wait for the checkpoint that signs it: what an attacker who takes the machine over may still
 /// cut off unseen.
 pub const AUDIT_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);

@@ -90,6 +90,10 @@ fn show(report: &Report) -> Outcome {
         count(report.checkpoints, "good checkpoint", "good checkpoints"),
         count(report.unsigned, "record", "records"),
     ))?;
+    if let Some(since) = &report.unsigned_since {
+        // What a stranger wrote does not steer the terminal.
+        print(format_args!(" (since {})", since.escape_default()))?;
+    }
     match &report.last {
         Some(last) => print(format_args!("; last {last}\n")),
         None => print("\n"),

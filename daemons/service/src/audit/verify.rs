@@ -7,9 +7,11 @@
 //! - every checkpoint is signed by one of the given keys;
 //! - a record known from elsewhere (a syslog server, an earlier check) is there, unchanged.
 //!
-//! What no check of the files alone can see: records cut off the end together with the checkpoint after them, and the
-//! records after the last checkpoint, which nothing signs yet. [`Report::unsigned`] counts the latter; a [`Known`] record
-//! shows the former.
+//! - no more than [`limits::AUDIT_UNSIGNED_RECORDS`] follow one another without a checkpoint.
+//!
+//! What no check of the files alone can see: records cut off the end together with the checkpoint after them, and what was
+//! done to the records after the last checkpoint, which nothing signs yet. [`Report::unsigned`] counts the latter, and
+//! [`Report::unsigned_since`] says how old they claim to be; a [`Known`] record shows the former.
 
 use std::{
     collections::BTreeSet,
@@ -77,6 +79,13 @@ pub enum Fault {
         /// SHA-256 of the key that it names, if it names one.
         key_sha256: Option<String>,
     },
+    /// More records than any daemon writes without a checkpoint: who rewrites a log without its key leaves them out.
+    Unsigned {
+        /// How many there are up to here.
+        records: u64,
+    },
+    /// No line is of a chain, so nothing was checked: the chain was taken out, or it is a log older than chains.
+    NoChain,
     /// A record that was known from elsewhere is another one here.
     NotAsKnown {
         /// Its number.
@@ -132,6 +141,15 @@ impl fmt::Display for Fault {
             } => {
                 write!(f, "checkpoint {seq} is not signed by a given key")
             }
+            Self::Unsigned { records } => {
+                write!(
+                    f,
+                    "{records} records up to here without a checkpoint: a daemon signs long before, so checkpoints were left out"
+                )
+            }
+            Self::NoChain => f.write_str(
+                "no line is of a chain: nothing could be checked, and the chain may have been taken out",
+            ),
             Self::NotAsKnown { seq } => write!(f, "record {seq} is not the one that is known"),
             Self::KnownMissing { seq } => {
                 write!(
@@ -197,6 +215,8 @@ pub struct Report {
     pub checkpoints: u64,
     /// Records after the last good checkpoint, which nothing signs.
     pub unsigned: u64,
+    /// Time that the first of them names: long ago in a log that is being written means that checkpoints were left out.
+    pub unsigned_since: Option<String>,
     /// Lines before the chain begins, written before logs had chains: nothing shows whether they were changed.
     pub before_chain: u64,
     /// Number of the first record; if it is not 1, the files before were not given.
@@ -238,6 +258,7 @@ impl Verifier {
                 records: 0,
                 checkpoints: 0,
                 unsigned: 0,
+                unsigned_since: None,
                 before_chain: 0,
                 first_seq: None,
                 last: None,
@@ -282,6 +303,13 @@ impl Verifier {
     /// Ends the check.
     #[must_use]
     pub fn finish(mut self) -> Report {
+        if self.head.is_none()
+            && let Some(place) = self.before.take()
+        {
+            let here = std::mem::replace(&mut self.place, place);
+            self.fault(Fault::NoChain);
+            self.place = here;
+        }
         let missing: Vec<Known> = std::mem::take(&mut self.known).into_iter().collect();
         for Known { seq, .. } in missing {
             self.fault(Fault::KnownMissing { seq });
@@ -310,6 +338,14 @@ impl Verifier {
         }
         self.report.records += 1;
         self.report.unsigned += 1;
+        if self.report.unsigned == 1 {
+            self.report.unsigned_since = members.as_ref().and_then(|m| m.time.clone());
+        }
+        if self.report.unsigned == limits::AUDIT_UNSIGNED_RECORDS {
+            self.fault(Fault::Unsigned {
+                records: limits::AUDIT_UNSIGNED_RECORDS,
+            });
+        }
         match self.head {
             None => {
                 self.report.first_seq = Some(seq);
@@ -384,6 +420,7 @@ impl Verifier {
         if signed {
             self.report.checkpoints += 1;
             self.report.unsigned = 0;
+            self.report.unsigned_since = None;
         } else {
             let key_sha256 = named_key(line);
             self.fault(Fault::BadSignature { seq, key_sha256 });
@@ -407,6 +444,7 @@ impl Verifier {
 #[derive(serde::Deserialize)]
 struct Members {
     kind: Option<String>,
+    time: Option<String>,
 }
 
 impl Members {

@@ -16,6 +16,7 @@ use service::{
     },
     metrics::Metrics,
 };
+use sha2::{Digest, Sha256};
 
 struct Log {
     folder: tempfile::TempDir,
@@ -372,7 +373,7 @@ async fn a_log_older_than_chains_is_continued_and_said_to_prove_nothing() {
     assert!(report.good, "{report:?}");
     assert_eq!(
         (report.before_chain, report.records, report.first_seq),
-        (3, 3, Some(1))
+        (3, 4, Some(1))
     );
     assert!(log.lines()[3].contains("are of no chain"));
     // Within the chain such a line is a fault.
@@ -383,7 +384,52 @@ async fn a_log_older_than_chains_is_continued_and_said_to_prove_nothing() {
         .write_all(old.as_bytes())
         .unwrap();
     let report = log.check(&fs::read(&log.path).unwrap());
-    assert_eq!(first(&report), (7, &Fault::NotARecord));
+    assert_eq!(first(&report), (8, &Fault::NotARecord));
+}
+
+#[tokio::test]
+async fn a_log_without_its_chain_is_not_good() {
+    let log = Log::new();
+    log.write(&["one", "two"]).await;
+    let bare: Vec<String> = log
+        .lines()
+        .iter()
+        .map(|line| format!("{{{}", line.split_once("\",").unwrap().1))
+        .collect();
+    assert!(bare[0].starts_with("{\"time\""), "{bare:?}");
+    let report = log.check(&joined(&bare));
+    assert_eq!(first(&report), (1, &Fault::NoChain));
+    assert_eq!((report.before_chain, report.faults), (3, 1));
+}
+
+#[tokio::test]
+async fn a_log_rewritten_without_its_checkpoints_is_not_good() {
+    let log = Log::new();
+    log.write(&["one"]).await;
+    let forged = |count: u64| {
+        let (mut text, mut prev) = (Vec::new(), [7; 32]);
+        for seq in 1..=count {
+            let line = format!(
+                "{{\"seq\":{seq},\"prev\":\"{}\",\"time\":\"2026-11-22T12:00:00.000000Z\",\"kind\":\"notice\"}}",
+                hex::encode(prev)
+            );
+            prev = Sha256::digest(&line).into();
+            text.extend_from_slice(line.as_bytes());
+            text.push(b'\n');
+        }
+        log.check(&text)
+    };
+    let most = service::limits::AUDIT_UNSIGNED_RECORDS;
+    let report = forged(most - 1);
+    assert!(report.good, "{report:?}");
+    assert_eq!(report.unsigned, most - 1);
+    assert_eq!(
+        report.unsigned_since.as_deref(),
+        Some("2026-11-22T12:00:00.000000Z")
+    );
+    let report = forged(most + 1);
+    assert_eq!(first(&report), (most, &Fault::Unsigned { records: most }));
+    assert_eq!(report.faults, 1);
 }
 
 #[test]
