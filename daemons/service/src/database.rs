@@ -18,7 +18,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use sqlx::{Any, AnyPool, Transaction, any::AnyPoolOptions};
+use sqlx::{Any, AnyPool, Row, Transaction, any::AnyPoolOptions};
 
 mod config;
 mod error;
@@ -184,10 +184,26 @@ impl Database {
     ///
     /// # Errors
     ///
-    /// [`DatabaseError::Sql`]; what was left is then still there, and the next call removes it.
+    /// [`DatabaseError::Sql`], or [`DatabaseError::Unfit`] when somebody reads for so long that it can't; what was left is
+    /// then still there, and the next call removes it.
     pub async fn forget(&self, table: &'static str) -> Result<(), DatabaseError> {
         let sql = match self.engine {
-            Engine::Sqlite => "PRAGMA wal_checkpoint(TRUNCATE)".to_owned(),
+            Engine::Sqlite => {
+                // It is no error for SQLite that a reader kept it from doing so: the answer says it.
+                let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+                    .fetch_one(&self.pool)
+                    .await
+                    .map_err(|cause| self.error(cause))?;
+                let busy: i64 = row.try_get(0).map_err(|cause| self.error(cause))?;
+                return if busy == 0 {
+                    Ok(())
+                } else {
+                    Err(DatabaseError::Unfit {
+                        place: Arc::clone(&self.place),
+                        why: "its WAL could not be emptied, since somebody reads: it is emptied after the next change".to_owned(),
+                    })
+                };
+            }
             Engine::Postgres => format!("VACUUM {table}"),
         };
         // The name of a table can't be a parameter; it is a constant of the program.

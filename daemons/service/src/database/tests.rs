@@ -196,3 +196,29 @@ async fn file_open_to_others_is_refused() {
     let error = open(&folder, &[ONE]).await.unwrap_err();
     assert!(error.to_string().contains("chmod 600"), "{error}");
 }
+
+#[tokio::test]
+async fn a_reader_that_keeps_former_contents_is_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = open(&folder, &[ONE]).await.unwrap();
+    let insert = async |id: i64| {
+        sqlx::query("INSERT INTO a (id) VALUES ($1)")
+            .bind(id)
+            .execute(database.pool())
+            .await
+            .unwrap();
+    };
+    insert(1).await;
+    let mut reading = database.begin_read().await.unwrap();
+    sqlx::query("SELECT id FROM a")
+        .fetch_all(&mut *reading)
+        .await
+        .unwrap();
+    insert(2).await;
+    let error = database.forget("a").await.unwrap_err().to_string();
+    assert!(error.contains("WAL"), "{error}");
+    reading.rollback().await.unwrap();
+    database.forget("a").await.unwrap();
+    let wal = fs::metadata(folder.path().join("a b.db-wal")).unwrap();
+    assert_eq!(wal.len(), 0);
+}
