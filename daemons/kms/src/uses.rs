@@ -9,7 +9,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -156,38 +156,38 @@ impl Uses {
 
 /// Counts of every version in force; a version keeps its counts from one snapshot to the next.
 #[derive(Debug, Default)]
-pub(crate) struct Registry(Mutex<HashMap<(KeyId, u32), Weak<Uses>>>);
+pub(crate) struct Registry(Mutex<HashMap<(KeyId, u32), Arc<Uses>>>);
 
 impl Registry {
     /// The counts of a version.
     pub(crate) fn of(&self, key: KeyId, version: u32) -> Arc<Uses> {
         let mut known = self.lock();
-        if let Some(uses) = known.get(&(key, version)).and_then(Weak::upgrade) {
-            return uses;
-        }
-        let uses = Arc::new(Uses::new(key, version));
-        known.insert((key, version), Arc::downgrade(&uses));
-        uses
+        let uses = known
+            .entry((key, version))
+            .or_insert_with(|| Arc::new(Uses::new(key, version)));
+        Arc::clone(uses)
     }
 
-    /// What was counted since the last call; versions that are no longer in force are forgotten.
+    /// What was counted since the last call; a version that is no longer in force is forgotten once all was told.
     pub(crate) fn take_reports(&self, now: u64) -> Vec<UsageReport> {
         let mut known = self.lock();
-        known.retain(|_, uses| uses.strong_count() > 0);
-        known
-            .values()
-            .filter_map(|uses| uses.upgrade()?.take_report(now))
-            .collect()
+        let mut reports = Vec::new();
+        known.retain(|_, uses| {
+            // Asked before its counts are taken: who lets go of it later is heard at the next call.
+            let in_force = Arc::strong_count(uses) > 1;
+            let report = uses.take_report(now);
+            let told = report.is_none();
+            reports.extend(report);
+            in_force || !told
+        });
+        reports
     }
 
     /// Takes back what could not be reported.
     pub(crate) fn give_back(&self, reports: &[UsageReport]) {
         let known = self.lock();
         for report in reports {
-            if let Some(uses) = known
-                .get(&(report.key, report.version))
-                .and_then(Weak::upgrade)
-            {
+            if let Some(uses) = known.get(&(report.key, report.version)) {
                 uses.reads.fetch_add(report.read, Ordering::Relaxed);
                 uses.last_used
                     .fetch_max(report.last_used_at, Ordering::Relaxed);
@@ -195,7 +195,7 @@ impl Registry {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(KeyId, u32), Weak<Uses>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(KeyId, u32), Arc<Uses>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -225,8 +225,14 @@ mod tests {
         assert!(registry.take_reports(7).is_empty());
         registry.give_back(&reports);
         assert_eq!(registry.take_reports(7), reports);
+        uses.read();
         drop(uses);
-        assert!(registry.take_reports(7).is_empty());
+        assert_eq!(
+            registry.take_reports(8).len(),
+            1,
+            "what was counted is told although the version was switched off since"
+        );
+        assert!(registry.take_reports(8).is_empty());
         assert!(registry.lock().is_empty(), "forgotten with the version");
     }
 

@@ -319,13 +319,14 @@ impl Client {
     /// Sends bytes as they are and reads until the server closes.
     pub(crate) async fn raw(&self, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
         let mut stream = self.connect().await?;
-        stream.write_all(bytes).await?;
+        // A server that refuses answers and closes before it has read everything.
+        let written = stream.write_all(bytes).await;
         let mut answer = Vec::new();
         let reading = stream.read_to_end(&mut answer);
         match tokio::time::timeout(PATIENCE, reading).await {
             // A server that closes without a TLS goodbye has still answered.
             Ok(_) if !answer.is_empty() => Ok(answer),
-            Ok(Ok(_)) => Ok(answer),
+            Ok(Ok(_)) => written.map(|()| answer),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
         }
