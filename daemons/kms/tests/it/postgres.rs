@@ -14,7 +14,7 @@ use tempfile::TempDir;
 const PASSWORD: &str = "p/ss: w@rd?";
 
 /// A running server; dropped, it is ended and its folder removed.
-pub struct Postgres {
+pub(crate) struct Postgres {
     folder: TempDir,
     server: Child,
     user: Option<(u32, u32)>,
@@ -73,7 +73,7 @@ fn command(user: Option<(u32, u32)>, name: &str) -> Command {
 
 impl Postgres {
     /// Makes a cluster and starts it. The thread that calls must live as long as the server.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         // In /tmp, since the path of a socket has at most 107 bytes and the other user has to reach it.
         let folder = tempfile::Builder::new()
             .prefix("pg")
@@ -162,30 +162,30 @@ impl Postgres {
     }
 
     /// What the server wrote.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
     /// The file with the password.
-    pub fn password_file(&self) -> PathBuf {
+    pub(crate) fn password_file(&self) -> PathBuf {
         self.folder.path().join("password")
     }
 
     /// URL of a database, without password.
-    pub fn url(&self, database: &str) -> String {
+    pub(crate) fn url(&self, database: &str) -> String {
         let socket = self.folder.path().join("s");
         let socket = socket.to_str().unwrap().replace('/', "%2F");
         format!("postgres://kms@{socket}/{database}")
     }
 
     /// URL of a database for a test's own connections.
-    pub fn url_with_password(&self, database: &str) -> String {
+    pub(crate) fn url_with_password(&self, database: &str) -> String {
         self.url(database)
             .replace("kms@", "kms:p%2Fss%3A%20w%40rd%3F@")
     }
 
     /// Makes a database.
-    pub async fn create(&self, database: &str) {
+    pub(crate) async fn create(&self, database: &str) {
         sqlx::any::install_default_drivers();
         let deadline = Instant::now() + Duration::from_secs(60);
         // It listens before it takes connections.
@@ -207,7 +207,7 @@ impl Postgres {
     }
 
     /// Processes that serve a connection.
-    pub fn backends(&self) -> Vec<i32> {
+    pub(crate) fn backends(&self) -> Vec<i32> {
         let mother = self.server.id();
         let children = fs::read_to_string(format!("/proc/{mother}/task/{mother}/children"))
             .unwrap_or_default();
@@ -222,14 +222,14 @@ impl Postgres {
     }
 
     /// Ends the server as a failing machine would, without a word to its clients' transactions.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         let pid = rustix::process::Pid::from_child(&self.server);
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::QUIT);
         self.server.wait().unwrap();
     }
 
     /// Starts it again after [`Postgres::stop`].
-    pub fn start_again(&mut self) {
+    pub(crate) fn start_again(&mut self) {
         self.server = Self::run(self.folder.path(), self.user);
         self.await_start();
     }

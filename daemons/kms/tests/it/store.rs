@@ -22,7 +22,7 @@ mod roots;
 mod tampering;
 
 /// One database, and what replicas of the service need to work on it.
-pub struct Bench {
+pub(crate) struct Bench {
     folder: TempDir,
     config: StoreConfig,
     url: String,

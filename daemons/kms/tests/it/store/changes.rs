@@ -11,7 +11,7 @@ use super::{
     keys::{NOW, filled, key, revision, tenant, version},
 };
 
-pub async fn life_of_a_key(bench: &Bench) {
+pub(super) async fn life_of_a_key(bench: &Bench) {
     let store = bench.open("a").await;
     let id = filled(&store, &["orders", "backup"]).await[0];
     let made = store
@@ -89,7 +89,7 @@ pub async fn life_of_a_key(bench: &Bench) {
     assert_eq!(found.changed_since(found.epoch()).count(), 0);
 }
 
-pub async fn rules_are_kept(bench: &Bench) {
+pub(super) async fn rules_are_kept(bench: &Bench) {
     let store = bench.open("a").await;
     let id = filled(&store, &["orders"]).await[0];
     let at = revision(&store, &id);
@@ -220,7 +220,7 @@ pub async fn rules_are_kept(bench: &Bench) {
     store.check().unwrap();
 }
 
-pub async fn names_and_sizes_are_bounded(bench: &Bench) {
+pub(super) async fn names_and_sizes_are_bounded(bench: &Bench) {
     let store = bench.open("a").await;
     tenant(&store).await;
     for bad in ["", "Acme", "a/b", &"a".repeat(65), "é"] {
@@ -258,7 +258,7 @@ pub async fn names_and_sizes_are_bounded(bench: &Bench) {
     ));
 }
 
-pub async fn versions_die_when_their_time_has_come(bench: &Bench) {
+pub(super) async fn versions_die_when_their_time_has_come(bench: &Bench) {
     let store = bench.open("a").await;
     let id = filled(&store, &["orders"]).await[0];
     let second = store.add_version(

@@ -7,9 +7,9 @@ use kms_client::{
 };
 use zeroize::Zeroizing;
 
-pub const NOW: u64 = 1_800_000_000;
+pub(super) const NOW: u64 = 1_800_000_000;
 
-pub fn version(number: u32, material: &[u8]) -> NewVersion {
+pub(super) fn version(number: u32, material: &[u8]) -> NewVersion {
     NewVersion {
         version: number,
         state: State::Enabled,
@@ -20,7 +20,7 @@ pub fn version(number: u32, material: &[u8]) -> NewVersion {
     }
 }
 
-pub fn key(name: &str) -> NewKey {
+pub(super) fn key(name: &str) -> NewKey {
     NewKey {
         id: KmsStore::new_key_id().unwrap(),
         tenant: "acme".to_owned(),
@@ -35,7 +35,7 @@ pub fn key(name: &str) -> NewKey {
     }
 }
 
-pub async fn tenant(store: &KmsStore) {
+pub(super) async fn tenant(store: &KmsStore) {
     let tenant = NewTenant {
         name: "acme".to_owned(),
         admission: None,
@@ -45,7 +45,7 @@ pub async fn tenant(store: &KmsStore) {
 }
 
 /// The tenant, and keys of these names.
-pub async fn filled(store: &KmsStore, names: &[&str]) -> Vec<KeyId> {
+pub(super) async fn filled(store: &KmsStore, names: &[&str]) -> Vec<KeyId> {
     tenant(store).await;
     let mut ids = Vec::new();
     for name in names {
@@ -54,6 +54,6 @@ pub async fn filled(store: &KmsStore, names: &[&str]) -> Vec<KeyId> {
     ids
 }
 
-pub fn revision(store: &KmsStore, id: &KeyId) -> u64 {
+pub(super) fn revision(store: &KmsStore, id: &KeyId) -> u64 {
     store.snapshot().key(id).unwrap().revision
 }

@@ -9,7 +9,7 @@ use super::{
     keys::{NOW, filled, revision, version},
 };
 
-pub async fn of_many_changes_from_one_revision_one_wins(bench: &Bench) {
+pub(super) async fn of_many_changes_from_one_revision_one_wins(bench: &Bench) {
     let (one, two) = (bench.open("a").await, bench.open("b").await);
     let id = filled(&one, &["orders"]).await[0];
     two.refresh().await.unwrap();
@@ -43,7 +43,7 @@ pub async fn of_many_changes_from_one_revision_one_wins(bench: &Bench) {
     );
 }
 
-pub async fn changes_are_seen_elsewhere(bench: &Bench) {
+pub(super) async fn changes_are_seen_elsewhere(bench: &Bench) {
     let (one, two) = (bench.open("a").await, bench.open("b").await);
     let _follower = two.follow();
     let mut changes = two.subscribe();
@@ -87,7 +87,7 @@ pub async fn changes_are_seen_elsewhere(bench: &Bench) {
     two.set_policy(&id, at, Some("y".into())).await.unwrap();
 }
 
-pub async fn uses_are_reserved_once(bench: &Bench) {
+pub(super) async fn uses_are_reserved_once(bench: &Bench) {
     let (one, two) = (bench.open("a").await, bench.open("b").await);
     let id = filled(&one, &["orders"]).await[0];
     let mut tasks = tokio::task::JoinSet::new();
@@ -133,7 +133,7 @@ pub async fn uses_are_reserved_once(bench: &Bench) {
     );
 }
 
-pub async fn reads_are_added_up(bench: &Bench) {
+pub(super) async fn reads_are_added_up(bench: &Bench) {
     let (one, two) = (bench.open("a").await, bench.open("b").await);
     let id = filled(&one, &["orders"]).await[0];
     let report = |version, read, last_used_at| UsageReport {
@@ -162,7 +162,7 @@ pub async fn reads_are_added_up(bench: &Bench) {
     ));
 }
 
-pub async fn two_founders_make_one_store(bench: &Bench) {
+pub(super) async fn two_founders_make_one_store(bench: &Bench) {
     bench.roots();
     let (one, two, three) = tokio::join!(bench.open("a"), bench.open("b"), bench.open("c"));
     let id = filled(&one, &["orders"]).await[0];

@@ -40,7 +40,7 @@ async fn restore(intruder: &AnyPool) {
     }
 }
 
-pub async fn older_copies_are_refused_until_accepted(bench: &Bench) {
+pub(super) async fn older_copies_are_refused_until_accepted(bench: &Bench) {
     let (one, two) = (bench.open("a").await, bench.open("b").await);
     let id = filled(&one, &["orders"]).await[0];
     let old = revision(&one, &id);
@@ -121,7 +121,7 @@ fn key_of(name: &str) -> kms::store::NewKey {
     key(name)
 }
 
-pub async fn nothing_is_not_accepted(bench: &Bench) {
+pub(super) async fn nothing_is_not_accepted(bench: &Bench) {
     let store = bench.open("a").await;
     filled(&store, &["orders"]).await;
     store.close().await;

@@ -8,7 +8,7 @@ use super::{
     keys::{filled, key, revision, version},
 };
 
-pub async fn rows_are_wrapped_anew_online(bench: &Bench) {
+pub(super) async fn rows_are_wrapped_anew_online(bench: &Bench) {
     let store = bench.open("a").await;
     let id = filled(&store, &["orders"]).await[0];
     let mut many = key("many");
@@ -62,7 +62,7 @@ pub async fn rows_are_wrapped_anew_online(bench: &Bench) {
     assert!(matches!(error, StoreError::RootKey { .. }), "{error}");
 }
 
-pub async fn other_root_keys_open_nothing(bench: &Bench) {
+pub(super) async fn other_root_keys_open_nothing(bench: &Bench) {
     bench.open("a").await.close().await;
     let error = KmsStore::open(&bench.config("b"), RootKeys::from(bench.root("other")))
         .await

@@ -27,7 +27,7 @@ async fn copy(intruder: &AnyPool) {
     }
 }
 
-pub async fn rows_that_were_tampered_with_are_refused(bench: &Bench) {
+pub(super) async fn rows_that_were_tampered_with_are_refused(bench: &Bench) {
     let store = bench.open("a").await;
     let ids = filled(&store, &["orders", "other"]).await;
     let (orders, other) = (ids[0], ids[1]);
@@ -167,7 +167,7 @@ pub async fn rows_that_were_tampered_with_are_refused(bench: &Bench) {
     }
 }
 
-pub async fn ledger_that_was_tampered_with_is_refused(bench: &Bench) {
+pub(super) async fn ledger_that_was_tampered_with_is_refused(bench: &Bench) {
     let store = bench.open("a").await;
     let id = filled(&store, &["orders"]).await[0];
     let intruder = bench.intruder().await;
