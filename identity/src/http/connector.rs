@@ -56,7 +56,7 @@ impl<In: Transport> Connector<In> for TlsConnector {
         let mut socket = TransportAdapter::new(tcp.boxed(), Arc::clone(&details.current_time));
         socket.set_timeout(details.timeout);
         while connection.is_handshaking() {
-            connection.complete_io(&mut socket)?;
+            connection.complete_io(&mut socket).map_err(unproven)?;
         }
         let until = (self.lifetime)(&connection);
         let buffers = LazyBuffers::new(
@@ -69,6 +69,21 @@ impl<In: Transport> Connector<In> for TlsConnector {
             stream: StreamOwned::new(connection, socket),
         }))
     }
+}
+
+/// An error of the handshake, no alert in it as the server's.
+///
+/// Alerts of that time may be in the clear, so that anybody on the way can send one. What a server has to say of this
+/// side's document comes behind the handshake in TLS 1.3, encrypted.
+fn unproven(error: io::Error) -> io::Error {
+    let tls = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let Some(rustls::Error::AlertReceived(alert)) = tls else {
+        return error;
+    };
+    let told = format!("alert {alert:?} before the server had proven who it is");
+    io::Error::new(io::ErrorKind::InvalidData, rustls::Error::General(told))
 }
 
 /// The host of the URL, sent as server name indication for whatever routes by it. The verifier ignores it.
