@@ -4,11 +4,10 @@
 //! change whose answer was lost may have been made: look at the key, and say its revision when trying again.
 //!
 //! ```no_run
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::sync::Arc;
 //! use kms_client::{Algorithm, Sensitivity, admin::AdminClient, wire::admin::CreateKey};
 //!
-//! # let identity: Arc<identity::tls::TlsIdentity> = unimplemented!();
+//! # fn example(identity: Arc<identity::tls::TlsIdentity>) -> Result<(), Box<dyn std::error::Error>> {
 //! let admin = AdminClient::new(
 //!     identity,
 //!     "https://127.0.0.1:7445",

@@ -26,7 +26,7 @@ use crate::{
     KeyId, Operation,
     error::{KmsError, Place},
     hpke::Recipient,
-    lease::{Asked, HandedKey, Standing},
+    lease::{Asked, HandedKey, Standing, Unusable},
     limits::{FETCH_AGAIN_SECONDS, MAX_KEYS_IN_HAND, MAX_KNOWN_KEYS, STAYS_IN_SERVICE_SECONDS},
     transport::{Transport, decode},
     wire::{self, ErrorCode, FETCH_INFO, FetchKey, Fetched, Lease, path},
@@ -149,6 +149,8 @@ impl Cache {
         }
         let protects = operations.iter().any(|operation| operation.protects());
         match key.count(protects, standing) {
+            // Another fetch would bring none either.
+            None if !key.had_uses() => return AtHand::InService,
             None => return AtHand::UsedUp,
             Some(true) => self.ring(),
             Some(false) => {}
@@ -183,11 +185,7 @@ impl Cache {
     /// Whether somebody else has fetched the key, or was told that it is not to be had.
     fn was_settled(&self, slot: &Slot, before: Option<&Arc<HandedKey>>) -> bool {
         let now = slot.handed.load();
-        let other = match (now.as_ref(), before) {
-            (Some(now), Some(before)) => !Arc::ptr_eq(now, before),
-            (Some(_), None) => true,
-            (None, _) => false,
-        };
+        let other = now.is_some() && !is_same(now.as_ref(), before);
         other || self.millis() < slot.in_service_until.load(Ordering::Relaxed)
     }
 
@@ -199,19 +197,30 @@ impl Cache {
         }
         match self.ask_for(slot) {
             Ok(key) => {
-                debug!(key = %slot.name, revision = key.revision, "a key is in hand");
-                slot.handed.store(Some(Arc::new(key)));
+                let key = Some(Arc::new(key));
+                let before = slot.handed.compare_and_swap(&former, key);
+                if !is_same(before.as_ref(), former.as_ref()) {
+                    // What came may be from before the change, or unwanted: it is fetched anew when it is needed.
+                    debug!(key = %slot.name, "a key was withdrawn while it was refreshed");
+                    return;
+                }
+                debug!(key = %slot.name, "a key is in hand");
                 slot.in_service_until.store(0, Ordering::Relaxed);
                 slot.outage.store(false, Ordering::Relaxed);
                 self.look_after();
             }
-            Err(error) if error.is_decision() => {
-                // Decided by the service: whatever is in hand is withdrawn.
+            Err(error) if error.is_decision() || error.is_unusable() => {
+                // The service has answered, so this is no outage: whatever is in hand is withdrawn.
+                if error.is_unusable() {
+                    warn!(key = %slot.name, %error, "a key can't be taken in hand, and is left to the service");
+                }
                 if slot.handed.swap(None).is_some() {
                     info!(key = %slot.name, %error, "a key was withdrawn");
                 }
                 slot.outage.store(false, Ordering::Relaxed);
                 let seconds = match error.code() {
+                    // Each fetch costs the key uses: not again and again.
+                    None if error.is_unusable() => STAYS_IN_SERVICE_SECONDS,
                     Some(ErrorCode::Denied | ErrorCode::StaysInService) => STAYS_IN_SERVICE_SECONDS,
                     _ => FETCH_AGAIN_SECONDS,
                 };
@@ -261,7 +270,13 @@ impl Cache {
         if lease.key_id != fetched.key_id || !asked_for {
             return Err(KmsError::answer(place, "the handed key is another one"));
         }
-        HandedKey::take(&lease, asked).map_err(|why| KmsError::answer(place, why))
+        HandedKey::take(&lease, asked).map_err(|why| match why {
+            Unusable::Lease(why) => KmsError::answer(place, why),
+            Unusable::Memory(source) => KmsError::Memory {
+                place: place.clone(),
+                source,
+            },
+        })
     }
 
     /// Takes the key away, so that nobody begins anything with it; it is wiped when the last operation with it ends.
@@ -407,6 +422,13 @@ impl fmt::Debug for Slot {
             .field("name", &self.name)
             .field("in_hand", &self.handed.load().is_some())
             .finish_non_exhaustive()
+    }
+}
+
+fn is_same<T>(one: Option<&Arc<T>>, other: Option<&Arc<T>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (one, other) => one.is_none() && other.is_none(),
     }
 }
 

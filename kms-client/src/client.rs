@@ -27,7 +27,8 @@
 //!
 //! That the HTTP client's buffers are wiped: what goes to the service and comes from it has been in them. That a
 //! version-less check of a code or signature knows a version that was made within the last second: pass the version
-//! along with the code. That threads end with the last [`Kms`] at once: a watch on the service ends within half a minute.
+//! along with the code. That a child of `fork` hears of changes: its copies of keys end with their validity; let each
+//! process make its own [`Kms`]. That threads end with the last [`Kms`] at once: a watch on the service ends within half a minute.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -370,7 +371,7 @@ fn try_here<J: Job>(cache: &Cache, slot: &Slot, job: &J) -> AtHand<Tried<J>> {
                     | OperationError::NoPrimary
                     | OperationError::Unavailable
             );
-            (Err(reason), better || job.may_be_behind(key))
+            (Err(reason), better || job.may_lack_version(key))
         }
     })
 }

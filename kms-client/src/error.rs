@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use identity::http::{HttpError, shorten};
+use locked_memory::LockedMemoryError;
 
 use crate::{
     hpke::HpkeError,
@@ -77,6 +78,14 @@ pub enum KmsError {
         place: Place,
         /// The reason.
         source: HpkeError,
+    },
+    /// A handed key found no locked memory.
+    #[error("{place}: the handed key can't be held here ({source})")]
+    Memory {
+        /// Key and tenant.
+        place: Place,
+        /// The reason.
+        source: LockedMemoryError,
     },
     /// A stream could not be read, written or decrypted.
     #[error("{place}: {what}: discard what was written")]
@@ -210,6 +219,14 @@ impl KmsError {
             Self::Refused { .. } => !self.may_pass(),
             _ => false,
         }
+    }
+
+    /// Whether the service has answered, with something that can't be used here: no outage, and no decision either.
+    pub(crate) fn is_unusable(&self) -> bool {
+        matches!(
+            self,
+            Self::Answer { .. } | Self::Hpke { .. } | Self::Memory { .. }
+        )
     }
 
     /// A refusal in an answer's item.

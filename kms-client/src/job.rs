@@ -37,8 +37,8 @@ pub(crate) trait Job {
     fn output(answer: Self::Answer) -> Option<Self::Output>;
     /// Here, with the key in hand.
     fn work(&self, key: &HandedKey) -> Result<Self::Output, OperationError>;
-    /// Whether a refusal here may be due to a version that was made after the key was handed out.
-    fn may_be_behind(&self, _key: &HandedKey) -> bool {
+    /// Whether a refusal here may be due to a version that did not come with the key: the service knows what became of it.
+    fn may_lack_version(&self, _key: &HandedKey) -> bool {
         false
     }
     /// The key that a re-encryption is for.
@@ -52,8 +52,8 @@ fn some(aad: &[u8]) -> Option<Bytes> {
     (!aad.is_empty()).then(|| aad.to_vec().into())
 }
 
-fn is_behind(key: &HandedKey, ciphertext: &[u8]) -> bool {
-    CiphertextHeader::parse(ciphertext).is_ok_and(|header| key.is_behind(&header))
+fn lacks_version(key: &HandedKey, ciphertext: &[u8]) -> bool {
+    CiphertextHeader::parse(ciphertext).is_ok_and(|header| key.lacks_version_of(&header))
 }
 
 /// Longest ciphertext that was ever made: the longest plaintext with header, salt, commitment and tag.
@@ -148,8 +148,8 @@ impl Job for Decrypt<'_> {
         Ok(plaintext)
     }
 
-    fn may_be_behind(&self, key: &HandedKey) -> bool {
-        is_behind(key, self.ciphertext)
+    fn may_lack_version(&self, key: &HandedKey) -> bool {
+        lacks_version(key, self.ciphertext)
     }
 }
 
@@ -234,9 +234,9 @@ impl Job for HmacVerify<'_> {
         Ok(verified.valid)
     }
 
-    fn may_be_behind(&self, key: &HandedKey) -> bool {
+    fn may_lack_version(&self, key: &HandedKey) -> bool {
         self.version
-            .is_some_and(|version| key.is_behind_version(version))
+            .is_some_and(|version| key.lacks_version(version))
     }
 }
 
@@ -334,9 +334,9 @@ impl Job for Verify<'_> {
         Ok(verified.valid)
     }
 
-    fn may_be_behind(&self, key: &HandedKey) -> bool {
+    fn may_lack_version(&self, key: &HandedKey) -> bool {
         self.version
-            .is_some_and(|version| key.is_behind_version(version))
+            .is_some_and(|version| key.lacks_version(version))
     }
 }
 
@@ -475,8 +475,8 @@ impl Job for ReEncrypt<'_> {
         Ok(ciphertext)
     }
 
-    fn may_be_behind(&self, key: &HandedKey) -> bool {
-        is_behind(key, self.ciphertext)
+    fn may_lack_version(&self, key: &HandedKey) -> bool {
+        lacks_version(key, self.ciphertext)
     }
 
     fn to(&self) -> Option<&str> {
@@ -523,8 +523,8 @@ impl Job for PublicKey {
         })
     }
 
-    fn may_be_behind(&self, key: &HandedKey) -> bool {
+    fn may_lack_version(&self, key: &HandedKey) -> bool {
         self.version
-            .is_some_and(|version| key.is_behind_version(version))
+            .is_some_and(|version| key.lacks_version(version))
     }
 }

@@ -13,9 +13,16 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use locked_memory::LockedMemoryError;
+
 use crate::{
-    KeyId, Operation, ciphertext::CiphertextHeader, keyring::Keyring, limits::MAX_VERSIONS,
-    local::VersionKey, material::Material, wire::Lease,
+    KeyId, Operation,
+    ciphertext::CiphertextHeader,
+    keyring::Keyring,
+    limits::MAX_VERSIONS,
+    local::VersionKey,
+    material::{Material, MaterialError},
+    wire::Lease,
 };
 
 /// When a key was asked for, and when it came.
@@ -50,10 +57,27 @@ pub(crate) struct HandedKey {
     refresh_at: Duration,
     expires_at: Duration,
     outage_until: Duration,
-    newest: u32,
     uses: AtomicU64,
     granted: u64,
     worked: AtomicBool,
+}
+
+/// Why a lease was not taken.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Unusable {
+    /// It makes no sense.
+    Lease(&'static str),
+    /// This process has no locked memory for it.
+    Memory(LockedMemoryError),
+}
+
+impl Unusable {
+    fn of(error: MaterialError, otherwise: &'static str) -> Self {
+        match error {
+            MaterialError::Memory(error) => Self::Memory(error),
+            _ => Self::Lease(otherwise),
+        }
+    }
 }
 
 /// Bits of [`Operation`].
@@ -78,27 +102,28 @@ impl HandedKey {
     /// # Errors
     ///
     /// What is wrong with it.
-    pub(crate) fn take(lease: &Lease, asked: Asked) -> Result<Self, &'static str> {
+    pub(crate) fn take(lease: &Lease, asked: Asked) -> Result<Self, Unusable> {
         let came = asked.elapsed();
         if lease.versions.len() > MAX_VERSIONS {
-            return Err("a lease of too many versions");
+            return Err(Unusable::Lease("a lease of too many versions"));
         }
         if lease.expires_at <= lease.issued_at {
-            return Err("a lease that has ended");
+            return Err(Unusable::Lease("a lease that has ended"));
         }
         let mut keyring = Keyring::new(lease.key_id, lease.name.as_str(), lease.algorithm);
         for version in &lease.versions {
             let material = Material::from_bytes(lease.algorithm, version.material.as_ref())
-                .map_err(|_| "key material that is not of the key's algorithm")?;
+                .map_err(|error| {
+                    Unusable::of(error, "key material that is not of the key's algorithm")
+                })?;
             let key = VersionKey::new(lease.key_id, version.version, material)
-                .map_err(|_| "a version that can't be used")?;
+                .map_err(|error| Unusable::of(error, "a version that can't be used"))?;
             keyring
                 .insert(version.version, version.state, Some(Arc::new(key)))
-                .map_err(|_| "a version that comes twice")?;
+                .map_err(|_| Unusable::Lease("a version that comes twice"))?;
         }
         // Without an enabled primary version nothing is protected here; the service says why.
         let _ = keyring.set_primary(lease.primary);
-        let newest = keyring.versions().map(|(version, _)| version).max();
         let since = |then: u64| Duration::from_secs(then.saturating_sub(lease.issued_at));
         let expires_at = since(lease.expires_at);
         Ok(Self {
@@ -108,7 +133,6 @@ impl HandedKey {
             refresh_at: since(lease.refresh_at).min(expires_at),
             expires_at,
             outage_until: since(lease.outage_until).max(expires_at),
-            newest: newest.unwrap_or(0).max(lease.primary),
             uses: AtomicU64::new(lease.uses),
             granted: lease.uses,
             worked: AtomicBool::new(false),
@@ -181,9 +205,14 @@ impl HandedKey {
         self.uses.load(Ordering::Relaxed)
     }
 
+    /// Whether any uses were handed out with it; none are where nothing can be protected.
+    pub(crate) fn had_uses(&self) -> bool {
+        self.granted > 0
+    }
+
     /// Whether its uses come to their end; never where none were handed, since only reading is allowed then.
     pub(crate) fn has_few_uses(&self) -> bool {
-        self.granted > 0 && self.uses_left() <= self.granted / 5
+        self.had_uses() && self.uses_left() <= self.granted / 5
     }
 
     /// Whether it was worked with at all.
@@ -191,14 +220,14 @@ impl HandedKey {
         self.worked.load(Ordering::Relaxed)
     }
 
-    /// Whether the ciphertext is of this key, and of a version made after it was handed out.
-    pub(crate) fn is_behind(&self, header: &CiphertextHeader) -> bool {
-        header.key_id() == self.key_id() && header.version() > self.newest
+    /// Whether the ciphertext is of this key, and of a version that did not come with it.
+    pub(crate) fn lacks_version_of(&self, header: &CiphertextHeader) -> bool {
+        header.key_id() == self.key_id() && self.lacks_version(header.version())
     }
 
-    /// Whether `version` was made after it was handed out.
-    pub(crate) fn is_behind_version(&self, version: u32) -> bool {
-        version > self.newest
+    /// Whether `version` did not come with it: made since, or in a state that allows nothing.
+    pub(crate) fn lacks_version(&self, version: u32) -> bool {
+        self.keyring.state(version).is_none()
     }
 
     /// How long it is valid yet.
@@ -247,7 +276,7 @@ impl fmt::Debug for HandedKey {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::{
         Algorithm, State,
@@ -256,7 +285,7 @@ mod tests {
 
     const NOW: u64 = 1_790_000_000;
 
-    fn lease() -> Lease {
+    pub(crate) fn lease() -> Lease {
         let material = Material::generate(Algorithm::Aes256Gcm).unwrap();
         Lease {
             key_id: KeyId::from_bytes([7; 16]),
@@ -383,6 +412,19 @@ mod tests {
         let mut zero = lease();
         zero.versions[0].version = 0;
         assert!(HandedKey::take(&zero, Asked::now()).is_err());
+    }
+
+    #[test]
+    fn want_of_memory_is_not_called_a_bad_lease() {
+        let full = MaterialError::Memory(LockedMemoryError::Full);
+        assert_eq!(
+            Unusable::of(full, "x"),
+            Unusable::Memory(LockedMemoryError::Full)
+        );
+        assert_eq!(
+            Unusable::of(MaterialError::Failed, "x"),
+            Unusable::Lease("x")
+        );
     }
 
     #[test]

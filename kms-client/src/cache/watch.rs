@@ -55,12 +55,12 @@ pub(super) fn begin(cache: &Arc<Cache>) {
 }
 
 fn unwatched(cache: &Cache, state: &State) -> Vec<WatchedKey> {
+    let slots = cache.all();
+    let mut keys: Vec<_> = slots.iter().filter_map(|slot| slot.handed()).collect();
+    // A key may be known by its name and by its identifier, and in hand twice: it is the older one that has to go.
+    keys.sort_by_key(|key| key.revision);
     let mut seen = state.keys.clone();
-    cache
-        .all()
-        .iter()
-        .filter_map(|slot| slot.handed())
-        // A key may be known by its name and by its identifier.
+    keys.iter()
         .filter(|key| seen.insert(key.key_id()))
         .take(MAX_BATCH_ITEMS)
         .map(|key| WatchedKey {
@@ -177,5 +177,33 @@ fn decided(cache: &Arc<Cache>, request: &WatchRequest, error: &KmsError) {
     {
         let alone = lock(&slot.fetching);
         cache.fetch_alone(slot, &alone);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        lease::{Asked, HandedKey, tests::lease},
+        limits::{ATTEMPT_TIMEOUT, CALL_DEADLINE},
+    };
+
+    #[test]
+    fn of_a_key_in_hand_twice_the_older_one_is_watched() {
+        let transport = Arc::new(Transport::new(None, CALL_DEADLINE, ATTEMPT_TIMEOUT));
+        let id = lease().key_id.to_string();
+        // In either order, since a map has none.
+        for (by_name, by_id) in [(3, 4), (4, 3)] {
+            let cache = Cache::new(Arc::clone(&transport), "acme".into(), true);
+            for (name, revision) in [("orders", by_name), (&id, by_id)] {
+                let mut lease = lease();
+                lease.revision = revision;
+                let key = HandedKey::take(&lease, Asked::now()).unwrap();
+                let slot = cache.slot(name).unwrap();
+                slot.handed.store(Some(Arc::new(key)));
+            }
+            let watched = unwatched(&cache, &State::default());
+            assert_eq!((watched.len(), watched[0].revision), (1, 3));
+        }
     }
 }

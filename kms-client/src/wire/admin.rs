@@ -104,7 +104,7 @@ pub struct ListTenants {
 pub struct Tenant {
     /// Its name.
     pub tenant: String,
-    /// Counts its changes, from 1.
+    /// The store's epoch at its last change: it only rises, and leaves numbers out.
     pub revision: u64,
     /// Digest of the admission policy, hex; none: nobody is admitted.
     pub admission_digest: Option<String>,
@@ -251,7 +251,7 @@ pub struct Key {
     pub algorithm: Algorithm,
     /// Its sensitivity.
     pub sensitivity: Sensitivity,
-    /// Counts its changes, from 1.
+    /// The store's epoch at its last change: it only rises, and leaves numbers out.
     pub revision: u64,
     /// The version that protects.
     pub primary: u32,

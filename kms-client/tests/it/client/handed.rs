@@ -91,8 +91,10 @@ fn a_disabled_version_is_withdrawn_at_once() {
     });
     until("the key is watched", || service.watches() == 1);
     service.change(|rules| rules.ring.set_state(1, State::Disabled).unwrap());
+    // As the service says it, which knows the version's state.
     until("the old version is refused", || {
-        kms.decrypt("orders", &old, b"").is_err()
+        let refused = kms.decrypt("orders", &old, b"").err();
+        refused.is_some_and(|error| error.code() == Some(ErrorCode::WrongState))
     });
     assert!(kms.encrypt("orders", b"x", b"").is_ok());
 }
@@ -168,6 +170,43 @@ fn a_handed_key_that_is_another_one_is_not_used() {
         assert!(kms.keys_in_hand().is_empty());
         assert_eq!(service.operations().len(), 1);
     }
+}
+
+#[test]
+fn a_refresh_on_its_way_brings_no_forgotten_key_back() {
+    let service = Service::start(true, Algorithm::Aes256Gcm);
+    service.rules().terms = (1, 600, 600);
+    let kms = service.client();
+    kms.encrypt("orders", b"x", b"").unwrap();
+    let asked = || {
+        let received = service.server.received();
+        let fetches = received
+            .iter()
+            .filter(|one| one.path.ends_with("/fetch-key"));
+        fetches.count()
+    };
+    {
+        let _answers_nobody = service.rules();
+        until("it is being refreshed", || asked() == 2);
+        kms.forget_keys();
+    }
+    until("the refresh was answered", || service.fetches() == 2);
+    for _ in 0..50 {
+        assert!(kms.keys_in_hand().is_empty());
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_key_without_uses_is_not_fetched_for_every_operation() {
+    let service = Service::start(true, Algorithm::Aes256Gcm);
+    service.rules().uses = 0;
+    let kms = service.client();
+    for _ in 0..10 {
+        let sealed = kms.encrypt("orders", b"x", b"").unwrap();
+        kms.decrypt("orders", &sealed, b"").unwrap();
+    }
+    assert_eq!((service.fetches(), service.operations().len()), (1, 10));
 }
 
 #[test]

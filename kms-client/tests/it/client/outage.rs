@@ -1,13 +1,16 @@
 //! Times: refreshed before the end, through an outage for as long as the terms say, and not a moment longer.
 
 use std::{
+    io::{Read, Write},
+    net::{Shutdown, TcpListener},
     thread,
     time::{Duration, Instant},
 };
 
-use kms_client::{Algorithm, wire::ErrorCode};
+use identity::http::HttpError;
+use kms_client::{Algorithm, Kms, KmsError, wire::ErrorCode};
 
-use super::world::{Service, until};
+use super::world::{Service, World, id, until};
 
 #[test]
 fn a_key_is_refreshed_without_anybody_noticing() {
@@ -97,6 +100,61 @@ fn a_service_that_fails_is_an_outage_and_one_that_denies_is_not() {
     until("the key is withdrawn", || kms.keys_in_hand().is_empty());
     let denied = kms.encrypt("orders", b"x", b"").unwrap_err();
     assert_eq!(denied.code(), Some(ErrorCode::Denied));
+}
+
+#[test]
+fn an_answer_that_can_not_be_used_is_no_outage() {
+    let service = Service::start(true, Algorithm::Aes256Gcm);
+    {
+        let mut rules = service.rules();
+        (rules.terms, rules.pushes) = ((1, 3600, 3600), false);
+    }
+    let kms = service.client();
+    kms.encrypt("orders", b"x", b"").unwrap();
+    service.rules().forge = Some(|lease| lease.name = "invoices".to_owned());
+    until("the key is withdrawn", || kms.keys_in_hand().is_empty());
+    // The service does the work, and is not asked for the key again and again.
+    let fetches = service.fetches();
+    for _ in 0..10 {
+        kms.encrypt("orders", b"x", b"").unwrap();
+    }
+    assert_eq!(
+        (service.fetches(), service.operations().len()),
+        (fetches, 10)
+    );
+}
+
+/// Answers every connection with `alert` in the clear, as anybody on the way can.
+fn answers_with_an_alert(alert: u8) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let mut hello = [0; 1024];
+            let _ = stream.read(&mut hello);
+            let _ = stream.write_all(&[21, 3, 3, 0, 2, 2, alert]);
+            // Its end, so that nothing unread breaks the connection before the alert was seen.
+            let _ = stream.shutdown(Shutdown::Write);
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
+    });
+    url
+}
+
+#[test]
+fn an_alert_in_the_clear_decides_nothing() {
+    const CERTIFICATE_EXPIRED: u8 = 45;
+    let world = World::new();
+    let kms = Kms::builder(&answers_with_an_alert(CERTIFICATE_EXPIRED), id("kms"))
+        .identity(world.tls("app"))
+        .build()
+        .unwrap();
+    let error = kms.encrypt("orders", b"x", b"").unwrap_err();
+    let KmsError::Http { source, .. } = &error else {
+        panic!("{error}");
+    };
+    assert!(matches!(**source, HttpError::Tls { .. }), "{source:?}");
 }
 
 #[test]
