@@ -201,6 +201,70 @@ async fn quotas_are_a_principals_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_version_that_is_tried_counts() {
+    let mut world = World::new().await;
+    world.config.quota = kms::Quota {
+        per_second: 1,
+        burst: 300,
+    };
+    let running = world.start_with_tenant().await;
+    let mut key = running.key("csrf", Algorithm::Hmac(Hash::Sha256)).await;
+    for _ in 0..2 {
+        let rotate = admin::RotateKey {
+            tenant: TENANT.to_owned(),
+            key: "csrf".to_owned(),
+            expected_revision: key.revision,
+        };
+        key = running.operator.rotate_key(rotate).await.unwrap();
+    }
+    let api = world.client(&running, API);
+    let path = path::operation(TENANT, "csrf", Operation::HmacVerify);
+    let body = |version| wire::Request {
+        items: (0..100)
+            .map(|_| wire::HmacVerify {
+                message: bytes(b"token"),
+                mac: bytes(&[0; 32]),
+                version,
+            })
+            .collect::<Vec<_>>(),
+    };
+    // 100 items that try three versions are a full request; 100 that name one would fit twice more.
+    assert_eq!(api.post(&path, &body(None)).await.status, 200);
+    assert_eq!(api.post(&path, &body(Some(1))).await.status, 429);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn administration_counts_also_for_whom_it_denies() {
+    let mut world = World::new().await;
+    world.config.quota = kms::Quota {
+        per_second: 1,
+        burst: 256,
+    };
+    let running = world.start_with_tenant().await;
+    let api = world.client(&running, API);
+    let ask = admin::ListKeys {
+        tenant: TENANT.to_owned(),
+        after: None,
+    };
+    let mut denied = 0;
+    let error = loop {
+        let (status, error) = api.refused(admin::path::LIST_KEYS, &ask).await;
+        match status {
+            403 => denied += 1,
+            _ => break error,
+        }
+        assert!(denied < 200, "never too many");
+    };
+    assert_eq!(error.code, ErrorCode::TooManyRequests);
+    assert!(denied >= 16, "{denied}");
+    // Others are not touched by that.
+    let batch = world.client(&running, BATCH);
+    assert_eq!(batch.refused(admin::path::LIST_KEYS, &ask).await.0, 403);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_answered_while_the_audit_log_cannot_be_written() {
     let mut world = World::new().await;
     // Every write to it fails as on a full disk.

@@ -1,8 +1,6 @@
 //! Keys in an HSM: every algorithm, what is refused, and what goes wrong with tokens.
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
     clippy::indexing_slicing,
     reason = "helpers of tests fail like tests"
 )]

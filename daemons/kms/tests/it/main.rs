@@ -20,4 +20,8 @@ mod store;
 mod streaming;
 mod support;
 #[path = "../../../service/tests/it/token.rs"]
+#[expect(
+    dead_code,
+    reason = "shared with the tests of `service`, which need more of it"
+)]
 mod token;

@@ -131,9 +131,8 @@ pub(super) async fn rows_that_were_tampered_with_are_refused(bench: &Bench) {
         ),
         (
             "a row more",
-            format!(
-                "INSERT INTO kms_tenants (name, revision, epoch, sealed) SELECT 'evil', revision, epoch, sealed FROM kms_tenants WHERE name = 'acme'"
-            ),
+            "INSERT INTO kms_tenants (name, revision, epoch, sealed) SELECT 'evil', revision, epoch, sealed FROM kms_tenants WHERE name = 'acme'"
+                .to_owned(),
         ),
     ];
     for table in ["tenants", "keys", "versions", "usage"] {
