@@ -225,8 +225,25 @@ impl Sink {
                 io::ErrorKind::AlreadyExists => exists(&path),
                 _ => Failure::file(Kind::Output, &path, &e.error),
             })?;
+            sync_folder_of(&path)?;
         }
         Ok(())
+    }
+}
+
+/// Makes the name of `path` in its folder last through a power failure.
+fn sync_folder_of(path: &Path) -> Outcome {
+    let folder = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    match File::open(folder) {
+        Ok(folder) => folder
+            .sync_all()
+            .map_err(|e| Failure::file(Kind::Io, path, &e)),
+        // One may write into a folder that one can't read; then the system sees to it, later.
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        Err(e) => Err(Failure::file(Kind::Io, path, &e)),
     }
 }
 
@@ -304,7 +321,8 @@ pub(crate) fn private_folder(path: &Path) -> Outcome {
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(|e| Failure::file(Kind::Output, path, &e))
+        .map_err(|e| Failure::file(Kind::Output, path, &e))?;
+    sync_folder_of(path)
 }
 
 /// Takes an exclusive lock on `path` for as long as the file lives.

@@ -95,21 +95,43 @@ fn rekey(args: &RootRekeyArgs, json: bool) -> Outcome {
 /// Writes the shares, then the slots: what only custodians open is lost without their shares.
 fn keep(prepared: Prepared, slots: &Path, folder: Option<&Path>) -> Outcome<Changed> {
     let root_key = prepared.newest().map(|id| id.to_string());
-    let mut shares = Vec::new();
+    let sharing = prepared.shares.first().map(Share::set_name);
+    let mut shares: Vec<ShareFile> = Vec::new();
     let kept = write_shares(&prepared.shares, folder, &mut shares)
         .and_then(|()| prepared.commit().map_err(failed));
     if let Err(failure) = kept {
-        for share in &shares {
-            // They belong to slots that were never written.
-            let _ = std::fs::remove_file(&share.file);
+        let Some(sharing) = sharing.filter(|_| !shares.is_empty()) else {
+            return Err(failure);
+        };
+        if !may_be_in_force(slots, &sharing) {
+            for share in &shares {
+                // They belong to slots that were never written.
+                let _ = std::fs::remove_file(&share.file);
+            }
+            return Err(failure);
         }
-        return Err(failure);
+        return Err(failure.remedy(format_args!(
+            "keep the new shares: they open {} if `blindfold root show --json` names the sharing {sharing}",
+            slots.display()
+        )));
     }
     Ok(Changed {
         slots: slots.to_owned(),
         root_key: root_key.unwrap_or_default(),
         shares,
     })
+}
+
+/// Whether the file of key slots may be the one of this sharing: a failure to make it durable comes after it is in place,
+/// and nothing else than its shares may open it.
+fn may_be_in_force(slots: &Path, sharing: &str) -> bool {
+    match root_key::describe(slots) {
+        Ok(shown) => shown.sources.iter().any(
+            |source| matches!(source, Source::Custodians { sharing: there, .. } if there == sharing),
+        ),
+        Err(RootKeyError::File(error)) => !error.is_not_found(),
+        Err(_) => true,
+    }
 }
 
 fn write_shares(shares: &[Share], folder: Option<&Path>, written: &mut Vec<ShareFile>) -> Outcome {
@@ -332,5 +354,36 @@ fn failed(error: RootKeyError) -> Failure {
     match remedy {
         Some(remedy) => failure.remedy(remedy),
         None => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use service::root_key::NewSlots;
+
+    use super::*;
+
+    #[test]
+    fn shares_of_slots_that_are_in_place_are_not_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let slots = folder.path().join("root.slots");
+        let new = NewSlots {
+            custodians: Some((2, vec!["alice".to_owned(), "bob".to_owned()])),
+            ..NewSlots::default()
+        };
+        let prepared = root_key::create(&slots, None, &new).unwrap();
+        let sharing = prepared.shares[0].set_name();
+        assert!(!may_be_in_force(&slots, &sharing), "not there");
+        prepared.commit().unwrap();
+        assert!(may_be_in_force(&slots, &sharing));
+        let other = root_key::create(&slots, None, &new).unwrap();
+        assert!(!may_be_in_force(&slots, &other.shares[0].set_name()));
+        // The name is taken: shares that open nothing go.
+        let shares = folder.path().join("shares");
+        assert!(keep(other, &slots, Some(&shares)).is_err());
+        assert_eq!(std::fs::read_dir(&shares).unwrap().count(), 0);
+        // Who can't tell keeps them.
+        std::fs::write(&slots, "{").unwrap();
+        assert!(may_be_in_force(&slots, &sharing));
     }
 }
