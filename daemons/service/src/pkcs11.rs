@@ -7,7 +7,8 @@
 //! - The queue is bounded: more waiting jobs than [`PKCS11_QUEUE`](crate::limits::PKCS11_QUEUE) are refused ([`TokenError::Busy`]), and so is one
 //!   that was not answered in time, so that a hung token holds no caller.
 //! - The PIN is read from its file at each login and wiped right after. A PIN that the token refused is not tried again
-//!   until the file changes: tokens lock themselves after a few wrong ones.
+//!   until the file changes: tokens lock themselves after a few wrong ones. Since a process that starts anew does not know
+//!   that, a token that says it is at its last try is left alone until somebody has logged in by hand.
 //! - Errors name the call and the token's answer (`CKR_…`), never a secret.
 //!
 //! | module | gives |

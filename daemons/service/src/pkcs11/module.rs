@@ -32,6 +32,9 @@ type RefusedPins = HashMap<(PathBuf, String), Zeroizing<Vec<u8>>>;
 /// One login at a time, and the PIN that a token refused: tokens count wrong ones.
 static LOGINS: Mutex<Option<RefusedPins>> = Mutex::new(None);
 
+/// Why a token is not logged in to that would be locked by one wrong PIN more.
+const FINAL_TRY: &str = "CKF_USER_PIN_FINAL_TRY: one wrong PIN more locks the token, so log in by hand with the right one, which sets its count back";
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What is kept is whole between any two statements, so a panic elsewhere left nothing half done.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -127,6 +130,11 @@ impl Found {
             .is_some_and(|wrong| bool::from(wrong.as_slice().ct_eq(pin.as_bytes())))
         {
             return Err(refusal("earlier".to_owned()));
+        }
+        // What is kept here is forgotten when the process ends, and who starts it again and again would lock the token.
+        let info = self.module.get_token_info(self.slot).map_err(failed)?;
+        if info.user_pin_final_try() {
+            return Err(refusal(FINAL_TRY.to_owned()));
         }
         // A copy of exactly this length, which the box takes over as it is, and wipes.
         let secret = AuthPin::from(String::from(pin.as_str()).into_boxed_str());

@@ -109,6 +109,25 @@ fn wrong_pin_is_tried_once() {
 }
 
 #[test]
+fn the_last_try_of_a_token_is_left_to_people() {
+    with_token(
+        "pkcs11::the_last_try_of_a_token_is_left_to_people",
+        |token| {
+            const USER_PIN_FINAL_TRY: u64 = 0x0002_0000;
+            // The PIN is right; a login would meet the second fault, and say so.
+            token.fail(&[
+                (Function::GetTokenInfo, USER_PIN_FINAL_TRY, 1000),
+                (Function::Login, ckr::DEVICE_ERROR, 1),
+            ]);
+            let refused = Token::open(&token.config()).unwrap_err();
+            assert!(refused.to_string().contains("by hand"), "{refused}");
+            token.fail(&[]);
+            Token::open(&token.config()).unwrap();
+        },
+    );
+}
+
+#[test]
 fn pin_file_has_to_be_private_and_one_line() {
     with_token("pkcs11::pin_file_has_to_be_private_and_one_line", |token| {
         let path = token.folder().join("pin");

@@ -37,6 +37,8 @@ pub(crate) struct TestToken {
 #[expect(dead_code, reason = "each crate that includes this uses some of them")]
 pub(crate) enum Function {
     GetSlotList = 4,
+    /// Works; its "answer" is added to the flags.
+    GetTokenInfo = 6,
     OpenSession = 12,
     GetSessionInfo = 15,
     Login = 18,

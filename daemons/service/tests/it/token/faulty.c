@@ -1,7 +1,8 @@
 /* A PKCS #11 module that hands every call on to another one, and fails where a test asks it to.
  *
  * FAULTY_MODULE names the other module, FAULTY_FILE a file with lines `index code times milliseconds`: the function of
- * that index in CK_FUNCTION_LIST answers with the code (0: works) after that time, so many times.
+ * that index in CK_FUNCTION_LIST answers with the code (0: works) after that time, so many times. C_GetTokenInfo works,
+ * and has the code among the flags of the token.
  */
 #include <dlfcn.h>
 #include <pthread.h>
@@ -66,6 +67,15 @@ static word fault(int index) {
         return code ? code : real->function[i](a, b, c, d, e, f, g, h);                           \
     }
 
+#define FLAGS_OFFSET (32 + 32 + 16 + 16) /* in CK_TOKEN_INFO */
+
+static word wrapped_6(word a, word b, word c, word d, word e, word f, word g, word h) {
+    word flags = fault(6), code = real->function[6](a, b, c, d, e, f, g, h);
+    if (!code)
+        *(word *)((char *)b + FLAGS_OFFSET) |= flags;
+    return code;
+}
+
 WRAP(4)  /* C_GetSlotList */
 WRAP(12) /* C_OpenSession */
 WRAP(15) /* C_GetSessionInfo */
@@ -93,6 +103,7 @@ __attribute__((visibility("default"))) word C_GetFunctionList(struct list **list
             return 5; /* CKR_GENERAL_ERROR */
         memcpy(&ours, real, sizeof ours);
         ours.function[4] = wrapped_4;
+        ours.function[6] = wrapped_6;
         ours.function[12] = wrapped_12;
         ours.function[15] = wrapped_15;
         ours.function[18] = wrapped_18;
