@@ -14,7 +14,10 @@
 
 use std::{
     io::{self, Read, Write},
-    os::unix::{fs::FileTypeExt, net::UnixStream as StdUnixStream},
+    os::unix::{
+        fs::{FileTypeExt, MetadataExt},
+        net::UnixStream as StdUnixStream,
+    },
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -90,6 +93,8 @@ pub fn ask(path: &Path, request: Request<'_>) -> Result<Status, RootKeyError> {
         }
     };
     let mut stream = StdUnixStream::connect(path).map_err(failed("connect to"))?;
+    // Once it is connected: whoever has the name now had it then, or may have it anyway.
+    check_listener(path).map_err(failed("trust"))?;
     // Longer than the daemon's own patience, so that its answer comes first.
     let patience = Some(limits::UNSEAL_TIMEOUT * 6);
     stream
@@ -289,6 +294,33 @@ fn custodians_of(document: &Document) -> Option<&Source> {
     sources.find(|source| matches!(source, Source::Custodians { .. }))
 }
 
+/// Refuses a socket that a stranger put there to collect shares.
+fn check_listener(path: &Path) -> io::Result<()> {
+    let socket = std::fs::symlink_metadata(path)?;
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let folder = std::fs::metadata(folder)?;
+    let own = rustix::process::geteuid().as_raw();
+    if may_listen(own, socket.uid(), folder.mode()) {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::PermissionDenied,
+        format!(
+            "user {} made it, who may be anybody: run this as the user of the service, and keep the socket in a folder of that user",
+            socket.uid()
+        ),
+    ))
+}
+
+/// Whether a socket of user `owner`, in a folder of that mode, may be given a share by user `own`.
+fn may_listen(own: u32, owner: u32, folder_mode: u32) -> bool {
+    // The service's user is not known to root; who may make files in its folder is.
+    owner == 0 || owner == own || (own == 0 && folder_mode & 0o002 == 0)
+}
+
 /// The other end belongs to root or to the user of this process.
 fn may_unseal(stream: &UnixStream) -> bool {
     let own = rustix::process::geteuid().as_raw();
@@ -358,5 +390,45 @@ impl Drop for Socket {
     fn drop(&mut self) {
         // Best effort: the next start replaces it.
         let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_given_to_no_stranger() {
+        for (own, owner, mode, trusted) in [
+            (1000, 1000, 0o700, true),
+            (1000, 0, 0o755, true),
+            (1000, 1001, 0o755, false),
+            (1000, 1000, 0o1777, true),
+            (0, 0, 0o1777, true),
+            (0, 998, 0o755, true),
+            (0, 998, 0o1777, false),
+        ] {
+            assert_eq!(
+                may_listen(own, owner, mode),
+                trusted,
+                "{own} {owner} {mode:o}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_socket_of_ones_own_is_trusted_and_one_of_others_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        check_listener(&path).unwrap();
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o1777);
+        std::fs::set_permissions(folder.path(), open).unwrap();
+        check_listener(&path).unwrap();
+        // Only root can give it away.
+        if std::os::unix::fs::lchown(&path, Some(65_534), None).is_ok() {
+            let refused = ask(&path, Request::Status).unwrap_err().to_string();
+            assert!(refused.contains("user 65534"), "{refused}");
+        }
     }
 }
