@@ -1,4 +1,5 @@
 //! Tables: how long they hold, and what they never do.
+#![expect(clippy::unwrap_used, reason = "helper of tests")]
 
 use identity::policy::{Effect, Policy};
 

@@ -168,7 +168,7 @@ mod tests {
         let block = pad(b"", &longest, 256).unwrap();
         assert_eq!(block.len(), 256);
         assert_eq!(*unpad(b"", &block, 256).unwrap(), longest);
-        assert!(pad(b"", &vec![3; 256 - OVERHEAD_BYTES + 1], 256).is_none());
+        assert!(pad(b"", &[3; 256 - OVERHEAD_BYTES + 1], 256).is_none());
         assert!(pad(b"", b"", OVERHEAD_BYTES - 1).is_none());
         assert!(unpad(b"", &block, 255).is_none());
         assert!(unpad(b"", &[0; OVERHEAD_BYTES - 1], OVERHEAD_BYTES - 1).is_none());
