@@ -139,6 +139,13 @@ fn every_operation_has_its_words() {
         bench.read("data.key")
     );
     assert_eq!(bench.read("data.key").len(), 32);
+    // No plaintext is left whose ciphertext found no place.
+    bench.fails(
+        73,
+        "kms data-key orders --plaintext lost.key --ciphertext data.enc",
+        b"",
+    );
+    assert!(!bench.path("lost.key").exists());
     bench.ok("kms data-key orders --ciphertext only.enc --bytes 16", b"");
     assert_eq!(bench.ok("kms decrypt orders only.enc", b"").len(), 16);
     assert_eq!(bench.text("kms random 16", b"").trim().len(), 32);

@@ -278,22 +278,31 @@ pub(super) fn verify(args: &KmsVerifyArgs, json: bool) -> Outcome {
 }
 
 pub(super) fn data_key(args: &DataKeyArgs, json: bool) -> Outcome {
+    // Both places are claimed before a key is made, and a plaintext is never there without its ciphertext.
+    let out = Sink::open(Some(&args.ciphertext), PUBLIC_MODE, false)?;
+    let secret = args
+        .plaintext
+        .as_deref()
+        .map(|path| Sink::open(Some(path), SECRET_MODE, false))
+        .transpose()?;
     let (key, aad) = (key(&args.key)?, aad(&args.aad)?);
-    let ciphertext = match &args.plaintext {
-        Some(path) => {
-            // The place is claimed before a key is made.
-            let sink = Sink::open(Some(path), SECRET_MODE, false)?;
+    let ciphertext = match secret {
+        Some(secret) => {
             let (plaintext, ciphertext) = key
                 .generate_data_key(args.bytes, &aad)
                 .map_err(|e| failed(&e))?;
-            sink.complete(&plaintext)?;
+            out.complete(&ciphertext)?;
+            secret.complete(&plaintext)?;
             ciphertext
         }
-        None => key
-            .generate_data_key_without_plaintext(args.bytes, &aad)
-            .map_err(|e| failed(&e))?,
+        None => {
+            let ciphertext = key
+                .generate_data_key_without_plaintext(args.bytes, &aad)
+                .map_err(|e| failed(&e))?;
+            out.complete(&ciphertext)?;
+            ciphertext
+        }
     };
-    files::write(Some(&args.ciphertext), PUBLIC_MODE, false, &ciphertext)?;
     told(Some(&args.ciphertext), ciphertext.len() as u64, json)
 }
 
