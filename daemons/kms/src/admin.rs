@@ -33,6 +33,7 @@ use crate::{
 mod export;
 mod import;
 mod keys;
+mod leftover;
 mod make;
 mod restore;
 mod states;
@@ -42,6 +43,7 @@ mod usage;
 
 pub(crate) use self::{
     keys::rotate_at,
+    leftover::DestroyLeftover,
     states::{Destroy, is_due},
 };
 

@@ -29,8 +29,12 @@ use crate::{
     backend::at_once,
     engine::Engine,
     limits::{INLINE_ITEMS, TOKEN_CONCURRENCY},
-    operations::{Done, Item, check_verifications, context_sha256, random, re_encrypt},
+    operations::{
+        Done, Item, check_verifications, context_sha256, open_each, random, re_encrypt_each,
+        seal_each, verifications,
+    },
     refusal::Refusal,
+    seats::{Full, Seat},
     snapshot::{Key, Snapshot, Tenant},
 };
 
@@ -74,7 +78,7 @@ impl<'a> Call<'a> {
             check_count(items.len())?;
             allowed.key.check(operation)?;
             check_verifications(&items, &allowed.key)?;
-            self.charge(items.len())?;
+            self.charge(weight(&items, &allowed.key))?;
             Ok(items)
         };
         let items: Vec<I> = match checked.await {
@@ -383,13 +387,15 @@ impl<'a> Call<'a> {
         key: &Arc<Key>,
     ) -> Result<Results<I::Answer>, Refusal> {
         if key.is_hsm() {
+            let _seat = self.token_seat(items.len())?;
             return concurrently(items, key, operation).await;
         }
-        if !is_heavy(operation, key.algorithm, items.len()) {
+        let done = verifications(&items, key);
+        if !is_heavy(operation, key.algorithm, done) {
             return Ok(one_by_one(&items, key, operation).await);
         }
         let key = Arc::clone(key);
-        self.work(items.len(), move || {
+        self.work(weight(&items, &key), move || {
             at_once(one_by_one(&items, &key, operation))
         })
         .await
@@ -403,19 +409,47 @@ impl<'a> Call<'a> {
     ) -> Result<Vec<Result<(Done<wire::Encrypted>, u32), Refusal>>, Refusal> {
         let (from, to) = (Arc::clone(source), Arc::clone(destination));
         let count = items.len();
-        let heavy = is_heavy(Operation::Decrypt, from.algorithm, count)
-            || is_heavy(Operation::Encrypt, to.algorithm, count);
-        let all = async move {
-            let mut results = Vec::with_capacity(items.len());
-            for item in &items {
-                results.push(re_encrypt(item, &from, &to).await);
+        let opens = is_heavy(Operation::Decrypt, from.algorithm, count);
+        let seals = is_heavy(Operation::Encrypt, to.algorithm, count);
+        if !source.is_hsm() && !destination.is_hsm() {
+            let all = async move { re_encrypt_each(&items, &from, &to).await };
+            if opens || seals {
+                return self.work(count, move || at_once(all)).await;
             }
-            results
+            return Ok(all.await);
+        }
+        let _seat = self.token_seat(count)?;
+        // One half waits for the HSM. The other one, where it is heavy, must not hold up the connections of this thread,
+        // nor may a thread for heavy work wait for the HSM.
+        let items = Arc::new(items);
+        let first = Arc::clone(&items);
+        let all = async move { open_each(&first, &from).await };
+        let opened = if opens && !source.is_hsm() {
+            self.work(count, move || at_once(all)).await?
+        } else {
+            all.await
         };
-        if heavy && !source.is_hsm() && !destination.is_hsm() {
+        let all = async move { seal_each(&items, opened, &to).await };
+        if seals && !destination.is_hsm() {
             return self.work(count, move || at_once(all)).await;
         }
         Ok(all.await)
+    }
+
+    /// A part of what the HSM may have to do at a time.
+    pub(crate) fn token_seat(&self, items: usize) -> Result<Seat, Refusal> {
+        let units = items.min(TOKEN_CONCURRENCY);
+        let name = self.principal.spiffe_id().as_str();
+        self.engine
+            .token_seats()
+            .take(name, units)
+            .map_err(|full| match full {
+                Full::All => Refusal::unavailable("the HSM has too much to do: try again later"),
+                Full::Part => Refusal::new(
+                    ErrorCode::TooManyRequests,
+                    "the HSM has too much to do for you already: send less at a time",
+                ),
+            })
     }
 
     /// Runs `task` on the threads for heavy work.
@@ -558,10 +592,16 @@ async fn concurrently<I: Item>(
     results.ok_or_else(lost)
 }
 
-/// Whether a batch would hold up the connections of its thread.
+/// What a batch takes of quotas and queues: what it amounts to, up to a full request.
+fn weight<I: Item>(items: &[I], key: &Key) -> usize {
+    verifications(items, key).min(MAX_BATCH_ITEMS)
+}
+
+/// Whether a batch would hold up the connections of its thread; `items` with each version that is tried.
 fn is_heavy(operation: Operation, algorithm: Algorithm, items: usize) -> bool {
     match algorithm.family() {
-        Family::Aead | Family::Mac => false,
+        Family::Aead => false,
+        Family::Mac => items > MAX_BATCH_ITEMS,
         Family::PublicKeyEncryption | Family::Signature => {
             let private = matches!(
                 operation,

@@ -24,7 +24,7 @@ use service::{
     quota::QuotaTable,
     trust::{TrustCheck, TrustGate},
 };
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -34,10 +34,10 @@ use crate::{
     limits,
     metrics::EngineMetrics,
     refusal::Refusal,
+    seats::Seats,
     snapshot::{Key, Snapshot, Source, Tenant, Working},
     store::KmsStore,
     uses::Registry,
-    watch::Watches,
 };
 
 /// Shared state of one service.
@@ -50,10 +50,17 @@ pub(crate) struct Engine {
     changes: watch::Sender<u64>,
     uses: Registry,
     decisions: Decisions,
-    watches: Watches,
+    /// Held watches.
+    watches: Seats,
+    /// Operations that wait for the HSM.
+    token_seats: Seats,
     trust: TrustGate,
     /// The service is about to end.
     stopping: AtomicBool,
+    /// The HSM may have objects of destroyed versions: at the start, since a process before may have died in between.
+    leftovers: AtomicBool,
+    /// Turns at making RSA keys, and places to wait for one.
+    making: (Semaphore, Semaphore),
     /// Held while a snapshot is made, so that a newer one is never replaced by an older one.
     loading: Mutex<()>,
 }
@@ -119,8 +126,12 @@ impl Engine {
         &self.decisions
     }
 
-    pub(crate) fn watches(&self) -> &Watches {
+    pub(crate) fn watches(&self) -> &Seats {
         &self.watches
+    }
+
+    pub(crate) fn token_seats(&self) -> &Seats {
+        &self.token_seats
     }
 
     /// Tells of every change of what is in force.
@@ -189,10 +200,16 @@ impl Engine {
             snapshot: ArcSwapOption::empty(),
             changes: watch::Sender::new(0),
             stopping: AtomicBool::new(false),
+            leftovers: AtomicBool::new(true),
             uses: Registry::default(),
             decisions: Decisions::new(),
-            watches: Watches::default(),
+            watches: Seats::new(limits::WATCHES_PER_PRINCIPAL, limits::WATCHES),
+            token_seats: Seats::new(limits::TOKEN_SEATS_PER_PRINCIPAL, limits::TOKEN_SEATS),
             trust: TrustGate::default(),
+            making: (
+                Semaphore::new(limits::MAKING),
+                Semaphore::new(limits::MAKING_QUEUE),
+            ),
             loading: Mutex::default(),
         });
         engine.put_in_force();
@@ -377,6 +394,46 @@ impl Engine {
             Reference::parse(reference).map_err(|error| AdminError::internal(&error))?;
         let destroyed = self.hsm()?.destroy(reference).await;
         destroyed.map_err(|error| of_hsm(&error))
+    }
+
+    /// A turn at making an RSA key in this process, held while it is made.
+    ///
+    /// # Errors
+    ///
+    /// `UNAVAILABLE` if too many wait for one.
+    pub(crate) async fn turn_to_make(&self) -> Result<[SemaphorePermit<'_>; 2], AdminError> {
+        let full = |_| {
+            AdminError::new(
+                ErrorCode::Unavailable,
+                "too many keys are being made: try again later",
+            )
+        };
+        let (turns, places) = &self.making;
+        let place = places.try_acquire().map_err(|_| full(()))?;
+        let turn = turns.acquire().await.map_err(|_| full(()))?;
+        Ok([place, turn])
+    }
+
+    /// References of all keys of ours in the HSM; none without an HSM.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminError`]: it failed, and can be tried again.
+    pub(crate) async fn list_in_hsm(&self) -> Result<Vec<Reference>, AdminError> {
+        let Some(hsm) = &self.parts.hsm else {
+            return Ok(Vec::new());
+        };
+        hsm.list().await.map_err(|error| of_hsm(&error))
+    }
+
+    /// Lets the schedule look for objects of destroyed versions in the HSM.
+    pub(crate) fn expect_leftovers(&self) {
+        self.leftovers.store(true, Ordering::Release);
+    }
+
+    /// Whether there may be such objects; asked once.
+    pub(crate) fn take_leftovers(&self) -> bool {
+        self.leftovers.swap(false, Ordering::AcqRel)
     }
 
     fn hsm(&self) -> Result<&Hsm, AdminError> {

@@ -13,12 +13,12 @@ use kms_client::{
     wire::{self, ErrorCode, FETCH_INFO, Fetched, Lease, LeasedOperation, LeasedVersion},
 };
 use service::{audit::ItemOutcome, clock};
-use zeroize::Zeroizing;
 
 use crate::{
     call::{Allowed, Call, give_up, parse},
     limits::{FETCH_ITEMS, LEASE_REFRESH_PARTS},
     refusal::Refusal,
+    wiped,
 };
 
 /// Operations that a holder of the key does by itself, the greatest number a table takes.
@@ -170,8 +170,8 @@ impl Call<'_> {
             outage_until: now.saturating_add(terms.outage_seconds).max(expires_at),
             uses,
         };
-        let plain = serde_json::to_vec(&lease).map(Zeroizing::new);
-        let plain = plain.map_err(|_| Refusal::internal("the lease can't be written"))?;
+        let plain =
+            wiped::to_json(&lease).map_err(|_| Refusal::internal("the lease can't be written"))?;
         let aad = wire::fetch_aad(&key.record.tenant, key.id);
         let (encapsulated, sealed) = hpke::seal(
             request.recipient.as_ref(),

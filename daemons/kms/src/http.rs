@@ -27,7 +27,7 @@ use service::{
     audit::AuditContext,
     listener::{Peer, Streams},
 };
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
 
 mod admin;
 
@@ -37,7 +37,7 @@ use crate::{
     limits::{MAX_STREAM_BYTES, MAX_STREAM_TIME},
     operations::Item,
     refusal::Refusal,
-    streams,
+    streams, wiped,
 };
 
 /// Type of every body.
@@ -250,9 +250,9 @@ fn answer<T: Serialize>(result: Result<T, Refusal>) -> Response {
 
 /// A JSON answer that nobody keeps.
 pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response {
-    // Wiped where it is copied while it grows, but not where HTTP and TLS hold it: see the module.
-    let bytes = match serde_json::to_vec(body) {
-        Ok(bytes) => Zeroizing::new(bytes),
+    // Wiped here, also where it grows, but not where HTTP and TLS hold it.
+    let bytes = match wiped::to_json(body) {
+        Ok(bytes) => bytes,
         // Structures with text keys always serialize.
         Err(_) => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     };

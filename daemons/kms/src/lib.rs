@@ -38,6 +38,7 @@ mod metrics;
 mod operations;
 mod operator;
 mod refusal;
+mod seats;
 mod snapshot;
 pub mod store;
 mod streams;
@@ -45,6 +46,7 @@ mod transfer;
 mod trust;
 mod uses;
 mod watch;
+mod wiped;
 
 pub use admin::AdminError;
 pub use config::{AdminConfig, Config, ENV_PREFIX, Quota, WorkConfig};

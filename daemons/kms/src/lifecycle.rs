@@ -11,12 +11,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kms_client::wire::{ErrorCode, admin::RotateKey};
+use kms_client::{
+    State,
+    wire::{ErrorCode, admin::RotateKey},
+};
 use serde::Deserialize;
 use service::config::{ConfigError, duration};
 
 use crate::{
-    admin::{self, AdminError, Caller, Destroy, is_due, rotate_at},
+    admin::{self, AdminError, Caller, Destroy, DestroyLeftover, is_due, rotate_at},
     engine::Engine,
     limits::{
         LEAST_DESTRUCTION_DELAY, LEAST_ROTATION, LIFECYCLE_POLL, MAX_DESTRUCTION_DELAY,
@@ -108,6 +111,35 @@ pub(crate) async fn look(engine: &Arc<Engine>) {
             let rotated = admin::perform(engine, Caller::Schedule, rotate).await;
             told(key, "rotated", rotated.map(|key| key.primary));
         }
+    }
+    clear_leftovers(engine).await;
+}
+
+/// Destroys what the HSM still has of destroyed versions: it was away, or a replica died in between.
+async fn clear_leftovers(engine: &Arc<Engine>) {
+    if !engine.take_leftovers() {
+        return;
+    }
+    let (Ok(view), Ok(references)) = (admin::view(engine), engine.list_in_hsm().await) else {
+        engine.expect_leftovers();
+        return;
+    };
+    for reference in references {
+        let (id, version) = (reference.key_id(), reference.version());
+        let Some(key) = view.key(&id) else { continue };
+        let state = key.versions.get(&version).map(|version| version.state);
+        if state != Some(State::Destroyed) {
+            continue;
+        }
+        let destroy = DestroyLeftover {
+            tenant: key.tenant.clone(),
+            reference,
+        };
+        let destroyed = admin::perform(engine, Caller::Schedule, destroy).await;
+        if destroyed.is_err() {
+            engine.expect_leftovers();
+        }
+        told(key, "destroyed", destroyed.map(|_| version));
     }
 }
 

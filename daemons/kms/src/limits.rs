@@ -101,6 +101,12 @@ pub const MAX_VERIFICATIONS: usize = 4096;
 /// batch does not fill the queue of its workers.
 pub const TOKEN_CONCURRENCY: usize = 8;
 
+/// Operations of all requests together that wait for an HSM at a time: what its queue holds, less room for administration.
+pub const TOKEN_SEATS: usize = service::limits::PKCS11_QUEUE - 64;
+
+/// Those of one principal: a quarter, so that one can't keep all others out.
+pub const TOKEN_SEATS_PER_PRINCIPAL: usize = service::limits::PKCS11_QUEUE / 4;
+
 /// Least and greatest time between looks at the store: a change is to be in force everywhere within a second.
 pub const MIN_STORE_POLL: Duration = Duration::from_millis(10);
 /// See [`MIN_STORE_POLL`].
@@ -171,6 +177,16 @@ pub const STORE_LOOK: Duration = Duration::from_secs(10);
 
 /// Body of an administrative request: the largest is a sealed backup of one key in Base64.
 pub const MAX_ADMIN_BODY_BYTES: usize = 1024 * 1024;
+
+/// RSA keys that are made in this process at a time: each takes a core for up to some seconds.
+pub const MAKING: usize = 2;
+
+/// Those that are made or wait for it: as many as are made in a minute or two; whoever hangs up does not give up its place.
+pub const MAKING_QUEUE: usize = 64;
+
+/// Items that an administrative call counts for in its principal's quota, whoever it is: each leaves two records in the audit
+/// log and may read a policy of 32 KiB, and what a denied caller may cause must have a bound.
+pub const ADMIN_ITEMS: u32 = 16;
 
 /// A sealed backup of one key: the backup, padded by an eighth at most, and locks.
 pub const MAX_SEALED_BACKUP_BYTES: usize = 704 * 1024;

@@ -243,24 +243,76 @@ impl Item for wire::PublicKeyItem {
     }
 }
 
-/// Decrypts under `source` and encrypts under `destination`; the plaintext stays here and is wiped.
-pub(crate) async fn re_encrypt(
-    item: &wire::ReEncrypt,
+/// What was decrypted under the source of a re-encryption, and the version that did it.
+pub(crate) type Opened = Result<(Zeroizing<Vec<u8>>, u32), Refusal>;
+
+/// What a re-encryption came to, with the version that decrypted.
+pub(crate) type ReEncrypted = Result<(Done<Encrypted>, u32), Refusal>;
+
+/// Decrypts under `source` and encrypts under `destination`, one after the other; plaintexts stay here and are wiped.
+pub(crate) async fn re_encrypt_each(
+    items: &[wire::ReEncrypt],
     source: &Key,
     destination: &Key,
-) -> Result<(Done<Encrypted>, u32), Refusal> {
+) -> Vec<ReEncrypted> {
+    let mut results = Vec::with_capacity(items.len());
+    for item in items {
+        results.push(match open(item, source).await {
+            Ok(opened) => seal(item, opened, destination).await,
+            Err(refusal) => Err(refusal),
+        });
+    }
+    results
+}
+
+/// The first half of [`re_encrypt_each`].
+pub(crate) async fn open_each(items: &[wire::ReEncrypt], source: &Key) -> Vec<Opened> {
+    let mut opened = Vec::with_capacity(items.len());
+    for item in items {
+        opened.push(open(item, source).await);
+    }
+    opened
+}
+
+/// The second half of [`re_encrypt_each`].
+pub(crate) async fn seal_each(
+    items: &[wire::ReEncrypt],
+    opened: Vec<Opened>,
+    destination: &Key,
+) -> Vec<ReEncrypted> {
+    let mut results = Vec::with_capacity(items.len());
+    for (item, opened) in items.iter().zip(opened) {
+        results.push(match opened {
+            Ok(opened) => seal(item, opened, destination).await,
+            Err(refusal) => Err(refusal),
+        });
+    }
+    results
+}
+
+async fn open(item: &wire::ReEncrypt, source: &Key) -> Opened {
     let ciphertext = item.ciphertext.as_ref();
-    let aad = bytes(item.aad.as_ref());
     let from = source.reading(ciphertext, Operation::ReEncryptFrom)?;
-    let decrypted = from.backend.decrypt(aad, ciphertext).await?;
+    let decrypted = from
+        .backend
+        .decrypt(bytes(item.aad.as_ref()), ciphertext)
+        .await?;
     from.uses.read();
-    let new_aad = item.new_aad.as_ref().map_or(aad, AsRef::as_ref);
+    Ok((decrypted, from.version()))
+}
+
+async fn seal(
+    item: &wire::ReEncrypt,
+    (decrypted, from): (Zeroizing<Vec<u8>>, u32),
+    destination: &Key,
+) -> ReEncrypted {
+    let new_aad = bytes(item.new_aad.as_ref().or(item.aad.as_ref()));
     let to = destination.ring.protecting(Operation::ReEncryptTo)?;
     let answer = Encrypted {
         ciphertext: to.backend.encrypt(new_aad, &decrypted).await?.into(),
         version: to.version(),
     };
-    Ok((Done::by(to, answer), from.version()))
+    Ok((Done::by(to, answer), from))
 }
 
 /// Random bytes of the operating system.
@@ -275,14 +327,20 @@ pub(crate) fn random(count: usize) -> Result<Zeroizing<Vec<u8>>, Refusal> {
     Ok(bytes)
 }
 
+/// What a batch amounts to in operations: an item that names no version stands for one with each.
+pub(crate) fn verifications<I: Item>(items: &[I], key: &Key) -> usize {
+    let open = items.iter().filter(|item| item.tries_versions()).count();
+    let tried = open.saturating_mul(key.ring.versions().count().max(1));
+    tried.saturating_add(items.len() - open)
+}
+
 /// Refuses a batch that would try more versions than a request may.
 ///
 /// # Errors
 ///
 /// `BAD_REQUEST`, with the remedy.
 pub(crate) fn check_verifications<I: Item>(items: &[I], key: &Key) -> Result<(), Refusal> {
-    let open = items.iter().filter(|item| item.tries_versions()).count();
-    if open.saturating_mul(key.ring.versions().count()) > MAX_VERIFICATIONS {
+    if verifications(items, key) > MAX_VERIFICATIONS {
         return Err(Refusal::new(
             ErrorCode::BadRequest,
             "too many versions to try: name the version of each item, or send fewer items",

@@ -324,6 +324,13 @@ impl Inner {
         }
     }
 
+    /// What is answered when a commit was sent and nobody knows what became of it.
+    fn in_doubt(&self, why: StoreError) -> StoreError {
+        self.health.note(&why);
+        tracing::error!(error = %why, "it is not known whether a change was made");
+        StoreError::OutcomeUnknown
+    }
+
     /// Remembers what was seen, outside of the store.
     async fn anchor_now(&self, state: &State) -> Result<(), StoreError> {
         if self.health.is_anchored(state.ledger.epoch) {

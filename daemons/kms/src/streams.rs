@@ -47,6 +47,7 @@ use crate::{
     engine::Engine,
     operations::{context_sha256, random},
     refusal::Refusal,
+    wiped,
 };
 
 /// Type of streams.
@@ -88,6 +89,11 @@ impl Call<'_> {
             self.spend(operation, &allowed.key, 1).await?;
             let version = allowed.key.ring.protecting(operation)?;
             let data_key = random(DATA_KEY_BYTES)?;
+            let _seat = allowed
+                .key
+                .is_hsm()
+                .then(|| self.token_seat(1))
+                .transpose()?;
             let encrypted = version.backend.encrypt(&aad, &data_key).await?;
             let failed = |_| Refusal::internal("the stream can't be begun");
             let data_key = DataKey::new(&data_key, encrypted).map_err(failed)?;
@@ -126,6 +132,11 @@ impl Call<'_> {
             let (header, rest) = read_header(body).await?;
             let encrypted = header.encrypted_data_key();
             let version = allowed.key.reading(encrypted, operation)?;
+            let _seat = allowed
+                .key
+                .is_hsm()
+                .then(|| self.token_seat(1))
+                .transpose()?;
             let data_key = version.backend.decrypt(&aad, encrypted).await?;
             let chunks = header.accept(&data_key, &aad);
             let chunks = chunks.map_err(|_| OperationError::DecryptionFailed)?;
@@ -455,14 +466,7 @@ impl Pump {
     }
 
     fn append(&mut self, data: Bytes) {
-        let missing = self.buffer.len() + data.len();
-        if self.buffer.capacity() < missing {
-            // Grown by hand, so that the former buffer is wiped.
-            let mut grown = Zeroizing::new(Vec::with_capacity(missing.next_power_of_two()));
-            grown.extend_from_slice(&self.buffer);
-            self.buffer = grown;
-        }
-        self.buffer.extend_from_slice(&data);
+        wiped::append(&mut self.buffer, &data);
         if let Ok(mut data) = data.try_into_mut() {
             data.as_mut().zeroize();
         }

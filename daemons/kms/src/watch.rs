@@ -5,11 +5,7 @@
 //!
 //! Only changes end a watch early; what it costs is bounded per principal and in all.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use kms_client::{
     KeyId, Operation,
@@ -20,73 +16,11 @@ use service::audit::AuditContext;
 
 use crate::{
     call::{Call, parse},
-    limits::{WATCH_POLL, WATCHES, WATCHES_PER_PRINCIPAL},
+    limits::WATCH_POLL,
     refusal::Refusal,
+    seats::Full,
     snapshot::Snapshot,
 };
-
-/// Held watches by principal.
-#[derive(Debug, Default)]
-pub(crate) struct Watches(Arc<Mutex<Held>>);
-
-// INVARIANT (bounded): every entry stands for a held watch at least.
-#[derive(Debug, Default)]
-struct Held {
-    by_principal: HashMap<String, usize>,
-    all: usize,
-}
-
-/// One held watch, given back when dropped.
-#[derive(Debug)]
-pub(crate) struct Seat {
-    held: Arc<Mutex<Held>>,
-    principal: String,
-}
-
-impl Watches {
-    /// Takes a seat.
-    ///
-    /// # Errors
-    ///
-    /// `TOO_MANY_REQUESTS` if the principal has too many, `UNAVAILABLE` if all together.
-    pub(crate) fn seat(&self, principal: &str) -> Result<Seat, Refusal> {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.all >= WATCHES {
-            return Err(Refusal::unavailable("too many watches: try again later"));
-        }
-        let own = held.by_principal.get(principal).copied().unwrap_or(0);
-        if own >= WATCHES_PER_PRINCIPAL {
-            return Err(Refusal::new(
-                ErrorCode::TooManyRequests,
-                "too many watches of one principal: watch up to 256 keys with one request",
-            ));
-        }
-        held.by_principal.insert(principal.to_owned(), own + 1);
-        held.all += 1;
-        Ok(Seat {
-            held: Arc::clone(&self.0),
-            principal: principal.to_owned(),
-        })
-    }
-
-    /// Watches held now.
-    pub(crate) fn len(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).all
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.all = held.all.saturating_sub(1);
-        if let Some(own) = held.by_principal.get_mut(&self.principal) {
-            *own = own.saturating_sub(1);
-            if *own == 0 {
-                held.by_principal.remove(&self.principal);
-            }
-        }
-    }
-}
 
 impl Call<'_> {
     /// Answers when one of the keys changes, or after [`WATCH_SECONDS`].
@@ -100,7 +34,10 @@ impl Call<'_> {
                 )));
             }
             self.charge(request.keys.len())?;
-            let seat = engine.watches().seat(self.principal.spiffe_id().as_str())?;
+            let seat = engine
+                .watches()
+                .take(self.principal.spiffe_id().as_str(), 1)
+                .map_err(too_many)?;
             Ok((request, seat))
         });
         let (request, _seat) = match taken {
@@ -159,25 +96,12 @@ impl Call<'_> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn seats_are_bounded_and_given_back() {
-        let watches = Watches::default();
-        let own: Vec<_> = (0..WATCHES_PER_PRINCIPAL)
-            .map(|_| watches.seat("a").unwrap())
-            .collect();
-        assert_eq!(
-            watches.seat("a").unwrap_err().code(),
-            ErrorCode::TooManyRequests
-        );
-        let other = watches.seat("b").unwrap();
-        assert_eq!(watches.len(), WATCHES_PER_PRINCIPAL + 1);
-        drop(own);
-        drop(other);
-        assert_eq!(watches.len(), 0);
-        assert!(watches.0.lock().unwrap().by_principal.is_empty());
+fn too_many(full: Full) -> Refusal {
+    match full {
+        Full::All => Refusal::unavailable("too many watches: try again later"),
+        Full::Part => Refusal::new(
+            ErrorCode::TooManyRequests,
+            "too many watches of one principal: watch up to 256 keys with one request",
+        ),
     }
 }

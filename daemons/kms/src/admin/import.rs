@@ -93,6 +93,10 @@ impl Operation for GetImportParameters {
                 .saturating_add(IMPORT_TOKEN_LIFE.as_secs()),
         };
         let wrapping = self.wrapping;
+        let _turn = match wrapping {
+            Wrapping::RsaAesKwp => Some(engine.turn_to_make().await?),
+            Wrapping::Hpke => None,
+        };
         let made = tokio::task::spawn_blocking(move || ImportSecret::generate(wrapping)).await;
         let (secret, public_key) = made
             .map_err(|error| AdminError::internal(&error))?

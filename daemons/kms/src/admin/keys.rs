@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use kms_client::{
     Sensitivity, State,
+    limits::{MAX_VERSION, MAX_VERSIONS},
     wire::admin::{
         CreateKey, GetKey, Key, KeyDetail, Keys, ListKeys, RotateKey, SetPolicy, SetPrimary,
         SetSettings, Settings, Version,
@@ -264,6 +265,13 @@ impl Operation for RotateKey {
         // Looked at before a key pair is made; the store compares again.
         expect(&key, self.expected_revision)?;
         let next = key.next_version();
+        if key.versions.len() >= MAX_VERSIONS || next > MAX_VERSION {
+            return Err(StoreError::Limit {
+                what: "versions of a key",
+                limit: MAX_VERSIONS as u64,
+            }
+            .into());
+        }
         let version = make::version(engine, key.id, next, (key.algorithm, key.sensitivity)).await?;
         let reference = make::reference(&version);
         let added = engine

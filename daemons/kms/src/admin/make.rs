@@ -28,7 +28,7 @@ pub(super) async fn version(
             (NewMaterial::Hsm(reference), Origin::Hsm)
         }
         Sensitivity::Low | Sensitivity::Medium => (
-            NewMaterial::Software(generate(algorithm).await?),
+            NewMaterial::Software(generate(engine, algorithm).await?),
             Origin::Generated,
         ),
     };
@@ -43,7 +43,11 @@ pub(super) async fn version(
 }
 
 /// New material, on a thread that may be busy for the second an RSA key takes.
-async fn generate(algorithm: Algorithm) -> Result<Zeroizing<Vec<u8>>, AdminError> {
+async fn generate(engine: &Engine, algorithm: Algorithm) -> Result<Zeroizing<Vec<u8>>, AdminError> {
+    let _turn = match algorithm {
+        Algorithm::RsaOaep(_) | Algorithm::RsaPss(..) => Some(engine.turn_to_make().await?),
+        _ => None,
+    };
     let made = tokio::task::spawn_blocking(move || {
         Ok::<_, MaterialError>(Material::generate(algorithm)?.to_bytes())
     });
@@ -74,10 +78,10 @@ pub(super) fn checked(
 
 /// Takes back what was made in the HSM for a version that was not stored.
 ///
-/// Not where nobody knows how the commit ended: the version may be there, and protect already.
+/// Not where the change may have been made: the version may be there, and protect already, here or in another replica.
 pub(super) async fn discard(engine: &Engine, reference: Option<Vec<u8>>, why: &StoreError) {
     if let Some(reference) = &reference
-        && matches!(why, StoreError::OutcomeUnknown)
+        && why.may_be_made()
     {
         let reference = hex::encode(reference);
         tracing::warn!(

@@ -184,11 +184,23 @@ impl Operation for Destroy {
         let destroyed = engine
             .store()
             .destroy_version(&key.id, self.expected_revision, self.version, now)
-            .await?;
-        engine.changed().await;
-        if let Some(reference) = in_hsm {
-            engine.destroy_in_hsm(&reference).await?;
-        }
+            .await;
+        let gone = match (destroyed, in_hsm) {
+            (Ok(destroyed), Some(reference)) => {
+                engine.changed().await;
+                let gone = engine.destroy_in_hsm(&reference).await;
+                gone.map(|()| destroyed)
+            }
+            (Ok(destroyed), None) => {
+                engine.changed().await;
+                return Ok(Destroyed {
+                    revision: destroyed.revision,
+                });
+            }
+            (Err(error), _) => Err(error.into()),
+        };
+        // The store does not know the object any more, if it got so far: the schedule looks for it in the HSM.
+        let destroyed = gone.inspect_err(|_| engine.expect_leftovers())?;
         Ok(Destroyed {
             revision: destroyed.revision,
         })

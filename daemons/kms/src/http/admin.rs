@@ -19,7 +19,7 @@ use crate::{
     admin::{self, AdminError, Caller, Operation},
     call::Call,
     engine::Engine,
-    limits::MAX_ADMIN_BODY_BYTES,
+    limits::{ADMIN_ITEMS, MAX_ADMIN_BODY_BYTES},
     refusal::Refusal,
 };
 
@@ -60,6 +60,9 @@ fn operation<O: Operation + DeserializeOwned>() -> MethodRouter<Arc<Engine>> {
             if !engine.is_trusted() {
                 let stale = "the service's trust bundle or document is out of date: see that it reaches the identity authority";
                 return refused::<O>(&call, Refusal::unavailable(stale)).await;
+            }
+            if let Err(exceeded) = engine.charge(&principal, ADMIN_ITEMS) {
+                return refused::<O>(&call, exceeded).await;
             }
             match read::<O>(&headers, body.bytes()) {
                 Ok(operation) => {

@@ -19,7 +19,7 @@ pub enum StoreError {
         /// Why not.
         cause: RootKeyError,
     },
-    /// The anchor can't be read or written.
+    /// The anchor can't be read or written; a change that ends so was made.
     #[error(transparent)]
     Anchor(#[from] FileError),
     /// Something is not as this program wrote it.
@@ -83,6 +83,14 @@ impl StoreError {
             self,
             Self::RootKey { .. } | Self::Damaged(_) | Self::RolledBack(_)
         )
+    }
+
+    /// Whether a change that ended so may have been made all the same.
+    ///
+    /// The anchor is written after the commit and before the answer, so a change that ends with it was made.
+    #[must_use]
+    pub fn may_be_made(&self) -> bool {
+        matches!(self, Self::OutcomeUnknown | Self::Anchor(_))
     }
 
     /// Whether trying again later may help, without anybody doing anything.

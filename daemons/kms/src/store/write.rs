@@ -151,11 +151,15 @@ impl KmsStore {
         };
         match self.within(committed).await {
             Ok(()) => {
-                state.advance(ledger, sealed, records)?;
+                // INVARIANT (made): from here on no error may read as if nothing was changed.
+                state
+                    .advance(ledger, sealed, records)
+                    .map_err(|why| inner.in_doubt(why))?;
                 inner.publish(state);
             }
             Err(error) => {
-                if !self.was_made(state, id, deadline).await? {
+                let made = self.was_made(state, id, deadline).await;
+                if !made.map_err(|why| inner.in_doubt(why))? {
                     return Err(error);
                 }
             }
