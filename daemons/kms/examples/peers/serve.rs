@@ -42,7 +42,7 @@ pub(crate) fn run(folder: &Path) {
     let mut rng = UnwrapErr(SysRng);
     let now = clock::unix_seconds(clock::now());
     let domain = TrustDomain::parse("peers.example").unwrap();
-    let (from, to) = (now - 3600, now + 86_400);
+    let (from, to) = (now - 3600, now + 3 * 86_400);
     let root = RootAuthority::create(&domain, from, to, &mut rng).unwrap();
     let issuer = root.create_issuer(from, to, &mut rng).unwrap();
     let bundle = TrustBundle::new(domain, 1, [root.certificate().clone()]).unwrap();
