@@ -4,6 +4,7 @@
 
 use std::{
     collections::BTreeSet,
+    io,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -23,10 +24,17 @@ fn unfinished() -> MutexGuard<'static, BTreeSet<PathBuf>> {
 pub(crate) struct Unfinished(PathBuf);
 
 impl Unfinished {
-    /// Registers `path` until the guard is dropped; dropping removes nothing.
-    pub(crate) fn new(path: &Path) -> Self {
-        unfinished().insert(path.to_owned());
-        Self(path.to_owned())
+    /// Makes something and registers it until the guard is dropped; dropping removes nothing.
+    ///
+    /// Made under the lock that an interruption takes: nothing is ever there without being registered.
+    pub(crate) fn make<T: AsRef<Path>>(
+        make: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<(T, Self)> {
+        let mut registered = unfinished();
+        let made = make()?;
+        let path = made.as_ref().to_owned();
+        registered.insert(path.clone());
+        Ok((made, Self(path)))
     }
 }
 

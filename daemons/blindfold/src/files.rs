@@ -142,12 +142,13 @@ impl Sink {
             .parent()
             .filter(|p| !p.as_os_str().is_empty())
             .unwrap_or(Path::new("."));
-        let temporary = tempfile::Builder::new()
-            .prefix(".blindfold-")
-            .permissions(std::fs::Permissions::from_mode(mode))
-            .tempfile_in(folder)
-            .map_err(|e| Failure::file(Kind::Output, path, &e))?;
-        let _unfinished = Unfinished::new(temporary.path());
+        let (temporary, _unfinished) = Unfinished::make(|| {
+            tempfile::Builder::new()
+                .prefix(".blindfold-")
+                .permissions(std::fs::Permissions::from_mode(mode))
+                .tempfile_in(folder)
+        })
+        .map_err(|e| Failure::file(Kind::Output, path, &e))?;
         Ok(Self::File {
             temporary,
             path: path.to_owned(),

@@ -57,11 +57,9 @@ pub(crate) fn run(args: &DemoArgs, json: bool) -> Outcome {
     }
     let several = several::Plan::of(args)?;
     let mut report = Report::new(json);
-    let folder = tempfile::Builder::new()
-        .prefix("blindfold-demo-")
-        .tempdir()
-        .about(Kind::Output, "temporary directory")?;
-    let _unfinished = Unfinished::new(folder.path());
+    let (folder, _unfinished) =
+        Unfinished::make(|| tempfile::Builder::new().prefix("blindfold-demo-").tempdir())
+            .about(Kind::Output, "temporary directory")?;
     let runtime = tokio::runtime::Runtime::new().about(Kind::Internal, "runtime")?;
     let shown = runtime.block_on(async {
         match several {

@@ -40,12 +40,13 @@ impl Workspace {
             );
         }
         let place = place.unwrap_or_else(std::env::temp_dir);
-        let folder = tempfile::Builder::new()
-            .prefix("blindfold-edit-")
-            .permissions(Permissions::from_mode(0o700))
-            .tempdir_in(&place)
-            .map_err(|e| Failure::file(Kind::Output, &place, &e))?;
-        let _unfinished = Unfinished::new(folder.path());
+        let (folder, _unfinished) = Unfinished::make(|| {
+            tempfile::Builder::new()
+                .prefix("blindfold-edit-")
+                .permissions(Permissions::from_mode(0o700))
+                .tempdir_in(&place)
+        })
+        .map_err(|e| Failure::file(Kind::Output, &place, &e))?;
         let name = path.file_name().map_or("config".into(), OsString::from);
         let path = folder.path().join(name);
         OpenOptions::new()
