@@ -4,10 +4,9 @@
 //! and high sensitivity stay where they are, and the data goes to them. Nothing of that shows in the calls.
 //!
 //! ```no_run
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # fn example(identity: std::sync::Arc<identity::tls::TlsIdentity>) -> Result<(), Box<dyn std::error::Error>> {
 //! use kms_client::{Kms, wire::ToSign};
 //!
-//! # let identity: std::sync::Arc<identity::tls::TlsIdentity> = unimplemented!();
 //! let kms = Kms::builder("https://127.0.0.1:7445", "spiffe://dev.example/blindfold/kms".parse()?)
 //!     .tenant("acme")
 //!     .identity(identity)
