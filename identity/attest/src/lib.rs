@@ -1,0 +1,2 @@
+//! Attestors.
+#![forbid(unsafe_code)]
