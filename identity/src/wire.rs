@@ -33,6 +33,18 @@ use crate::limits::{
 };
 use crate::spiffe_id::{SiteName, SpiffeId};
 
+mod attestation;
+mod lifecycle;
+
+pub use attestation::{
+    ATTEST_PATH, AttestRequest, AttestorRule, CHALLENGE_PATH, ChallengeRequest, ChallengeResponse,
+    Evidence, Mapping, Prover, VoucherKey,
+};
+pub use lifecycle::{
+    ISSUERS_PATH, IssuerInfo, IssuerList, IssuerState, REVOCATIONS_PATH, ROTATE_ISSUER_PATH,
+    RevocationList, RevokeRequest, RevokedInstanceInfo, RotateIssuerRequest,
+};
+
 /// Path of [`JoinRequest`].
 pub const JOIN_PATH: &str = "/v1/join";
 /// Path of [`RenewRequest`].
@@ -220,6 +232,16 @@ pub struct SiteRules {
     pub max_lifetime_seconds: u64,
     /// Greatest number of documents in a minute.
     pub issues_per_minute: u32,
+    /// Greatest number of documents in a day (UTC), over all replicas; unbounded when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issues_per_day: Option<u64>,
+    /// A policy document over SPIFFE ID and attributes, asked with the actions `join` and `renew` after everything
+    /// above allowed; allows when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<serde_json::Value>,
+    /// What may vouch for identities of this site; join tokens only when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attestors: Option<Vec<AttestorRule>>,
 }
 
 /// Body of `POST /v1/admin/sites`.

@@ -384,6 +384,9 @@ impl Starting<'_> {
                 .collect(),
                 max_lifetime_seconds: DOCUMENT_SECONDS,
                 issues_per_minute: ISSUES_PER_MINUTE,
+                issues_per_day: None,
+                policy: None,
+                attestors: None,
             },
             name,
         })

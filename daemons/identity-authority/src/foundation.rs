@@ -270,6 +270,9 @@ fn administration_rules(config: &Config, site: &SiteName) -> Result<Rules, Autho
         attributes: std::collections::BTreeMap::new(),
         max_lifetime_seconds: ADMINISTRATOR_SECONDS.min(greatest),
         issues_per_minute: ADMINISTRATOR_ISSUES_PER_MINUTE,
+        issues_per_day: None,
+        policy: None,
+        attestors: None,
     };
     Ok(Rules::compile(
         &config.trust_domain,

@@ -60,6 +60,9 @@ fn add(args: &SiteAddArgs, json: bool) -> Outcome {
         attributes: allowed_attributes(&args.attributes)?,
         max_lifetime_seconds: args.max_lifetime,
         issues_per_minute: args.rate,
+        issues_per_day: None,
+        policy: None,
+        attestors: None,
     };
     let request = CreateSiteRequest { name, rules };
     let site: Site = admin

@@ -208,6 +208,9 @@ fn numbers_out_of_bounds_are_refused() {
         assert_eq!(
             compile(SiteRules {
                 issues_per_minute: rate,
+                issues_per_day: None,
+                policy: None,
+                attestors: None,
                 ..rules()
             })
             .unwrap_err(),
