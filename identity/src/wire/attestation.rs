@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::CsrDer;
+use crate::join::JoinSecretHash;
 use crate::spiffe_id::SiteName;
 
 /// Path of [`AttestRequest`].
@@ -157,6 +158,12 @@ pub struct AttestRequest {
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Evidence {
+    /// A join token's secret. Not on the wire: [`super::JoinRequest`] carries it, and the authority puts its hash here.
+    #[serde(skip)]
+    JoinToken {
+        /// Hash of the secret that was shown.
+        secret_hash: JoinSecretHash,
+    },
     /// A token of the site's voucher: compact JWS (RFC 7515).
     Voucher {
         /// The token.
@@ -198,11 +205,23 @@ impl Evidence {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
+            Self::JoinToken { .. } => "join_token",
             Self::Voucher { .. } => "voucher",
             Self::X509 { .. } => "x509",
             Self::Aws { .. } => "aws",
             Self::Tpm { .. } => "tpm",
             Self::Unix {} => "unix",
+        }
+    }
+}
+
+impl Prover {
+    /// Name of the attestor, as in rules and records.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::X509 {} => "x509",
+            Self::Tpm { .. } => "tpm",
         }
     }
 }

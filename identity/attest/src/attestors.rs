@@ -1,0 +1,178 @@
+//! The attestors of one site, compiled from its rules.
+
+use identity::wire::{AttestorRule, Evidence, Prover, SiteRules};
+use identity::{Attributes, SiteName, SpiffeId, TrustDomain};
+use rand_core::CryptoRng;
+
+use crate::attestor::{Attested, Attestor, Challenge, ChallengeContext, Claim, Context, SingleUse};
+use crate::error::{AttestError, RuleError};
+use crate::join_token::JoinTokens;
+use crate::limits::MAX_ATTESTORS;
+use crate::mapping::Mapping;
+
+/// What a site may be vouched for by, each with what it trusts.
+#[derive(Debug)]
+pub struct Attestors {
+    // INVARIANT (one of each kind): so that evidence has one verifier.
+    attestors: Vec<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    attestor: Box<dyn Attestor>,
+    /// For attestors that find facts.
+    mapping: Option<Mapping>,
+}
+
+/// Whom evidence makes, as far as evidence tells; the rules of the site are asked next.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Vouched {
+    /// Name of the attestor.
+    pub kind: &'static str,
+    /// Who it becomes.
+    pub spiffe_id: SpiffeId,
+    /// With these attributes; `instance` among them from a join token only.
+    pub attributes: Attributes,
+    /// What was found, for the audit log; empty when the evidence names SPIFFE ID and attributes itself.
+    pub facts: Attributes,
+    /// As [`Attested::subject`].
+    pub subject: Option<String>,
+    /// As [`Attested::sequence`].
+    pub sequence: Option<u64>,
+    /// As [`Attested::single_use`].
+    pub single_use: Option<SingleUse>,
+    /// As [`Attested::lifetime`].
+    pub lifetime: Option<u64>,
+    /// As [`Attested::clock_ahead`].
+    pub clock_ahead: Option<i64>,
+}
+
+impl Attestors {
+    /// Checks and compiles the attestors of `rules`, the rules of `site`; join tokens only when they name none.
+    ///
+    /// # Errors
+    ///
+    /// [`RuleError`], naming the member to change.
+    pub fn compile(
+        site: &SiteName,
+        trust_domain: &TrustDomain,
+        rules: &SiteRules,
+    ) -> Result<Self, RuleError> {
+        let Some(listed) = &rules.attestors else {
+            return Ok(Self {
+                attestors: vec![Entry {
+                    attestor: Box::new(JoinTokens),
+                    mapping: None,
+                }],
+            });
+        };
+        if listed.len() > MAX_ATTESTORS {
+            return Err(RuleError::TooMany);
+        }
+        let _ = (site, trust_domain);
+        let mut attestors: Vec<Entry> = Vec::new();
+        for (index, rule) in listed.iter().enumerate() {
+            let entry = match rule {
+                AttestorRule::JoinToken {} => Entry {
+                    attestor: Box::new(JoinTokens),
+                    mapping: None,
+                },
+                _ => return Err(RuleError::Unsupported { index }),
+            };
+            if attestors
+                .iter()
+                .any(|other| other.attestor.kind() == entry.attestor.kind())
+            {
+                return Err(RuleError::Twice {
+                    index,
+                    kind: entry.attestor.kind(),
+                });
+            }
+            attestors.push(entry);
+        }
+        Ok(Self { attestors })
+    }
+
+    /// Whether the attestor `kind` is among them.
+    #[must_use]
+    pub fn allows(&self, kind: &str) -> bool {
+        self.attestors
+            .iter()
+            .any(|entry| entry.attestor.kind() == kind)
+    }
+
+    /// Names of the attestors, in the order of the rules.
+    pub fn kinds(&self) -> impl Iterator<Item = &'static str> {
+        self.attestors.iter().map(|entry| entry.attestor.kind())
+    }
+
+    /// Makes a challenge for `prover`.
+    ///
+    /// # Errors
+    ///
+    /// - [`AttestError::NotAllowed`]: the site does not allow that attestor.
+    /// - Whatever the attestor finds wrong with what `prover` shows.
+    pub fn challenge(
+        &self,
+        prover: &Prover,
+        context: &ChallengeContext<'_>,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Challenge, AttestError> {
+        self.entry(prover.kind())?
+            .attestor
+            .challenge(prover, context, rng)
+    }
+
+    /// Verifies the evidence and says whom it makes.
+    ///
+    /// # Errors
+    ///
+    /// - [`AttestError::NotAllowed`]: the site does not allow that attestor.
+    /// - [`AttestError::Mapping`]: the facts fit no SPIFFE ID or attributes.
+    /// - Whatever the attestor finds wrong with the evidence.
+    pub fn verify(
+        &self,
+        evidence: &Evidence,
+        context: &Context<'_>,
+    ) -> Result<Vouched, AttestError> {
+        let kind = evidence.kind();
+        let entry = self.entry(kind)?;
+        let Attested {
+            claim,
+            subject,
+            sequence,
+            single_use,
+            lifetime,
+            clock_ahead,
+        } = entry.attestor.verify(evidence, context)?;
+        let (spiffe_id, attributes, facts) = match claim {
+            Claim::Named {
+                spiffe_id,
+                attributes,
+            } => (spiffe_id, attributes, Attributes::new()),
+            Claim::Facts(facts) => {
+                let mapping = entry.mapping.as_ref().ok_or(AttestError::NoMapping)?;
+                let (spiffe_id, attributes) = mapping.apply(&facts)?;
+                (spiffe_id, attributes, facts)
+            }
+        };
+        Ok(Vouched {
+            kind,
+            spiffe_id,
+            attributes,
+            facts,
+            subject,
+            sequence,
+            single_use,
+            lifetime,
+            clock_ahead,
+        })
+    }
+
+    fn entry(&self, kind: &'static str) -> Result<&Entry, AttestError> {
+        self.attestors
+            .iter()
+            .find(|entry| entry.attestor.kind() == kind)
+            .ok_or(AttestError::NotAllowed(kind))
+    }
+}
