@@ -1,9 +1,9 @@
-//! Trust bundle: the trust anchors of a trust domain, and the sites that are switched off in it.
+//! Trust bundle: the trust anchors of a trust domain, and what of it is revoked.
 //!
 //! # Layout of the JSON
 //!
 //! A SPIFFE bundle document (SPIFFE Trust Domain and Bundle, section 4), so that other SPIFFE software reads it, with
-//! two members of our own, `trust_domain` and `disabled_sites`:
+//! members of our own: `trust_domain`, and three that say what is no longer accepted below the anchors:
 //!
 //! ```json
 //! {
@@ -11,9 +11,17 @@
 //!   "spiffe_sequence": 7,
 //!   "spiffe_refresh_hint": 5,
 //!   "keys": [{"use": "x509-svid", "kty": "EC", "crv": "P-384", "x": "…", "y": "…", "x5c": ["…"]}],
-//!   "disabled_sites": ["paris"]
+//!   "disabled_sites": ["paris"],
+//!   "issuers": ["5f70…"],
+//!   "revoked_instances": [{"instance": "0123456789abcdef0123456789abcdef", "before": 1767225600}]
 //! }
 //! ```
+//!
+//! | member | absent or empty | otherwise |
+//! |---|---|---|
+//! | `disabled_sites` | every site is accepted | documents of these are refused |
+//! | `issuers` | any CA below the anchors may have signed a document | only the CAs with these fingerprints (SHA-256 of the DER, lower-case hex): an issuer that leaves the list is revoked |
+//! | `revoked_instances` | every instance is accepted | documents with this attribute `instance` that began before `before` (Unix seconds) are refused; all of them without `before` |
 //!
 //! `x5c` holds one certificate each; `crv`, `x` and `y` must be those of that certificate. Unknown members are refused:
 //! a member that is added is optional for one release.
@@ -23,24 +31,29 @@
 //! Authenticity: a bundle is believed because of where it came from, the fingerprint in a join token or a connection
 //! that was verified under the bundle before it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::str::FromStr;
 
 use rustls_pki_types::{CertificateDer, TrustAnchor};
 use sha2::{Digest, Sha256};
 
+use crate::attributes::Attributes;
 use crate::limits::{
-    DEFAULT_REFRESH_HINT_SECONDS, MAX_BUNDLE_BYTES, MAX_DISABLED_SITES, MAX_REFRESH_HINT_SECONDS,
-    MAX_TRUST_ANCHORS,
+    DEFAULT_REFRESH_HINT_SECONDS, MAX_BUNDLE_BYTES, MAX_DISABLED_SITES, MAX_INSTANCE_BYTES,
+    MAX_ISSUERS, MAX_REFRESH_HINT_SECONDS, MAX_REVOKED_INSTANCES, MAX_TRUST_ANCHORS,
 };
 use crate::spiffe_id::{SiteName, SpiffeId, TrustDomain};
 use crate::x509::CertificateError;
 use crate::x509::authority::Authority;
 
+mod error;
+mod fingerprint;
 mod json;
 
-/// Trust anchors and disabled sites of one trust domain.
+pub use error::BundleError;
+pub use fingerprint::BundleFingerprint;
+
+/// Trust anchors of one trust domain, and its revocations.
 #[derive(Clone, Eq, PartialEq)]
 pub struct TrustBundle {
     trust_domain: TrustDomain,
@@ -51,6 +64,9 @@ pub struct TrustBundle {
     trust_anchors: Vec<CertificateDer<'static>>,
     anchors: Vec<Anchor>,
     disabled_sites: BTreeSet<SiteName>,
+    // INVARIANT (bounds): at most as many as `limits` says, each instance a text that `is_instance` takes.
+    issuers: BTreeSet<[u8; 32]>,
+    revoked_instances: BTreeMap<String, Option<u64>>,
 }
 
 /// A trust anchor, parsed.
@@ -63,7 +79,7 @@ pub(crate) struct Anchor {
 }
 
 impl TrustBundle {
-    /// A bundle with these anchors, the default refresh hint and no disabled site.
+    /// A bundle with these anchors, the default refresh hint and nothing revoked.
     ///
     /// # Errors
     ///
@@ -96,6 +112,8 @@ impl TrustBundle {
             trust_anchors,
             anchors,
             disabled_sites: BTreeSet::new(),
+            issuers: BTreeSet::new(),
+            revoked_instances: BTreeMap::new(),
         })
     }
 
@@ -132,11 +150,61 @@ impl TrustBundle {
         Ok(self)
     }
 
+    /// The same with exactly these issuing CAs allowed, by the SHA-256 of their DER; with none, any below the anchors.
+    ///
+    /// # Errors
+    ///
+    /// [`BundleError::TooManyIssuers`]: over 32.
+    pub fn with_issuers(
+        mut self,
+        issuers: impl IntoIterator<Item = [u8; 32]>,
+    ) -> Result<Self, BundleError> {
+        let mut allowed = BTreeSet::new();
+        for issuer in issuers {
+            allowed.insert(issuer);
+            if allowed.len() > MAX_ISSUERS {
+                return Err(BundleError::TooManyIssuers);
+            }
+        }
+        self.issuers = allowed;
+        Ok(self)
+    }
+
+    /// The same with exactly these instances revoked: documents that began before the second value (Unix seconds), or
+    /// all of them. Of two entries for one instance the one that refuses more counts.
+    ///
+    /// # Errors
+    ///
+    /// - [`BundleError::Instance`]: one is not the text of an instance.
+    /// - [`BundleError::TooManyInstances`]: over 8,192.
+    pub fn with_revoked_instances(
+        mut self,
+        instances: impl IntoIterator<Item = (String, Option<u64>)>,
+    ) -> Result<Self, BundleError> {
+        let mut revoked = BTreeMap::<String, Option<u64>>::new();
+        for (instance, before) in instances {
+            if !is_instance(&instance) {
+                return Err(BundleError::Instance);
+            }
+            revoked
+                .entry(instance)
+                .and_modify(|there| {
+                    *there = there.zip(before).map(|(there, before)| there.max(before));
+                })
+                .or_insert(before);
+            if revoked.len() > MAX_REVOKED_INSTANCES {
+                return Err(BundleError::TooManyInstances);
+            }
+        }
+        self.revoked_instances = revoked;
+        Ok(self)
+    }
+
     /// Reads the JSON form.
     ///
     /// # Errors
     ///
-    /// - [`BundleError::TooLong`]: over 512 KiB.
+    /// - [`BundleError::TooLong`]: over 2 MiB.
     /// - [`BundleError::Json`]: not this JSON; the message tells which rule or member, and where.
     pub fn from_json(json: &[u8]) -> Result<Self, BundleError> {
         if json.len() > MAX_BUNDLE_BYTES {
@@ -190,9 +258,36 @@ impl TrustBundle {
             .is_some_and(|site| self.disabled_sites.contains(site))
     }
 
+    /// Fingerprints of the issuing CAs whose documents are accepted; empty if any below the anchors is.
+    #[must_use]
+    pub fn issuers(&self) -> &BTreeSet<[u8; 32]> {
+        &self.issuers
+    }
+
+    /// Whether documents of the CA with this fingerprint (SHA-256 of its DER) are accepted.
+    #[must_use]
+    pub fn allows_issuer(&self, fingerprint: &[u8; 32]) -> bool {
+        self.issuers.is_empty() || self.issuers.contains(fingerprint)
+    }
+
+    /// The revoked instances: documents that began before the value (Unix seconds) are refused, all without one.
+    #[must_use]
+    pub fn revoked_instances(&self) -> &BTreeMap<String, Option<u64>> {
+        &self.revoked_instances
+    }
+
+    /// Whether a document with these attributes that began at `not_before` is one of a revoked instance.
+    #[must_use]
+    pub fn is_revoked(&self, attributes: &Attributes, not_before: u64) -> bool {
+        attributes
+            .text(INSTANCE)
+            .and_then(|instance| self.revoked_instances.get(instance))
+            .is_some_and(|before| before.is_none_or(|before| not_before < before))
+    }
+
     /// SHA-256 over trust domain and anchors: what a join token pins.
     ///
-    /// It stays the same when sites are disabled and the sequence grows.
+    /// It stays the same when something is revoked and the sequence grows.
     #[must_use]
     pub fn fingerprint(&self) -> BundleFingerprint {
         let mut hash = Sha256::new();
@@ -225,6 +320,8 @@ impl fmt::Debug for TrustBundle {
             .field("sequence", &self.sequence)
             .field("fingerprint", &self.fingerprint())
             .field("disabled_sites", &self.disabled_sites)
+            .field("issuers", &self.issuers.len())
+            .field("revoked_instances", &self.revoked_instances.len())
             .finish_non_exhaustive()
     }
 }
@@ -254,64 +351,16 @@ impl Anchor {
     }
 }
 
-/// Fingerprint of a bundle's trust domain and anchors; written in lower-case hex.
-#[derive(Clone, Copy, Eq, Hash, PartialEq)]
-pub struct BundleFingerprint(pub [u8; 32]);
+/// Key of the attribute that tells one launched instance from all others.
+pub const INSTANCE: &str = "instance";
 
-impl fmt::Display for BundleFingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&hex::encode(self.0))
-    }
-}
-
-impl fmt::Debug for BundleFingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "BundleFingerprint({self})")
-    }
-}
-
-impl FromStr for BundleFingerprint {
-    type Err = BundleError;
-
-    /// Reads 64 lower-case hex digits.
-    fn from_str(text: &str) -> Result<Self, BundleError> {
-        let mut bytes = [0; 32];
-        hex::decode_to_slice(text, &mut bytes).map_err(|_| BundleError::Fingerprint)?;
-        if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            return Err(BundleError::Fingerprint);
-        }
-        Ok(Self(bytes))
-    }
-}
-
-/// Reason a bundle was refused.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum BundleError {
-    /// Over 512 KiB.
-    #[error("trust bundle is longer than 512 KiB")]
-    TooLong,
-    /// Not the JSON of a bundle.
-    #[error("not a trust bundle: {0}")]
-    Json(String),
-    /// None, over eight, or one twice.
-    #[error("a trust bundle holds one to eight trust anchors, each once")]
-    AnchorCount,
-    /// An anchor is no CA certificate.
-    #[error("trust anchor is not usable")]
-    Anchor(#[source] CertificateError),
-    /// An anchor names another trust domain.
-    #[error("trust anchor is of another trust domain than the bundle")]
-    TrustDomain,
-    /// Zero or over a day.
-    #[error("refresh hint must be 1 to 86400 seconds")]
-    RefreshHint,
-    /// Over 4,096 disabled sites.
-    #[error("more than 4096 disabled sites")]
-    TooManySites,
-    /// Not 64 lower-case hex digits.
-    #[error("bundle fingerprint is not 64 lower-case hex digits")]
-    Fingerprint,
+/// Whether `text` can be revoked as an instance: 1 to 64 ASCII letters, digits, dots, hyphens and underscores.
+#[must_use]
+pub fn is_instance(text: &str) -> bool {
+    (1..=MAX_INSTANCE_BYTES).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
 }
 
 #[cfg(test)]

@@ -39,14 +39,29 @@ pub const MAX_KEY_PEM_BYTES: usize = 4 * 1024;
 /// Greatest length of a certificate signing request; a P-384 request with generous requested names is under 2 KiB.
 pub const MAX_CSR_BYTES: usize = 8 * 1024;
 
+/// Greatest length of a PEM text holding one certificate signing request: base64 of the longest, its line ends and labels.
+pub const MAX_CSR_PEM_BYTES: usize = 12 * 1024;
+
 /// Greatest number of trust anchors in a bundle: two roots overlap during a rotation, some room for emergencies.
 pub const MAX_TRUST_ANCHORS: usize = 8;
 
 /// Greatest number of disabled sites in a bundle.
 pub const MAX_DISABLED_SITES: usize = 4096;
 
-/// Greatest length of a bundle's JSON: all disabled sites at their greatest length, and the anchors.
-pub const MAX_BUNDLE_BYTES: usize = 512 * 1024;
+/// Greatest number of issuing CAs whose documents a bundle allows: a few overlap at each rotation; room for many
+/// rotations within the longest life of a document, a week.
+pub const MAX_ISSUERS: usize = 32;
+
+/// Greatest number of revoked instances in a bundle: each stays only until its last document has ended, and each
+/// reader holds all of them.
+pub const MAX_REVOKED_INSTANCES: usize = 8192;
+
+/// Greatest length of an instance that can be revoked; those that the authority draws have 32 hex digits.
+pub const MAX_INSTANCE_BYTES: usize = 64;
+
+/// Greatest length of a bundle's JSON: 4,096 disabled sites and 8,192 revoked instances at their greatest length, the
+/// issuers, and eight anchors of 16 KiB in base64.
+pub const MAX_BUNDLE_BYTES: usize = 2 * 1024 * 1024;
 
 /// Greatest refresh hint of a bundle, a day; a longer one would make switching a site off meaningless.
 pub const MAX_REFRESH_HINT_SECONDS: u64 = 24 * 60 * 60;
@@ -54,8 +69,12 @@ pub const MAX_REFRESH_HINT_SECONDS: u64 = 24 * 60 * 60;
 /// Refresh hint of a new bundle: a disabled site is refused within seconds.
 pub const DEFAULT_REFRESH_HINT_SECONDS: u64 = 5;
 
+/// Greatest difference between two clocks at which everything still works, five minutes as in Kerberos (RFC 4120,
+/// section 5.2.3): beyond it whoever measures says so.
+pub const MAX_CLOCK_SKEW_SECONDS: u64 = 300;
+
 /// How far the start of a new certificate lies in the past, for verifiers whose clock is behind.
-pub const BACKDATE_SECONDS: u64 = 60;
+pub const BACKDATE_SECONDS: u64 = MAX_CLOCK_SKEW_SECONDS;
 
 /// Lifetime of an identity document unless asked otherwise (architecture, "Identity").
 pub const DEFAULT_DOCUMENT_LIFETIME_SECONDS: u64 = 60 * 60;

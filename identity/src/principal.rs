@@ -30,6 +30,7 @@ pub struct Principal {
     pub(crate) deadline: u64,
     pub(crate) fingerprint: [u8; 32],
     pub(crate) anchor_fingerprint: [u8; 32],
+    pub(crate) issuer_fingerprint: [u8; 32],
     pub(crate) public_key_sha256: [u8; 32],
 }
 
@@ -76,6 +77,12 @@ impl Principal {
         &self.public_key_sha256
     }
 
+    /// SHA-256 of the DER of the CA certificate that signed the document.
+    #[must_use]
+    pub fn issuer_fingerprint(&self) -> &[u8; 32] {
+        &self.issuer_fingerprint
+    }
+
     /// Whether this principal would still be accepted under `bundle` at `now` (Unix seconds), without any signature.
     ///
     /// For open connections after the bundle was refreshed, and before each request on a kept one.
@@ -86,7 +93,9 @@ impl Principal {
     /// - [`VerifyError::Expired`]: a certificate of its chain ended.
     /// - [`VerifyError::TrustDomain`]: the bundle is of another trust domain.
     /// - [`VerifyError::SiteDisabled`]: its site was switched off.
+    /// - [`VerifyError::InstanceRevoked`]: its instance was revoked, or this document of it was superseded.
     /// - [`VerifyError::AnchorRemoved`]: the trust anchor that it was verified under left the bundle.
+    /// - [`VerifyError::IssuerRevoked`]: the CA that signed its document left the bundle.
     pub fn recheck(&self, bundle: &TrustBundle, now: u64) -> Result<(), VerifyError> {
         if now < self.valid_from {
             return Err(VerifyError::NotYetValid {
@@ -104,8 +113,14 @@ impl Principal {
         if bundle.is_disabled(&self.spiffe_id) {
             return Err(VerifyError::SiteDisabled);
         }
+        if bundle.is_revoked(&self.attributes, self.not_before) {
+            return Err(VerifyError::InstanceRevoked);
+        }
         if !bundle.has_anchor(&self.anchor_fingerprint) {
             return Err(VerifyError::AnchorRemoved);
+        }
+        if !bundle.allows_issuer(&self.issuer_fingerprint) {
+            return Err(VerifyError::IssuerRevoked);
         }
         Ok(())
     }

@@ -110,7 +110,7 @@ impl Draft {
                 .map_or_else(|_| EMPTY_NAME.to_vec(), |ca| ca.subject_der),
             subject: EMPTY_NAME.to_vec(),
             spki: key.spki_der().unwrap(),
-            not_before: NOW - 60,
+            not_before: NOW - 300,
             not_after: NOW + HOUR,
             extensions: build::leaf_extensions(
                 &spiffe_id,
@@ -136,7 +136,7 @@ impl Draft {
             issuer: Authority::from_der(issuer).unwrap().subject_der,
             subject: build::authority_name("test CA", &point).unwrap(),
             spki: key.spki_der().unwrap(),
-            not_before: NOW - 60,
+            not_before: NOW - 300,
             not_after: NOW + DAY,
             extensions: build::authority_extensions(&trust_domain, path_len, &point, &issuer_point)
                 .unwrap(),

@@ -13,7 +13,8 @@
 //! | leaf: everything in the profile of an identity document | here |
 //! | trust domain of the leaf is the bundle's | here |
 //! | extended key usage fits the peer's role | webpki and here |
-//! | site not disabled | here |
+//! | site not disabled, instance not revoked | here |
+//! | the CA that signed the leaf is one of the bundle's issuers, if it names any | here |
 //! | at most four certificates of at most 16 KiB | here, before anything is parsed |
 //!
 //! Specification: SPIFFE X509-SVID, section 5; RFC 5280, section 6.
@@ -71,6 +72,9 @@ pub fn verify_peer(
     if bundle.is_disabled(&leaf.spiffe_id) {
         return Err(VerifyError::SiteDisabled);
     }
+    if bundle.is_revoked(&leaf.attributes, leaf.not_before) {
+        return Err(VerifyError::InstanceRevoked);
+    }
     let (fits, key_usage) = match usage {
         Usage::Client => (leaf.client, KeyUsage::client_auth()),
         Usage::Server => (leaf.server, KeyUsage::server_auth()),
@@ -96,7 +100,14 @@ pub fn verify_peer(
         if path.end_entity().der() != *leaf_der {
             return Err(webpki::Error::UnknownIssuer);
         }
-        Lifespan::of(path, &leaf, bundle).map(drop)
+        Lifespan::of(path, &leaf, bundle)?;
+        // Here, so that another path is tried whose issuer is allowed.
+        let anchor = anchor_of(path, &anchors).ok_or(webpki::Error::UnknownIssuer)?;
+        if bundle.allows_issuer(&issuer_fingerprint(path, anchor)) {
+            Ok(())
+        } else {
+            Err(webpki::Error::CertRevoked)
+        }
     };
     let path = end_entity
         .verify_for_usage(
@@ -109,15 +120,13 @@ pub fn verify_peer(
             Some(&check_path),
         )
         .map_err(|error| from_webpki(&error))?;
-    let anchor = anchors
-        .iter()
-        .find(|anchor| anchor.trust_anchor == *path.anchor());
-    let anchor = anchor.ok_or(VerifyError::UnknownIssuer)?;
+    let anchor = anchor_of(&path, &anchors).ok_or(VerifyError::UnknownIssuer)?;
     let lifespan = Lifespan::of(&path, &leaf, bundle).map_err(|error| from_webpki(&error))?;
 
     let principal = Principal {
         fingerprint: Sha256::digest(leaf_der).into(),
         anchor_fingerprint: anchor.fingerprint,
+        issuer_fingerprint: issuer_fingerprint(&path, anchor),
         public_key_sha256: ec::spki_sha256(&leaf.spki_der),
         not_before: leaf.not_before,
         not_after: leaf.not_after,
@@ -128,6 +137,23 @@ pub fn verify_peer(
     };
     principal.recheck(bundle, now)?;
     Ok(principal)
+}
+
+/// The anchor at which a path ends.
+fn anchor_of<'a>(path: &VerifiedPath<'_>, anchors: &[&'a Anchor]) -> Option<&'a Anchor> {
+    anchors
+        .iter()
+        .copied()
+        .find(|anchor| anchor.trust_anchor == *path.anchor())
+}
+
+/// SHA-256 of the CA certificate that signed the leaf.
+fn issuer_fingerprint(path: &VerifiedPath<'_>, anchor: &Anchor) -> [u8; 32] {
+    path.intermediate_certificates()
+        .next()
+        .map_or(anchor.fingerprint, |issuer| {
+            Sha256::digest(issuer.der()).into()
+        })
 }
 
 /// Time in which all certificates of a path below its anchor are valid.
@@ -179,6 +205,8 @@ fn from_webpki(error: &webpki::Error) -> VerifyError {
         },
         webpki::Error::InvalidSignatureForPublicKey => VerifyError::Signature,
         webpki::Error::UnknownIssuer => VerifyError::UnknownIssuer,
+        // No revocation list is ever handed to webpki: only the rule on issuers says this.
+        webpki::Error::CertRevoked => VerifyError::IssuerRevoked,
         webpki::Error::PathLenConstraintViolated => VerifyError::PathLength,
         webpki::Error::CaUsedAsEndEntity => VerifyError::Certificate(CertificateError::IsCa),
         webpki::Error::RequiredEkuNotFoundContext(_) | webpki::Error::EmptyEkuExtension => {
@@ -254,6 +282,14 @@ pub enum VerifyError {
     /// Its site was switched off.
     #[error("peer's site is disabled")]
     SiteDisabled,
+    /// Its instance was revoked, or a newer document of the instance has superseded this one.
+    #[error("peer's instance is revoked, or this document of it was superseded by a newer one")]
+    InstanceRevoked,
+    /// The CA that signed its document is not one of the bundle's.
+    #[error(
+        "the CA that signed the peer's document is revoked or not known yet: the peer must get a new identity document"
+    )]
+    IssuerRevoked,
     /// The anchor it was verified under left the bundle.
     #[error("peer's trust anchor left the bundle: the peer must renew its identity document")]
     AnchorRemoved,

@@ -5,7 +5,7 @@ use rustls_pki_types::CertificateDer;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::TrustBundle;
+use super::{BundleFingerprint, TrustBundle};
 use crate::ec;
 use crate::limits::{MAX_CERTIFICATE_BYTES, MAX_TRUST_ANCHORS};
 use crate::spiffe_id::{SiteName, TrustDomain};
@@ -20,6 +20,18 @@ struct BundleJson {
     keys: Vec<KeyJson>,
     #[serde(default)]
     disabled_sites: Vec<SiteName>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    issuers: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    revoked_instances: Vec<RevokedInstanceJson>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RevokedInstanceJson {
+    instance: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    before: Option<u64>,
 }
 
 /// A JWK (RFC 7517) with the certificate as `x5c`.
@@ -81,6 +93,15 @@ impl Serialize for TrustBundle {
             // INVARIANT (anchors): each is a CA of ours.
             keys: self.trust_anchors.iter().filter_map(KeyJson::of).collect(),
             disabled_sites: self.disabled_sites.iter().cloned().collect(),
+            issuers: self.issuers.iter().map(hex::encode).collect(),
+            revoked_instances: self
+                .revoked_instances
+                .iter()
+                .map(|(instance, before)| RevokedInstanceJson {
+                    instance: instance.clone(),
+                    before: *before,
+                })
+                .collect(),
         }
         .serialize(serializer)
     }
@@ -99,7 +120,21 @@ impl<'de> Deserialize<'de> for TrustBundle {
             .iter()
             .map(KeyJson::certificate)
             .collect::<Result<Vec<_>, _>>();
-        let listed = json.disabled_sites.len();
+        let issuers = json
+            .issuers
+            .iter()
+            .map(|text| fingerprint(text))
+            .collect::<Option<Vec<_>>>()
+            .ok_or_else(|| D::Error::custom("an issuer is not 64 lower-case hex digits"))?;
+        let listed = [
+            json.disabled_sites.len(),
+            issuers.len(),
+            json.revoked_instances.len(),
+        ];
+        let revoked = json
+            .revoked_instances
+            .into_iter()
+            .map(|revoked| (revoked.instance, revoked.before));
         let bundle = TrustBundle::new(
             json.trust_domain,
             json.spiffe_sequence,
@@ -107,10 +142,25 @@ impl<'de> Deserialize<'de> for TrustBundle {
         )
         .and_then(|bundle| bundle.with_refresh_hint(json.spiffe_refresh_hint))
         .and_then(|bundle| bundle.with_disabled_sites(json.disabled_sites))
+        .and_then(|bundle| bundle.with_issuers(issuers))
+        .and_then(|bundle| bundle.with_revoked_instances(revoked))
         .map_err(D::Error::custom)?;
-        if bundle.disabled_sites.len() != listed {
-            return Err(D::Error::custom("a disabled site is listed twice"));
+        let held = [
+            bundle.disabled_sites.len(),
+            bundle.issuers.len(),
+            bundle.revoked_instances.len(),
+        ];
+        if held != listed {
+            return Err(D::Error::custom(
+                "a disabled site, an issuer or a revoked instance is listed twice",
+            ));
         }
         Ok(bundle)
     }
+}
+
+/// 64 lower-case hex digits.
+fn fingerprint(text: &str) -> Option<[u8; 32]> {
+    let BundleFingerprint(bytes) = text.parse().ok()?;
+    Some(bytes)
 }

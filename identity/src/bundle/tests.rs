@@ -25,7 +25,16 @@ fn full() -> TrustBundle {
     TrustBundle::new(domain(), 7, roots)
         .and_then(|bundle| bundle.with_refresh_hint(30))
         .and_then(|bundle| bundle.with_disabled_sites([site("paris"), site("berlin")]))
+        .and_then(|bundle| bundle.with_issuers([[0xab; 32], [1; 32]]))
+        .and_then(|bundle| bundle.with_revoked_instances(revoked(&[("b", Some(5)), ("a", None)])))
         .unwrap()
+}
+
+fn revoked(entries: &[(&str, Option<u64>)]) -> Vec<(String, Option<u64>)> {
+    entries
+        .iter()
+        .map(|(instance, before)| ((*instance).to_owned(), *before))
+        .collect()
 }
 
 fn bent(bend: impl FnOnce(&mut Value)) -> Result<TrustBundle, BundleError> {
@@ -50,6 +59,39 @@ fn json_round_trip() {
         ["berlin", "paris"]
     );
     assert_eq!(again.fingerprint(), bundle.fingerprint());
+    assert!(again.issuers().iter().eq([&[1; 32], &[0xab; 32]]));
+    assert_eq!(
+        again.revoked_instances().iter().collect::<Vec<_>>(),
+        [(&"a".to_owned(), &None), (&"b".to_owned(), &Some(5))]
+    );
+}
+
+/// The bytes other programs read: our own members in the form that the header shows.
+#[test]
+fn json_of_revocations() {
+    let json: Value = serde_json::from_slice(&full().to_json()).unwrap();
+    assert_eq!(json["issuers"], json!(["01".repeat(32), "ab".repeat(32)]));
+    assert_eq!(
+        json["revoked_instances"],
+        json!([{"instance": "a"}, {"instance": "b", "before": 5}])
+    );
+}
+
+#[test]
+fn the_entry_that_refuses_more_counts() {
+    let of = |entries: &[_]| {
+        full()
+            .with_revoked_instances(revoked(entries))
+            .map(|bundle| bundle.revoked_instances()["a"])
+    };
+    assert_eq!(
+        of(&[("a", Some(1)), ("a", Some(3)), ("a", Some(2))]),
+        Ok(Some(3))
+    );
+    assert_eq!(of(&[("a", Some(1)), ("a", None), ("a", Some(2))]), Ok(None));
+    for bad in ["", "a b", "a\"", "é", &"a".repeat(MAX_INSTANCE_BYTES + 1)] {
+        assert_eq!(of(&[("a", None), (bad, None)]), Err(BundleError::Instance));
+    }
 }
 
 /// The members other SPIFFE software reads (SPIFFE Trust Domain and Bundle, section 4).
@@ -128,6 +170,37 @@ fn json_bent() {
         ("site_twice", |json| {
             json["disabled_sites"] = json!(["paris", "paris"])
         }),
+        ("issuer_twice", |json| {
+            json["issuers"] = json!(["01".repeat(32), "01".repeat(32)])
+        }),
+        ("issuer_in_capitals", |json| {
+            json["issuers"] = json!(["AB".repeat(32)])
+        }),
+        ("issuer_too_short", |json| {
+            json["issuers"] = json!(["ab".repeat(31)])
+        }),
+        ("thirty_three_issuers", |json| {
+            json["issuers"] = (0..33).map(|index| format!("{index:064}")).collect()
+        }),
+        (
+            "instance_twice",
+            |json| {
+                json["revoked_instances"] =
+                    json!([{"instance": "a"}, {"instance": "a", "before": 1}])
+            },
+        ),
+        ("instance_empty", |json| {
+            json["revoked_instances"] = json!([{"instance": ""}])
+        }),
+        ("instance_with_a_slash", |json| {
+            json["revoked_instances"] = json!([{"instance": "a/b"}])
+        }),
+        ("instance_without_its_text", |json| {
+            json["revoked_instances"] = json!([{"before": 1}])
+        }),
+        ("instance_before_a_float", |json| {
+            json["revoked_instances"] = json!([{"instance": "a", "before": 1.5}])
+        }),
         ("site_with_a_slash", |json| {
             json["disabled_sites"] = json!(["paris/api"])
         }),
@@ -138,7 +211,10 @@ fn json_bent() {
     for (fault, bend) in faults {
         assert!(matches!(bent(*bend), Err(BundleError::Json(_))), "{fault}");
     }
-    assert!(bent(|json| drop(json.as_object_mut().unwrap().remove("disabled_sites"))).is_ok());
+    for optional in ["disabled_sites", "issuers", "revoked_instances"] {
+        let without = bent(|json| drop(json.as_object_mut().unwrap().remove(optional)));
+        assert!(without.is_ok(), "{optional}");
+    }
     let json = full().to_json();
     assert!(TrustBundle::from_json(&[&json[..], b"{}"].concat()).is_err());
     assert!(TrustBundle::from_json(&json[..json.len() - 1]).is_err());
@@ -157,7 +233,18 @@ fn greatest_bundle_fits() {
     let bundle = TrustBundle::new(domain(), u64::MAX, roots.clone())
         .unwrap()
         .with_disabled_sites(sites)
+        .and_then(|bundle| {
+            let greatest = |index: usize| (format!("{index:064}"), Some(u64::MAX));
+            bundle.with_revoked_instances((0..MAX_REVOKED_INSTANCES).map(greatest))
+        })
+        .and_then(|bundle| {
+            let issuer = |index: usize| [u8::try_from(index).unwrap(); 32];
+            bundle.with_issuers((0..MAX_ISSUERS).map(issuer))
+        })
         .unwrap();
+    // Room for anchors at their greatest length, which these are not.
+    let anchors = MAX_TRUST_ANCHORS * MAX_CERTIFICATE_BYTES.div_ceil(3) * 4;
+    assert!(bundle.to_json().len() + anchors <= MAX_BUNDLE_BYTES);
     assert_eq!(
         TrustBundle::from_json(&bundle.to_json()),
         Ok(bundle.clone())
@@ -169,8 +256,22 @@ fn greatest_bundle_fits() {
         .chain([site("one-more")])
         .collect::<Vec<_>>();
     assert_eq!(
-        bundle.with_disabled_sites(one_more),
+        bundle.clone().with_disabled_sites(one_more),
         Err(BundleError::TooManySites)
+    );
+    let instances = bundle.revoked_instances().clone();
+    assert_eq!(
+        bundle
+            .clone()
+            .with_revoked_instances(instances.into_iter().chain([("one-more".to_owned(), None)])),
+        Err(BundleError::TooManyInstances)
+    );
+    let issuers = bundle.issuers().clone();
+    assert_eq!(
+        bundle
+            .clone()
+            .with_issuers(issuers.into_iter().chain([[0xff; 32]])),
+        Err(BundleError::TooManyIssuers)
     );
     let ninth = Realm::new("acme.example", 9).root.certificate().clone();
     assert_eq!(

@@ -35,7 +35,7 @@ fn documents_hold_the_attested_facts_and_nothing_else() {
         (leaf.spiffe_id, leaf.attributes),
         (request.spiffe_id, request.attributes)
     );
-    assert_eq!((leaf.not_before, leaf.not_after), (NOW - 60, NOW + HOUR));
+    assert_eq!((leaf.not_before, leaf.not_after), (NOW - 300, NOW + HOUR));
     assert_eq!(leaf.spki_der, csr(1).spki_der());
     assert_eq!(chain[1], realm.issuer.chain()[0]);
 }
@@ -176,7 +176,7 @@ fn authorities_survive_a_round_trip() {
         .unwrap();
     assert!(verify_peer(&chain, &realm.bundle, Usage::Client, NOW).is_ok());
     let again = root
-        .create_issuer(NOW - 60, NOW + DAY, &mut rng(3))
+        .create_issuer(NOW - 300, NOW + DAY, &mut rng(3))
         .unwrap();
     let chain = again.issue(&csr(1), &realm.request(), &mut rng(2)).unwrap();
     assert!(verify_peer(&chain, &realm.bundle, Usage::Client, NOW).is_ok());

@@ -212,7 +212,9 @@ fn to_rustls(error: VerifyError) -> Error {
     Error::InvalidCertificate(match &error {
         VerifyError::Expired { .. } => CertificateError::Expired,
         VerifyError::NotYetValid { .. } => CertificateError::NotValidYet,
-        VerifyError::SiteDisabled => CertificateError::Revoked,
+        VerifyError::SiteDisabled | VerifyError::InstanceRevoked | VerifyError::IssuerRevoked => {
+            CertificateError::Revoked
+        }
         VerifyError::UnknownIssuer => CertificateError::UnknownIssuer,
         VerifyError::Signature => CertificateError::BadSignature,
         VerifyError::Certificate(DocumentError::Encoding) => CertificateError::BadEncoding,

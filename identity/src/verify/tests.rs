@@ -5,13 +5,16 @@ use x509_cert::ext::pkix::{KeyUsage as KeyUsageExtension, KeyUsages, SubjectAltN
 
 use super::*;
 use crate::attributes::Attributes;
+use crate::document::DocumentKey;
 use crate::ec::{Curve, EcKey};
+use crate::issue::Csr;
 use crate::spiffe_id::{SiteName, TrustDomain};
-use crate::testing::{Draft, HOUR, NOW, Realm, attributes, id, rng};
+use crate::testing::{DAY, Draft, HOUR, NOW, Realm, attributes, id, rng};
 use crate::x509::oid;
 
 mod leaf;
 mod path;
+mod revocation;
 
 type Chain = Vec<CertificateDer<'static>>;
 
@@ -74,7 +77,7 @@ fn good_document_becomes_a_principal() {
         assert_eq!(*principal.attributes(), attributes());
         assert_eq!(
             (principal.not_before(), principal.not_after()),
-            (NOW - 60, NOW + HOUR)
+            (NOW - 300, NOW + HOUR)
         );
         assert_eq!(principal.deadline(), NOW + HOUR);
         assert_eq!(
@@ -114,12 +117,12 @@ fn outside_of_the_validity() {
     let realm = Realm::acme();
     let chain = good_chain(&realm);
     let at = |now| verify_peer(&chain, &realm.bundle, Usage::Client, now);
-    assert!(at(NOW - 60).is_ok());
+    assert!(at(NOW - 300).is_ok());
     assert!(at(NOW + HOUR).is_ok());
     assert_eq!(
-        at(NOW - 61),
+        at(NOW - 301),
         Err(VerifyError::NotYetValid {
-            not_before: NOW - 60
+            not_before: NOW - 300
         })
     );
     assert_eq!(
@@ -179,9 +182,9 @@ fn anchor_removed_cuts_open_connections() {
         Err(VerifyError::TrustDomain)
     );
     assert_eq!(
-        principal.recheck(&realm.bundle, NOW - 61),
+        principal.recheck(&realm.bundle, NOW - 301),
         Err(VerifyError::NotYetValid {
-            not_before: NOW - 60
+            not_before: NOW - 300
         })
     );
 }

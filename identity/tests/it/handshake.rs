@@ -326,7 +326,7 @@ fn expired_documents() {
     let error = refused_by_server(pair.connect());
     assert_eq!(error, Error::InvalidCertificate(CertificateError::Expired));
 
-    pair.realm.clock.set(NOW - 61);
+    pair.realm.clock.set(NOW - 301);
     let error = refused_by_client(pair.connect());
     assert_eq!(
         error,

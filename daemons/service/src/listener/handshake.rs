@@ -110,7 +110,10 @@ pub(super) fn kind_of_verification(error: &VerifyError) -> &'static str {
         VerifyError::NotYetValid { .. } => "certificate_not_yet_valid",
         VerifyError::UnknownIssuer | VerifyError::Signature => "certificate_unknown_issuer",
         VerifyError::TrustDomain => "certificate_of_other_trust_domain",
-        VerifyError::SiteDisabled | VerifyError::AnchorRemoved => "certificate_revoked",
+        VerifyError::SiteDisabled
+        | VerifyError::AnchorRemoved
+        | VerifyError::InstanceRevoked
+        | VerifyError::IssuerRevoked => "certificate_revoked",
         _ => "certificate_refused",
     }
 }
