@@ -2,12 +2,23 @@
 //!
 //! P-256 with SHA-256 and P-384 with SHA-384; points uncompressed, so that one key has one encoding.
 //!
+//! Keys are made, read and written by RustCrypto, which takes the caller's randomness. Signatures of CAs are made, and all
+//! signatures verified, by AWS-LC: there are many of both, and it is several times as fast (`benches/identity.rs`).
+//!
 //! Specification: FIPS 186-5; RFC 5480 (public keys), RFC 5758 (signatures), RFC 5958 (private keys).
 
+use std::sync::OnceLock;
+
+use aws_lc_rs::error::Unspecified;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1,
+    ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, UnparsedPublicKey,
+};
 use der::asn1::{AnyRef, ObjectIdentifier};
 use der::pem::LineEnding;
 use der::{Decode, Encode};
-use p256::ecdsa::signature::{RandomizedSigner, Verifier};
+use p256::ecdsa::signature::RandomizedSigner;
 use p256::elliptic_curve::Generate;
 use pkcs8::{DecodePrivateKey, EncodePrivateKey, SecretDocument};
 use rand_core::CryptoRng;
@@ -83,15 +94,13 @@ pub(crate) fn verify(
         .subject_public_key
         .as_bytes()
         .ok_or(SignatureFault::Algorithm)?;
-    let verified = match curve {
-        Curve::P256 => p256::ecdsa::VerifyingKey::from_sec1_bytes(point).and_then(|key| {
-            key.verify(message, &p256::ecdsa::DerSignature::from_bytes(signature)?)
-        }),
-        Curve::P384 => p384::ecdsa::VerifyingKey::from_sec1_bytes(point).and_then(|key| {
-            key.verify(message, &p384::ecdsa::DerSignature::from_bytes(signature)?)
-        }),
+    let algorithm = match curve {
+        Curve::P256 => &ECDSA_P256_SHA256_ASN1,
+        Curve::P384 => &ECDSA_P384_SHA384_ASN1,
     };
-    verified.map_err(|_| SignatureFault::Invalid)
+    UnparsedPublicKey::new(algorithm, point)
+        .verify(message, signature)
+        .map_err(|_| SignatureFault::Invalid)
 }
 
 /// SHA-256 of a public key, over the DER of its `SubjectPublicKeyInfo`.
@@ -100,23 +109,36 @@ pub(crate) fn spki_sha256(spki_der: &[u8]) -> [u8; 32] {
 }
 
 /// A private key, wiped on drop and never printed: there is no `Debug`.
-pub(crate) enum EcKey {
+pub(crate) struct EcKey {
+    secret: Secret,
+    /// The same key as AWS-LC has it, made when the first certificate is signed; AWS-LC wipes it.
+    certifier: OnceLock<EcdsaKeyPair>,
+}
+
+enum Secret {
     P256(p256::ecdsa::SigningKey),
     P384(p384::ecdsa::SigningKey),
 }
 
 impl EcKey {
+    fn of(secret: Secret) -> Box<Self> {
+        Box::new(Self {
+            secret,
+            certifier: OnceLock::new(),
+        })
+    }
+
     pub(crate) fn generate(curve: Curve, rng: &mut impl CryptoRng) -> Box<Self> {
-        Box::new(match curve {
-            Curve::P256 => Self::P256(p256::ecdsa::SigningKey::generate_from_rng(rng)),
-            Curve::P384 => Self::P384(p384::ecdsa::SigningKey::generate_from_rng(rng)),
+        Self::of(match curve {
+            Curve::P256 => Secret::P256(p256::ecdsa::SigningKey::generate_from_rng(rng)),
+            Curve::P384 => Secret::P384(p384::ecdsa::SigningKey::generate_from_rng(rng)),
         })
     }
 
     pub(crate) fn curve(&self) -> Curve {
-        match self {
-            Self::P256(_) => Curve::P256,
-            Self::P384(_) => Curve::P384,
+        match self.secret {
+            Secret::P256(_) => Curve::P256,
+            Secret::P384(_) => Curve::P384,
         }
     }
 
@@ -124,34 +146,34 @@ impl EcKey {
     pub(crate) fn from_pem(pem: &str) -> Option<Box<Self>> {
         let p256 = p256::ecdsa::SigningKey::from_pkcs8_pem(pem)
             .ok()
-            .map(Self::P256);
+            .map(Secret::P256);
         p256.or_else(|| {
             p384::ecdsa::SigningKey::from_pkcs8_pem(pem)
                 .ok()
-                .map(Self::P384)
+                .map(Secret::P384)
         })
-        .map(Box::new)
+        .map(Self::of)
     }
 
     pub(crate) fn expose_pkcs8_der(&self) -> pkcs8::Result<SecretDocument> {
-        match self {
-            Self::P256(key) => key.to_pkcs8_der(),
-            Self::P384(key) => key.to_pkcs8_der(),
+        match &self.secret {
+            Secret::P256(key) => key.to_pkcs8_der(),
+            Secret::P384(key) => key.to_pkcs8_der(),
         }
     }
 
     pub(crate) fn expose_pem(&self) -> pkcs8::Result<Zeroizing<String>> {
-        match self {
-            Self::P256(key) => key.to_pkcs8_pem(LineEnding::LF),
-            Self::P384(key) => key.to_pkcs8_pem(LineEnding::LF),
+        match &self.secret {
+            Secret::P256(key) => key.to_pkcs8_pem(LineEnding::LF),
+            Secret::P384(key) => key.to_pkcs8_pem(LineEnding::LF),
         }
     }
 
     /// The public key as uncompressed point.
     pub(crate) fn public_point(&self) -> Box<[u8]> {
-        match self {
-            Self::P256(key) => key.verifying_key().to_sec1_point(false).as_bytes().into(),
-            Self::P384(key) => key.verifying_key().to_sec1_point(false).as_bytes().into(),
+        match &self.secret {
+            Secret::P256(key) => key.verifying_key().to_sec1_point(false).as_bytes().into(),
+            Secret::P384(key) => key.verifying_key().to_sec1_point(false).as_bytes().into(),
         }
     }
 
@@ -178,15 +200,48 @@ impl EcKey {
         message: &[u8],
         rng: &mut impl CryptoRng,
     ) -> Result<Box<[u8]>, p256::ecdsa::Error> {
-        match self {
-            Self::P256(key) => {
+        match &self.secret {
+            Secret::P256(key) => {
                 let signature: p256::ecdsa::DerSignature = key.try_sign_with_rng(rng, message)?;
                 Ok(signature.as_bytes().into())
             }
-            Self::P384(key) => {
+            Secret::P384(key) => {
                 let signature: p384::ecdsa::DerSignature = key.try_sign_with_rng(rng, message)?;
                 Ok(signature.as_bytes().into())
             }
+        }
+    }
+
+    /// Signs a certificate with the curve's digest: AWS-LC derives the nonce from the key, the message and its own
+    /// generator.
+    pub(crate) fn sign_certificate(&self, tbs: &[u8]) -> Result<Box<[u8]>, Unspecified> {
+        let signature = self.certifier()?.sign(&SystemRandom::new(), tbs)?;
+        Ok(signature.as_ref().into())
+    }
+
+    fn certifier(&self) -> Result<&EcdsaKeyPair, Unspecified> {
+        if let Some(pair) = self.certifier.get() {
+            return Ok(pair);
+        }
+        let algorithm = match self.curve() {
+            Curve::P256 => &ECDSA_P256_SHA256_ASN1_SIGNING,
+            Curve::P384 => &ECDSA_P384_SHA384_ASN1_SIGNING,
+        };
+        // Both halves: a pair that does not belong together would be refused.
+        let point = self.public_point();
+        let pair = EcdsaKeyPair::from_private_key_and_public_key(
+            algorithm,
+            &self.expose_scalar(),
+            &point,
+        )
+        .map_err(|_| Unspecified)?;
+        Ok(self.certifier.get_or_init(|| pair))
+    }
+
+    fn expose_scalar(&self) -> Zeroizing<Vec<u8>> {
+        match &self.secret {
+            Secret::P256(key) => Zeroizing::new(Zeroizing::new(key.to_bytes()).to_vec()),
+            Secret::P384(key) => Zeroizing::new(Zeroizing::new(key.to_bytes()).to_vec()),
         }
     }
 
@@ -201,6 +256,16 @@ pub(crate) fn parse_spki(der: &[u8]) -> Option<(SubjectPublicKeyInfoRef<'_>, Cur
     let spki = SubjectPublicKeyInfoRef::from_der(der).ok()?;
     let curve = Curve::of(&spki)?;
     Some((spki, curve))
+}
+
+/// The uncompressed point of a public key of one of the two curves.
+pub(crate) fn point_of(spki_der: &[u8]) -> der::Result<Vec<u8>> {
+    let (spki, _curve) = parse_spki(spki_der).ok_or(der::ErrorKind::Failed)?;
+    Ok(spki
+        .subject_public_key
+        .as_bytes()
+        .unwrap_or_default()
+        .to_vec())
 }
 
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");

@@ -53,7 +53,6 @@ pub(crate) fn sign(
     key: &EcKey,
     rng: &mut impl CryptoRng,
 ) -> der::Result<CertificateDer<'static>> {
-    let failed = |_| der::Error::from(der::ErrorKind::Failed);
     // RFC 5280 4.1.2.2: positive, at most 20 octets; 158 random bits, the same length for all.
     let mut serial = [0; SERIAL_BYTES];
     rng.fill_bytes(&mut serial);
@@ -78,7 +77,9 @@ pub(crate) fn sign(
         spki: SubjectPublicKeyInfoRef::from_der(template.spki)?,
         extensions: extensions.collect::<der::Result<_>>()?,
     };
-    let signature = key.sign(&tbs.to_der()?, rng).map_err(failed)?;
+    let signature = key
+        .sign_certificate(&tbs.to_der()?)
+        .map_err(|_| der::Error::from(der::ErrorKind::Failed))?;
     let certificate = CertificateFrame {
         tbs,
         algorithm,
