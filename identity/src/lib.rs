@@ -5,8 +5,8 @@
 //! where a certificate chain was verified; what does not fit the one accepted form of its format is refused.
 //!
 //! No I/O, and no clock and no randomness of its own: both are arguments, but for the TLS configurations, which take
-//! a clock when one is given and the system's otherwise. The feature `http` adds the one part that does I/O, the module
-//! `http`: a blocking client over mutual TLS.
+//! a clock when one is given and the system's otherwise. I/O is in two modules only: [`mtls`], connections over mutual TLS,
+//! and, with the feature `http`, `http`, a blocking client.
 //!
 //! # Layout
 //!
@@ -16,6 +16,7 @@
 //! | [`document`], [`bundle`] | certificate chain with its key; trust anchors and disabled sites |
 //! | [`issue`], [`verify`], [`principal`] | making documents, and the one way from a chain to a `Principal` |
 //! | [`tls`] | rustls configurations: TLS 1.3, hot reload, no resumption; the first contact |
+//! | [`mtls`] | connections that know who is at the other end: blocking; with features `tokio`, axum, hyper, reqwest |
 //! | `http` (feature `http`) | calls over mutual TLS, pauses between attempts, deadlines |
 //! | [`join`], [`wire`] | single-use join tokens; JSON of the identity authority's API |
 //! | [`policy`] | who may do what |
@@ -71,6 +72,7 @@ pub mod http;
 pub mod issue;
 pub mod join;
 pub mod limits;
+pub mod mtls;
 mod pem;
 pub mod policy;
 pub mod principal;

@@ -29,15 +29,19 @@ use rustls::version::TLS13;
 use rustls::{ClientConfig, CommonState, HandshakeKind, ServerConfig};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
+pub use self::changes::Changes;
+use self::changes::Waiters;
 use self::verified::VerifiedChains;
 use self::verifier::{OwnDocument, PeerVerifier};
 use crate::bundle::TrustBundle;
 use crate::document::IdentityDocument;
+use crate::mtls::Authorizer;
 use crate::principal::Principal;
 use crate::spiffe_id::SpiffeId;
 use crate::verify::{Usage, VerifyError, verify_peer};
 
 pub mod bootstrap;
+mod changes;
 mod verified;
 mod verifier;
 
@@ -63,6 +67,7 @@ struct Trust {
     clock: Arc<dyn TimeProvider>,
     verified: VerifiedChains,
     generation: AtomicU64,
+    waiters: Waiters,
 }
 
 impl TlsIdentity {
@@ -120,7 +125,7 @@ impl TlsIdentity {
             return Err(TlsError::OtherIdentity);
         }
         self.own.store(Arc::new(self.trust.present(document)?));
-        self.trust.generation.fetch_add(1, Ordering::AcqRel);
+        self.trust.changed();
         Ok(())
     }
 
@@ -147,7 +152,7 @@ impl TlsIdentity {
             });
         }
         self.trust.bundle.store(Arc::new(bundle));
-        self.trust.generation.fetch_add(1, Ordering::AcqRel);
+        self.trust.changed();
         Ok(())
     }
 
@@ -216,7 +221,14 @@ impl Trust {
             clock,
             verified: VerifiedChains::default(),
             generation: AtomicU64::new(0),
+            waiters: Waiters::default(),
         }
+    }
+
+    /// Document or bundle were replaced.
+    fn changed(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.waiters.wake();
     }
 
     fn now(&self) -> u64 {
@@ -310,6 +322,25 @@ pub fn server_config(
     client_auth: ClientAuth,
 ) -> Result<Arc<ServerConfig>, TlsError> {
     let verifier = PeerVerifier::of_clients(&identity.trust, client_auth);
+    server_config_with(identity, verifier)
+}
+
+/// Server configuration for the clients that `clients` admits, all of which show a document; without ALPN.
+pub(crate) fn server_config_for(
+    identity: &Arc<TlsIdentity>,
+    clients: Authorizer,
+) -> Result<ServerConfig, TlsError> {
+    let verifier = PeerVerifier::of_admitted_clients(&identity.trust, clients);
+    let config = server_config_with(identity, verifier)?;
+    let mut config = Arc::unwrap_or_clone(config);
+    config.alpn_protocols.clear();
+    Ok(config)
+}
+
+fn server_config_with(
+    identity: &Arc<TlsIdentity>,
+    verifier: PeerVerifier,
+) -> Result<Arc<ServerConfig>, TlsError> {
     let clock = Arc::clone(&identity.trust.clock);
     let mut config = ServerConfig::builder_with_details(provider(), clock)
         .with_protocol_versions(&[&TLS13])
@@ -324,14 +355,14 @@ pub fn server_config(
     Ok(Arc::new(config))
 }
 
-/// Client configuration: shows the own document, verifies that the server is `server`.
+/// Client configuration: shows the own document, verifies that the server is one that `server` admits.
 ///
 /// # Errors
 ///
 /// [`TlsError::Configuration`]: the TLS library refuses the parameters.
 pub fn client_config(
     identity: &Arc<TlsIdentity>,
-    server: impl Into<ServerExpectation>,
+    server: impl Into<Authorizer>,
     alpn: &[Alpn],
 ) -> Result<Arc<ClientConfig>, TlsError> {
     let verifier = PeerVerifier::of_server(&identity.trust, server.into());

@@ -303,6 +303,14 @@ pub enum VerifyError {
         /// Who it is.
         found: SpiffeId,
     },
+    /// A sound identity, but none that may be at the other end.
+    #[error("peer proved to be {found}, which is not admitted: {why}")]
+    Unauthorized {
+        /// Who it is.
+        found: SpiffeId,
+        /// Which requirement it does not meet.
+        why: &'static str,
+    },
     /// The handshake is not finished, or resumed an older connection.
     #[error("connection has no finished full handshake")]
     Handshake,

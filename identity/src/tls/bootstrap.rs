@@ -17,8 +17,9 @@ use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::verifier::{NO_TLS12, PeerVerifier, SCHEMES};
-use super::{Alpn, ServerExpectation, TlsError, Trust, provider, without_resumption};
+use super::{Alpn, TlsError, Trust, provider, without_resumption};
 use crate::bundle::{BundleError, BundleFingerprint, TrustBundle};
+use crate::mtls::Authorizer;
 
 /// One reading of the bundle from a server that proves nothing.
 ///
@@ -84,7 +85,7 @@ impl DangerousUnauthenticatedBundleFetch {
 /// [`TlsError::Configuration`]: the TLS library refuses the parameters.
 pub fn anonymous_client_config(
     bundle: Arc<TrustBundle>,
-    server: impl Into<ServerExpectation>,
+    server: impl Into<Authorizer>,
     alpn: &[Alpn],
 ) -> Result<Arc<ClientConfig>, TlsError> {
     anonymous_client_config_with_clock(bundle, server, alpn, Arc::new(DefaultTimeProvider))
@@ -97,7 +98,7 @@ pub fn anonymous_client_config(
 /// As [`anonymous_client_config`].
 pub fn anonymous_client_config_with_clock(
     bundle: Arc<TrustBundle>,
-    server: impl Into<ServerExpectation>,
+    server: impl Into<Authorizer>,
     alpn: &[Alpn],
     clock: Arc<dyn TimeProvider>,
 ) -> Result<Arc<ClientConfig>, TlsError> {

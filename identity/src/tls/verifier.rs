@@ -14,7 +14,8 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::{ClientAuth, ServerExpectation, TlsIdentity, Trust};
+use super::{ClientAuth, TlsIdentity, Trust};
+use crate::mtls::Authorizer;
 use crate::verify::{ALGORITHMS, Usage, VerifyError};
 use crate::x509::CertificateError as DocumentError;
 
@@ -28,7 +29,8 @@ pub(super) struct PeerVerifier {
 #[derive(Debug)]
 enum Role {
     Clients(ClientAuth),
-    Server(ServerExpectation),
+    AdmittedClients(Authorizer),
+    Server(Authorizer),
 }
 
 impl PeerVerifier {
@@ -39,7 +41,15 @@ impl PeerVerifier {
         }
     }
 
-    pub(super) fn of_server(trust: &Arc<Trust>, server: ServerExpectation) -> Self {
+    /// Every client shows a document, of one that `clients` admits.
+    pub(super) fn of_admitted_clients(trust: &Arc<Trust>, clients: Authorizer) -> Self {
+        Self {
+            trust: Arc::clone(trust),
+            role: Role::AdmittedClients(clients),
+        }
+    }
+
+    pub(super) fn of_server(trust: &Arc<Trust>, server: Authorizer) -> Self {
         Self {
             trust: Arc::clone(trust),
             role: Role::Server(server),
@@ -57,18 +67,15 @@ impl PeerVerifier {
             .cloned()
             .collect();
         let usage = match &self.role {
-            Role::Clients(_) => Usage::Client,
+            Role::Clients(_) | Role::AdmittedClients(_) => Usage::Client,
             Role::Server(_) => Usage::Server,
         };
         let principal = self.trust.verify(&chain, usage, now.as_secs())?;
         match &self.role {
-            Role::Server(server) if server.spiffe_id != *principal.spiffe_id() => {
-                Err(VerifyError::UnexpectedServer {
-                    expected: server.spiffe_id.clone(),
-                    found: principal.spiffe_id().clone(),
-                })
+            Role::Clients(_) => Ok(()),
+            Role::AdmittedClients(admitted) | Role::Server(admitted) => {
+                admitted.check(&principal, now.as_secs())
             }
-            _ => Ok(()),
         }
     }
 }
