@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     cleanup::Unfinished,
-    failure::{Failure, Kind, Outcome},
+    failure::{Context, Failure, Kind, Outcome},
 };
 
 /// Largest document, key, token or text object read whole, in bytes: far above any of them, far below memory.
@@ -328,21 +328,15 @@ pub(crate) fn private_folder(path: &Path) -> Outcome {
 
 /// Takes an exclusive lock on `path` for as long as the file lives.
 pub(crate) fn lock(path: &Path) -> Outcome<File> {
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(|e| Failure::file(Kind::Output, path, &e))?;
-    file.try_lock().map_err(|_| {
-        Failure::new(
-            Kind::Temporary,
-            format_args!("{} is held by another process", path.display()),
-        )
-        .remedy("stop the other `blindfold dev`, or choose another --dir")
-    })?;
-    Ok(file)
+    service::files::lock(path)
+        .about(Kind::Output, "lock")?
+        .ok_or_else(|| {
+            Failure::new(
+                Kind::Temporary,
+                format_args!("{} is held by another process", path.display()),
+            )
+            .remedy("stop the other `blindfold dev`, or choose another --dir")
+        })
 }
 
 #[cfg(test)]

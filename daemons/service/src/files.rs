@@ -8,7 +8,7 @@
 //! Not promised: protection from `root`, or on file systems without Unix permissions.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -201,6 +201,39 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileErro
     fs::rename(&temporary.path, path).map_err(failed("replace", path))?;
     temporary.keep();
     sync_folder(path)
+}
+
+/// Takes the exclusive lock of a file of its own, made with mode 0600 where it is missing, for as long as the returned file
+/// lives; none if another process holds it.
+///
+/// # Errors
+///
+/// [`FileError::Io`].
+pub fn lock(path: &Path) -> Result<Option<File>, FileError> {
+    let failed = |doing: &'static str| {
+        let path = path.to_owned();
+        move |cause| FileError::Io { doing, path, cause }
+    };
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(MODE_SECRET)
+        .open(path)
+        .map_err(failed("open"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(cause)) => Err(failed("lock")(cause)),
+    }
+}
+
+/// `<path>.lock`: the lock of something that is replaced or that another program opens.
+#[must_use]
+pub fn lock_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    PathBuf::from(name)
 }
 
 /// Writes `bytes` to a file that must not exist yet, whole or not at all.

@@ -1,9 +1,8 @@
 //! The daemon as a library: initialize, open, serve.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::File;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,7 +11,7 @@ use service::audit::{AuditContext, AuditError, AuditLog};
 use service::authorize::Authorizer;
 use service::clock::{Clock, SystemClock};
 use service::config::ConfigError;
-use service::files::{self, FileError, MODE_SECRET};
+use service::files::{self, FileError};
 use service::listener::Server;
 use service::metrics::{self, Metrics, MetricsServer};
 use service::pool::Pool;
@@ -383,19 +382,6 @@ fn io(doing: &str) -> impl FnOnce(std::io::Error) -> UnsealerError {
 
 /// Locks the store for this process: counters and snapshots assume that nobody else changes it.
 fn lock(store: &Path) -> Result<File, UnsealerError> {
-    let mut name = store.as_os_str().to_owned();
-    name.push(".lock");
-    let path = PathBuf::from(name);
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(MODE_SECRET)
-        .open(&path)
-        .map_err(io(&format!("open {}", path.display())))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(UnsealerError::InUse { path }),
-        Err(TryLockError::Error(cause)) => Err(io(&format!("lock {}", path.display()))(cause)),
-    }
+    let path = files::lock_path(store);
+    files::lock(&path)?.ok_or(UnsealerError::InUse { path })
 }

@@ -1,8 +1,7 @@
 //! Making and changing files of key slots: for the command line and for ceremonies.
 
 use std::{
-    fs::{File, OpenOptions, TryLockError},
-    os::unix::fs::OpenOptionsExt,
+    fs::File,
     path::{Path, PathBuf},
 };
 
@@ -18,8 +17,7 @@ use super::{
     slots::{Body, Document, FILE_ID_BYTES, Holder, Kind, Slot, Source, Unlocked},
 };
 use crate::{
-    files::MODE_SECRET,
-    limits,
+    files, limits,
     pkcs11::{TokenConfig, TokenError, WrappingKey},
 };
 
@@ -410,24 +408,5 @@ fn custodians_slot(
 }
 
 fn lock(path: &Path) -> Result<File, RootKeyError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let name = PathBuf::from(name);
-    let failed = |cause| crate::files::FileError::Io {
-        doing: "lock",
-        path: name.clone(),
-        cause,
-    };
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(MODE_SECRET)
-        .open(&name)
-        .map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(RootKeyError::Locked(path.to_owned())),
-        Err(TryLockError::Error(cause)) => Err(failed(cause).into()),
-    }
+    files::lock(&files::lock_path(path))?.ok_or_else(|| RootKeyError::Locked(path.to_owned()))
 }
