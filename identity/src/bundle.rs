@@ -49,9 +49,11 @@ use crate::x509::authority::Authority;
 mod error;
 mod fingerprint;
 mod json;
+mod spiffe;
 
 pub use error::BundleError;
 pub use fingerprint::BundleFingerprint;
+pub use spiffe::{SpiffeBundle, spiffe_bundle_json};
 
 /// Trust anchors of one trust domain, and its revocations.
 #[derive(Clone, Eq, PartialEq)]
@@ -59,7 +61,7 @@ pub struct TrustBundle {
     trust_domain: TrustDomain,
     sequence: u64,
     refresh_hint_seconds: u64,
-    // INVARIANT (anchors): 1 to 8, each a CA of no other trust domain, ascending by DER and unique; `anchors` are the
+    // INVARIANT (anchors): 1 to 32, each a CA of no other trust domain, ascending by DER and unique; `anchors` are the
     // same ones, parsed, in the same order.
     trust_anchors: Vec<CertificateDer<'static>>,
     anchors: Vec<Anchor>,
@@ -83,7 +85,7 @@ impl TrustBundle {
     ///
     /// # Errors
     ///
-    /// - [`BundleError::AnchorCount`]: none, over eight, or one twice.
+    /// - [`BundleError::AnchorCount`]: none, over 32, or one twice.
     /// - [`BundleError::Anchor`]: one is not a CA certificate.
     /// - [`BundleError::TrustDomain`]: one names another trust domain.
     pub fn new(

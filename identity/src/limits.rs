@@ -2,7 +2,6 @@
 //!
 //! Nothing that comes from outside is copied, decoded or looked up before it was held against one of these.
 
-#[cfg(feature = "http")]
 use std::time::Duration;
 
 /// Greatest length of a SPIFFE ID in bytes (SPIFFE-ID, section 2.3).
@@ -42,8 +41,19 @@ pub const MAX_CSR_BYTES: usize = 8 * 1024;
 /// Greatest length of a PEM text holding one certificate signing request: base64 of the longest, its line ends and labels.
 pub const MAX_CSR_PEM_BYTES: usize = 12 * 1024;
 
-/// Greatest number of trust anchors in a bundle: two roots overlap during a rotation, some room for emergencies.
-pub const MAX_TRUST_ANCHORS: usize = 8;
+/// Greatest number of trust anchors in a bundle: two roots overlap during a rotation; the bundle of another trust
+/// domain may hold all its issuing CAs.
+pub const MAX_TRUST_ANCHORS: usize = MAX_ISSUERS;
+
+/// Greatest number of keys looked at in another trust domain's bundle, those for other uses included.
+pub const MAX_FOREIGN_KEYS: usize = 256;
+
+/// Greatest number of trust domains that one is federated with.
+pub const MAX_FEDERATIONS: usize = 64;
+
+/// Greatest length of the bundles of all federated trust domains together, as JSON: two of the greatest, or a great
+/// many of the usual 4 KiB.
+pub const MAX_FEDERATED_BYTES: usize = 4 * 1024 * 1024;
 
 /// Greatest number of disabled sites in a bundle.
 pub const MAX_DISABLED_SITES: usize = 4096;
@@ -60,7 +70,7 @@ pub const MAX_REVOKED_INSTANCES: usize = 8192;
 pub const MAX_INSTANCE_BYTES: usize = 64;
 
 /// Greatest length of a bundle's JSON: 4,096 disabled sites and 8,192 revoked instances at their greatest length, the
-/// issuers, and eight anchors of 16 KiB in base64.
+/// issuers, and 32 anchors of 16 KiB in base64.
 pub const MAX_BUNDLE_BYTES: usize = 2 * 1024 * 1024;
 
 /// Greatest refresh hint of a bundle, a day; a longer one would make switching a site off meaningless.
@@ -131,7 +141,6 @@ pub const MAX_SHOWN_CHARACTERS: usize = 300;
 pub const MAX_HEADER_BYTES: usize = 16 * 1024;
 
 /// DNS, TCP and TLS together: more than two retransmitted SYNs.
-#[cfg(feature = "http")]
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// One attempt from connecting to the last byte of the answer; 256 elements take the slowest backend 0.3 s.
@@ -145,3 +154,46 @@ pub const IDLE_CONNECTIONS: usize = 8;
 /// A kept connection is closed after this rest; common server idle timeouts start at 60 s.
 #[cfg(feature = "http")]
 pub const IDLE_CONNECTION_AGE: Duration = Duration::from_secs(50);
+
+/// Path of a Unix socket: `sun_path` of Linux less its end, unix(7).
+#[cfg(feature = "http")]
+pub const MAX_UNIX_SOCKET_PATH_BYTES: usize = 107;
+
+/// A handshake of [`mtls`](crate::mtls), from the first byte to the last: a slow phone network's few round trips.
+pub const MTLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Unfinished handshakes per listener. A flood must bring as many connections within the milliseconds of an honest
+/// handshake to push that one out; each holds up to 20 KiB.
+pub const MAX_HANDSHAKES: usize = 256;
+
+/// How long a connection goes on after the own document was replaced: more than most requests take.
+pub const REPLACED_GRACE: Duration = Duration::from_secs(10);
+
+/// How long before the first document's end a connection takes nothing new, or a quarter of its life if that is less.
+pub const CLOSING_MARGIN: Duration = Duration::from_secs(10);
+
+/// How often a connection looks at the clock: a host that slept past a document's end notices after that long at most.
+pub const LIFETIME_POLL: Duration = Duration::from_secs(5);
+
+/// How often a blocking read looks whether its connection may go on; four system calls a second cost nothing.
+pub const BLOCKING_POLL: Duration = Duration::from_millis(250);
+
+/// Connections that one HTTP server of [`mtls`](crate::mtls) has at a time; one takes some 50 KiB.
+#[cfg(feature = "axum")]
+pub const MAX_HTTP_CONNECTIONS: usize = 4096;
+
+/// Requests under way on one HTTP/2 connection; hyper's own default is 200.
+#[cfg(feature = "axum")]
+pub const MAX_HTTP2_STREAMS: u32 = 128;
+
+/// The head of a request, from the connection's being idle to its last byte; common servers take 30 to 60 seconds.
+#[cfg(feature = "axum")]
+pub const HTTP_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// An HTTP/2 connection on which nothing happens is asked whether it lives, and ended after a while without an answer.
+#[cfg(feature = "axum")]
+pub const HTTP2_PING: Duration = Duration::from_secs(30);
+
+/// One exchange of a `reqwest` client, to the last byte; set another one where answers are long.
+#[cfg(feature = "reqwest")]
+pub const REQWEST_TIMEOUT: Duration = Duration::from_secs(30);

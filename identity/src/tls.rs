@@ -31,6 +31,8 @@ use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 pub use self::changes::Changes;
 use self::changes::Waiters;
+use self::federation::Federated;
+pub use self::federation::{AcceptedDomains, ForeignAttributes};
 use self::verified::VerifiedChains;
 use self::verifier::{OwnDocument, PeerVerifier};
 use crate::bundle::TrustBundle;
@@ -42,6 +44,7 @@ use crate::verify::{Usage, VerifyError, verify_peer};
 
 pub mod bootstrap;
 mod changes;
+mod federation;
 mod verified;
 mod verifier;
 
@@ -64,6 +67,7 @@ struct Presented {
 #[derive(Debug)]
 struct Trust {
     bundle: ArcSwap<TrustBundle>,
+    federated: ArcSwap<Federated>,
     clock: Arc<dyn TimeProvider>,
     verified: VerifiedChains,
     generation: AtomicU64,
@@ -168,7 +172,8 @@ impl TlsIdentity {
         self.trust.now()
     }
 
-    /// Who is at the other end of a finished connection that was made with a configuration of this identity.
+    /// Who is at the other end of a finished connection that was made with a configuration of this identity: one of
+    /// its own trust domain, see [`TlsIdentity::peer_principal_of`] for others.
     ///
     /// `usage` is the *peer's* role. `None` is a client that showed no certificate, which only a server with
     /// [`ClientAuth::Optional`] lets in. The chain is verified here again (or found among those verified lately), so
@@ -183,28 +188,16 @@ impl TlsIdentity {
         connection: &CommonState,
         usage: Usage,
     ) -> Result<Option<Principal>, VerifyError> {
-        let full = matches!(
-            connection.handshake_kind(),
-            Some(HandshakeKind::Full | HandshakeKind::FullWithHelloRetryRequest)
-        );
-        let version = connection.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3);
-        if connection.is_handshaking() || !full || !version {
-            return Err(VerifyError::Handshake);
-        }
-        match (connection.peer_certificates(), usage) {
-            (Some(chain), _) => self.trust.verify(chain, usage, self.now()).map(Some),
-            (None, Usage::Client) => Ok(None),
-            (None, Usage::Server) => Err(VerifyError::NoCertificate),
-        }
+        self.peer_principal_of(connection, usage, &AcceptedDomains::own())
     }
 
-    /// [`Principal::recheck`] under the current bundle and clock.
+    /// [`Principal::recheck`] under the current bundle of the principal's trust domain, and the clock.
     ///
     /// # Errors
     ///
     /// As [`Principal::recheck`].
     pub fn recheck(&self, principal: &Principal) -> Result<(), VerifyError> {
-        principal.recheck(&self.trust.bundle.load(), self.now())
+        self.trust.recheck(principal, self.now())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, ()> {
@@ -218,6 +211,7 @@ impl Trust {
     fn new(bundle: Arc<TrustBundle>, clock: Arc<dyn TimeProvider>) -> Self {
         Self {
             bundle: ArcSwap::new(bundle),
+            federated: ArcSwap::default(),
             clock,
             verified: VerifiedChains::default(),
             generation: AtomicU64::new(0),
@@ -235,15 +229,6 @@ impl Trust {
         self.clock
             .current_time()
             .map_or(u64::MAX, |time| time.as_secs())
-    }
-
-    fn verify(
-        &self,
-        chain: &[rustls_pki_types::CertificateDer<'_>],
-        usage: Usage,
-        now: u64,
-    ) -> Result<Principal, VerifyError> {
-        self.verified.verify(chain, &self.bundle.load(), usage, now)
     }
 
     /// Prepares a document, provided that peers would take it.
@@ -270,6 +255,16 @@ impl Trust {
             certified_key: Arc::new(certified_key),
         })
     }
+}
+
+/// Whether the handshake is finished, a full one, and of TLS 1.3.
+fn finished(connection: &CommonState) -> bool {
+    let full = matches!(
+        connection.handshake_kind(),
+        Some(HandshakeKind::Full | HandshakeKind::FullWithHelloRetryRequest)
+    );
+    let version = connection.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3);
+    !connection.is_handshaking() && full && version
 }
 
 /// Whether a server insists on a client certificate.
@@ -321,7 +316,22 @@ pub fn server_config(
     identity: &Arc<TlsIdentity>,
     client_auth: ClientAuth,
 ) -> Result<Arc<ServerConfig>, TlsError> {
-    let verifier = PeerVerifier::of_clients(&identity.trust, client_auth);
+    server_config_accepting(identity, client_auth, AcceptedDomains::own())
+}
+
+/// Server configuration as [`server_config`], for clients of the `accepted` trust domains too.
+///
+/// Ask [`TlsIdentity::peer_principal_of`] with the same `accepted` who the client is.
+///
+/// # Errors
+///
+/// [`TlsError::Configuration`]: the TLS library refuses the parameters.
+pub fn server_config_accepting(
+    identity: &Arc<TlsIdentity>,
+    client_auth: ClientAuth,
+    accepted: AcceptedDomains,
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let verifier = PeerVerifier::of_clients(&identity.trust, client_auth, accepted);
     server_config_with(identity, verifier)
 }
 
@@ -414,6 +424,12 @@ pub enum TlsError {
     /// A bundle of another trust domain.
     #[error("new trust bundle is of another trust domain")]
     OtherTrustDomain,
+    /// A bundle of the own trust domain as another's.
+    #[error("the own trust domain cannot be federated with itself")]
+    OwnTrustDomain,
+    /// Over 64 federated trust domains.
+    #[error("more than 64 federated trust domains")]
+    TooManyFederations,
     /// A bundle that is not newer.
     #[error(
         "trust bundle with sequence {offered} is not newer than the current one with {current}"

@@ -12,8 +12,8 @@ pub enum BundleError {
     /// Not the JSON of a bundle.
     #[error("not a trust bundle: {0}")]
     Json(String),
-    /// None, over eight, or one twice.
-    #[error("a trust bundle holds one to eight trust anchors, each once")]
+    /// None, over 32, or one twice.
+    #[error("a trust bundle holds 1 to 32 trust anchors, each once")]
     AnchorCount,
     /// An anchor is no CA certificate.
     #[error("trust anchor is not usable")]

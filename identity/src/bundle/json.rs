@@ -5,6 +5,7 @@ use rustls_pki_types::CertificateDer;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::spiffe::X509_SVID;
 use super::{BundleFingerprint, TrustBundle};
 use crate::ec;
 use crate::limits::{MAX_CERTIFICATE_BYTES, MAX_TRUST_ANCHORS};
@@ -37,7 +38,7 @@ struct RevokedInstanceJson {
 /// A JWK (RFC 7517) with the certificate as `x5c`.
 #[derive(Eq, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct KeyJson {
+pub(super) struct KeyJson {
     r#use: String,
     kty: String,
     crv: String,
@@ -48,13 +49,13 @@ struct KeyJson {
 
 impl KeyJson {
     /// The one JSON of this certificate, `None` if it is not a CA of ours.
-    fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
+    pub(super) fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
         let authority = Authority::from_der(certificate).ok()?;
         let (spki, curve) = ec::parse_spki(&authority.spki_der)?;
         let (_uncompressed, point) = spki.subject_public_key.as_bytes()?.split_first()?;
         let (x, y) = point.split_at_checked(point.len() / 2)?;
         Some(Self {
-            r#use: "x509-svid".to_owned(),
+            r#use: X509_SVID.to_owned(),
             kty: "EC".to_owned(),
             crv: curve.jwk_name().to_owned(),
             x: Base64UrlUnpadded::encode_string(x),
@@ -112,7 +113,7 @@ impl<'de> Deserialize<'de> for TrustBundle {
         let json = BundleJson::deserialize(deserializer)?;
         if json.keys.len() > MAX_TRUST_ANCHORS {
             return Err(D::Error::custom(
-                "a trust bundle holds at most eight trust anchors",
+                "a trust bundle holds at most 32 trust anchors",
             ));
         }
         let anchors = json

@@ -132,8 +132,8 @@ fn json_bent() {
         ("anchor_twice", |json| {
             json["keys"][1] = json["keys"][0].clone()
         }),
-        ("nine_anchors", |json| {
-            json["keys"] = Value::Array(vec![json["keys"][0].clone(); 9])
+        ("too_many_anchors", |json| {
+            json["keys"] = Value::Array(vec![json["keys"][0].clone(); MAX_TRUST_ANCHORS + 1])
         }),
         ("other_use", |json| {
             json["keys"][0]["use"] = json!("jwt-svid")
@@ -227,7 +227,7 @@ fn json_bent() {
 #[test]
 fn greatest_bundle_fits() {
     let sites = (0..MAX_DISABLED_SITES).map(|index| site(&format!("{index:063}")));
-    let roots: Vec<_> = (0..8)
+    let roots: Vec<_> = (0..MAX_TRUST_ANCHORS as u64)
         .map(|seed| Realm::new("acme.example", seed).root.certificate().clone())
         .collect();
     let bundle = TrustBundle::new(domain(), u64::MAX, roots.clone())
@@ -273,9 +273,9 @@ fn greatest_bundle_fits() {
             .with_issuers(issuers.into_iter().chain([[0xff; 32]])),
         Err(BundleError::TooManyIssuers)
     );
-    let ninth = Realm::new("acme.example", 9).root.certificate().clone();
+    let one_over = Realm::new("acme.example", 99).root.certificate().clone();
     assert_eq!(
-        TrustBundle::new(domain(), 1, roots.into_iter().chain([ninth])),
+        TrustBundle::new(domain(), 1, roots.into_iter().chain([one_over])),
         Err(BundleError::AnchorCount)
     );
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::policy::{Answer, Facts, Pattern, PatternError, Policy, Query, Selector};
 use crate::principal::Principal;
 use crate::spiffe_id::{SpiffeId, TrustDomain};
-use crate::tls::ServerExpectation;
+use crate::tls::{AcceptedDomains, ForeignAttributes, ServerExpectation};
 use crate::verify::VerifyError;
 
 /// Who may be at the other end of a connection, as a client's or as a server's expectation.
@@ -125,6 +125,22 @@ impl Authorizer {
     fn and(mut self, requirement: Requirement) -> Self {
         self.requirements.push(requirement);
         self
+    }
+
+    /// The trust domains that it names, those of peers that it can admit; a pattern names only the own one. Attributes
+    /// of foreign ones are ignored.
+    #[must_use]
+    pub fn accepted_domains(&self) -> AcceptedDomains {
+        match &self.who {
+            Who::Exactly(ids) => ids.iter().fold(AcceptedDomains::own(), |accepted, id| {
+                accepted.and(id.trust_domain().clone(), ForeignAttributes::Ignored)
+            }),
+            Who::TrustDomain(domain) => {
+                AcceptedDomains::own().and(domain.clone(), ForeignAttributes::Ignored)
+            }
+            Who::Within(prefix) => AcceptedDomains::of(prefix),
+            Who::Matching(_) => AcceptedDomains::own(),
+        }
     }
 
     /// Whether this principal may be there at `now` (Unix seconds).

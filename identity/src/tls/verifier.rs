@@ -14,7 +14,7 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::{ClientAuth, TlsIdentity, Trust};
+use super::{AcceptedDomains, ClientAuth, TlsIdentity, Trust};
 use crate::mtls::Authorizer;
 use crate::verify::{ALGORITHMS, Usage, VerifyError};
 use crate::x509::CertificateError as DocumentError;
@@ -28,16 +28,20 @@ pub(super) struct PeerVerifier {
 
 #[derive(Debug)]
 enum Role {
-    Clients(ClientAuth),
+    Clients(ClientAuth, AcceptedDomains),
     AdmittedClients(Authorizer),
     Server(Authorizer),
 }
 
 impl PeerVerifier {
-    pub(super) fn of_clients(trust: &Arc<Trust>, client_auth: ClientAuth) -> Self {
+    pub(super) fn of_clients(
+        trust: &Arc<Trust>,
+        client_auth: ClientAuth,
+        accepted: AcceptedDomains,
+    ) -> Self {
         Self {
             trust: Arc::clone(trust),
-            role: Role::Clients(client_auth),
+            role: Role::Clients(client_auth, accepted),
         }
     }
 
@@ -67,14 +71,18 @@ impl PeerVerifier {
             .cloned()
             .collect();
         let usage = match &self.role {
-            Role::Clients(_) | Role::AdmittedClients(_) => Usage::Client,
+            Role::Clients(..) | Role::AdmittedClients(_) => Usage::Client,
             Role::Server(_) => Usage::Server,
         };
-        let principal = self.trust.verify(&chain, usage, now.as_secs())?;
+        let now = now.as_secs();
         match &self.role {
-            Role::Clients(_) => Ok(()),
+            Role::Clients(_, accepted) => {
+                self.trust.verify(&chain, usage, now, accepted).map(drop)
+            }
             Role::AdmittedClients(admitted) | Role::Server(admitted) => {
-                admitted.check(&principal, now.as_secs())
+                let accepted = admitted.accepted_domains();
+                let principal = self.trust.verify(&chain, usage, now, &accepted)?;
+                admitted.check(&principal, now)
             }
         }
     }
@@ -83,7 +91,7 @@ impl PeerVerifier {
 impl ClientCertVerifier for PeerVerifier {
     fn client_auth_mandatory(&self) -> bool {
         // A verifier of servers in this place would let nobody in.
-        !matches!(self.role, Role::Clients(ClientAuth::Optional))
+        !matches!(self.role, Role::Clients(ClientAuth::Optional, _))
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
@@ -161,7 +169,8 @@ impl ServerCertVerifier for PeerVerifier {
     }
 }
 
-/// Shows the document that is current when the handshake asks for it.
+/// Shows the document that is current when the handshake asks for it, and none once that has expired: a server then
+/// serves nobody, a client comes as a stranger.
 #[derive(Debug)]
 pub(super) struct OwnDocument(Arc<TlsIdentity>);
 
@@ -170,14 +179,15 @@ impl OwnDocument {
         Self(Arc::clone(identity))
     }
 
-    fn certified_key(&self) -> Arc<CertifiedKey> {
-        Arc::clone(&self.0.own.load().certified_key)
+    fn certified_key(&self) -> Option<Arc<CertifiedKey>> {
+        let own = self.0.own.load();
+        (self.0.now() <= own.document.not_after()).then(|| Arc::clone(&own.certified_key))
     }
 }
 
 impl ResolvesServerCert for OwnDocument {
     fn resolve(&self, _client_hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.certified_key())
+        self.certified_key()
     }
 }
 
@@ -187,7 +197,7 @@ impl ResolvesClientCert for OwnDocument {
         _root_hint_subjects: &[&[u8]],
         _schemes: &[SignatureScheme],
     ) -> Option<Arc<CertifiedKey>> {
-        Some(self.certified_key())
+        self.certified_key()
     }
 
     fn has_certs(&self) -> bool {
