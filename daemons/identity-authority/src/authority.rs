@@ -31,7 +31,7 @@ use crate::upkeep;
 
 mod signing;
 
-use signing::{is_due, make_issuer, own_document, usable_issuer};
+use signing::{active, is_due, make_issuer, own_document, usable_issuer};
 
 /// An identity authority that is open and bound to its address, and not yet serving.
 #[derive(Debug)]
@@ -266,13 +266,9 @@ impl Inner {
         if !is_due(&self.config, &self.documents.issuer(), now) {
             return Ok(false);
         }
-        let tables = self.registry.tables();
-        let row = tables
-            .authority()
-            .await?
-            .ok_or_else(|| AuthorityError::NotInitialized {
-                store: self.config.store.path.to_path_buf(),
-            })?;
+        // What another replica did since the last look counts.
+        self.registry.refresh().await?;
+        let row = active(&self.registry)?;
         let stored = certificates::load_issuer(&row, self.registry.trust_domain(), &self.root_key)?;
         let next = if is_due(&self.config, &stored, now) {
             let audit = self.admission.authorizer().audit();
@@ -281,7 +277,7 @@ impl Inner {
                 &row,
                 &self.root_key,
                 audit,
-                self.registry.tables(),
+                &self.registry,
                 now,
             )
             .await?

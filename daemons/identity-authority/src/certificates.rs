@@ -9,13 +9,14 @@
 use identity::TrustDomain;
 use identity::issue::{IssueError, Issuer, RootAuthority};
 use identity::limits::BACKDATE_SECONDS;
+use identity::wire::IssuerState;
 use service::root_key::{RootKeyError, RootKeys};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::config::CertificatesConfig;
 use crate::random;
-use crate::tables::AuthorityRow;
+use crate::tables::{IssuerRow, RootRow};
 
 /// Reason the certificates can't be made or read.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,9 @@ pub enum CertificateError {
     /// The root key did not wrap or unwrap.
     #[error("{0}: {1}")]
     RootKey(&'static str, #[source] RootKeyError),
+    /// The root is kept on another machine.
+    #[error("the root's private key is not here: its issuing certificates are signed where it is")]
+    NoRootKey,
     /// Not a certificate or key of ours, or one that can't sign what is needed.
     #[error("{0}: {1}")]
     Issue(&'static str, IssueError),
@@ -36,8 +40,7 @@ pub enum CertificateError {
 #[derive(Debug)]
 pub(crate) struct StoredIssuer {
     pub(crate) issuer: Issuer,
-    pub(crate) chain: String,
-    pub(crate) key_wrapped: Vec<u8>,
+    pub(crate) row: IssuerRow,
 }
 
 /// Makes root and issuing CA of a new trust domain.
@@ -46,7 +49,7 @@ pub(crate) fn create(
     root_key: &RootKeys,
     config: &CertificatesConfig,
     now: u64,
-) -> Result<AuthorityRow, CertificateError> {
+) -> Result<(RootRow, IssuerRow), CertificateError> {
     let not_after = now.saturating_add(config.root_lifetime.as_secs());
     let root = RootAuthority::create(
         trust_domain,
@@ -57,19 +60,18 @@ pub(crate) fn create(
     .map_err(issue_error(ROOT))?;
     let certificate = root.certificate_pem();
     let key = root.expose_key_pem().map_err(issue_error(ROOT))?;
-    let root_key_wrapped = wrap(root_key, ROOT, trust_domain, &certificate, &key)?;
+    let key_wrapped = wrap(root_key, ROOT, trust_domain, &certificate, &key)?;
     let issuer = create_issuer(&root, root_key, config, now)?;
-    Ok(AuthorityRow {
-        trust_domain: trust_domain.to_string(),
-        root_certificate: certificate,
-        root_key_wrapped,
-        issuer_chain: issuer.chain,
-        issuer_key_wrapped: issuer.key_wrapped,
-        latest_time: now,
-    })
+    let root = RootRow {
+        fingerprint: Sha256::digest(root.certificate()).into(),
+        certificate,
+        key_wrapped: Some(key_wrapped),
+        not_after: root.not_after(),
+    };
+    Ok((root, issuer.row))
 }
 
-/// Makes an issuing CA below `root`.
+/// Makes an issuing CA below `root`, to sign at once.
 pub(crate) fn create_issuer(
     root: &RootAuthority,
     root_key: &RootKeys,
@@ -83,43 +85,43 @@ pub(crate) fn create_issuer(
     let chain = issuer.chain_pem();
     let key = issuer.expose_key_pem().map_err(issue_error(ISSUER))?;
     let key_wrapped = wrap(root_key, ISSUER, root.trust_domain(), &chain, &key)?;
-    Ok(StoredIssuer {
-        issuer,
+    let row = IssuerRow {
+        fingerprint: issuer.fingerprint(),
+        state: IssuerState::Active,
         chain,
         key_wrapped,
-    })
+        not_before: issuer.not_before(),
+        not_after: issuer.not_after(),
+        last_document_not_after: issuer.not_after(),
+    };
+    Ok(StoredIssuer { issuer, row })
 }
 
-/// Reads the root with its key; drop it soon.
+/// Reads a root with its key; drop it soon.
 pub(crate) fn load_root(
-    row: &AuthorityRow,
+    row: &RootRow,
     trust_domain: &TrustDomain,
     root_key: &RootKeys,
 ) -> Result<RootAuthority, CertificateError> {
+    let wrapped = row.key_wrapped.as_deref();
     let key = unwrap(
         root_key,
         ROOT,
         trust_domain,
-        &row.root_certificate,
-        &row.root_key_wrapped,
+        &row.certificate,
+        wrapped.ok_or(CertificateError::NoRootKey)?,
     )?;
-    RootAuthority::from_pem(&row.root_certificate, &key).map_err(issue_error(ROOT))
+    RootAuthority::from_pem(&row.certificate, &key).map_err(issue_error(ROOT))
 }
 
-/// Reads the issuing CA with its key.
+/// Reads an issuing CA with its key.
 pub(crate) fn load_issuer(
-    row: &AuthorityRow,
+    row: &IssuerRow,
     trust_domain: &TrustDomain,
     root_key: &RootKeys,
 ) -> Result<Issuer, CertificateError> {
-    let key = unwrap(
-        root_key,
-        ISSUER,
-        trust_domain,
-        &row.issuer_chain,
-        &row.issuer_key_wrapped,
-    )?;
-    Issuer::from_pem(&row.issuer_chain, &key).map_err(issue_error(ISSUER))
+    let key = unwrap(root_key, ISSUER, trust_domain, &row.chain, &row.key_wrapped)?;
+    Issuer::from_pem(&row.chain, &key).map_err(issue_error(ISSUER))
 }
 
 fn wrap(
@@ -178,7 +180,8 @@ mod tests {
         _folder: tempfile::TempDir,
         trust_domain: TrustDomain,
         root_key: RootKeys,
-        row: AuthorityRow,
+        root_row: RootRow,
+        row: IssuerRow,
     }
 
     fn setup() -> Setup {
@@ -186,7 +189,7 @@ mod tests {
         let root_key =
             RootKeys::from(RootKey::load_or_create(&folder.path().join("root.key")).unwrap());
         let trust_domain = TrustDomain::parse("acme.example").unwrap();
-        let row = create(
+        let (root_row, row) = create(
             &trust_domain,
             &root_key,
             &CertificatesConfig::default(),
@@ -197,6 +200,7 @@ mod tests {
             _folder: folder,
             trust_domain,
             root_key,
+            root_row,
             row,
         }
     }
@@ -206,13 +210,14 @@ mod tests {
         let Setup {
             trust_domain,
             root_key,
+            root_row,
             row,
             ..
         } = &setup();
-        let root = load_root(row, trust_domain, root_key).unwrap();
-        assert_eq!(root.certificate_pem(), row.root_certificate);
+        let root = load_root(root_row, trust_domain, root_key).unwrap();
+        assert_eq!(root.certificate_pem(), root_row.certificate);
         let issuer = load_issuer(row, trust_domain, root_key).unwrap();
-        assert_eq!(issuer.chain_pem(), row.issuer_chain);
+        assert_eq!(issuer.chain_pem(), row.chain);
         assert_eq!(
             issuer.not_after(),
             NOW + CertificatesConfig::default().issuer_lifetime.as_secs()
@@ -224,21 +229,22 @@ mod tests {
         let Setup {
             trust_domain,
             root_key,
+            root_row,
             row,
             ..
         } = &setup();
-        let root = load_root(row, trust_domain, root_key).unwrap();
+        let root = load_root(root_row, trust_domain, root_key).unwrap();
         let issuer = load_issuer(row, trust_domain, root_key).unwrap();
         for key in [
             root.expose_key_pem().unwrap(),
             issuer.expose_key_pem().unwrap(),
         ] {
             let body = key.lines().nth(1).unwrap().as_bytes().to_vec();
-            for column in [&row.root_key_wrapped, &row.issuer_key_wrapped] {
+            for column in [root_row.key_wrapped.as_ref().unwrap(), &row.key_wrapped] {
                 assert!(!column.windows(body.len()).any(|window| window == body));
             }
         }
-        assert!(!row.root_certificate.contains("PRIVATE") && !row.issuer_chain.contains("PRIVATE"));
+        assert!(!root_row.certificate.contains("PRIVATE") && !row.chain.contains("PRIVATE"));
     }
 
     #[test]
@@ -246,28 +252,30 @@ mod tests {
         let Setup {
             trust_domain,
             root_key,
+            root_row,
             row,
             ..
         } = &setup();
-        let other = create(trust_domain, root_key, &CertificatesConfig::default(), NOW).unwrap();
-        let moved = AuthorityRow {
-            root_key_wrapped: row.issuer_key_wrapped.clone(),
-            ..row.clone()
+        let (other_root, other) =
+            create(trust_domain, root_key, &CertificatesConfig::default(), NOW).unwrap();
+        let moved = RootRow {
+            key_wrapped: Some(row.key_wrapped.clone()),
+            ..root_row.clone()
         };
         assert!(matches!(
             load_root(&moved, trust_domain, root_key),
             Err(CertificateError::RootKey(ROOT, _))
         ));
-        let exchanged = AuthorityRow {
-            root_certificate: other.root_certificate.clone(),
-            ..row.clone()
+        let exchanged = RootRow {
+            certificate: other_root.certificate.clone(),
+            ..root_row.clone()
         };
         assert!(matches!(
             load_root(&exchanged, trust_domain, root_key),
             Err(CertificateError::RootKey(ROOT, _))
         ));
-        let exchanged = AuthorityRow {
-            issuer_chain: other.issuer_chain.clone(),
+        let exchanged = IssuerRow {
+            chain: other.chain.clone(),
             ..row.clone()
         };
         assert!(matches!(

@@ -134,7 +134,7 @@ async fn perform(command: Command) -> Result<String, Box<dyn Error>> {
                 "trust domain {} was made; back up {} and {}",
                 config.trust_domain,
                 config.root_key.path.display(),
-                config.store.path.display()
+                config.store.place()
             );
             match admin_token_out {
                 Some(out) => Ok(format!(

@@ -17,11 +17,15 @@ use identity::policy::Policy;
 use serde::Deserialize;
 use service::config::{
     AuditConfig, ConfigError, ConfigPath, ListenConfig, LogConfig, MetricsConfig, RootKeyConfig,
-    StoreConfig, duration,
+    duration,
 };
 use service::files;
 
 use crate::limits;
+
+mod store;
+
+pub use store::StoreConfig;
 
 /// Prefix of the environment variables.
 pub const ENVIRONMENT_PREFIX: &str = "IDENTITY_AUTHORITY";
@@ -38,6 +42,9 @@ pub struct Config {
     /// `[listen]`.
     #[serde(default)]
     pub listen: ListenConfig,
+    /// `[unix]`: a socket for processes of this host; none unless configured.
+    #[serde(default)]
+    pub unix: Option<UnixConfig>,
     /// `[store]`.
     pub store: StoreConfig,
     /// `[root_key]`: wraps the private keys in the store.
@@ -67,6 +74,35 @@ pub struct Config {
     /// `[bundle]`.
     #[serde(default)]
     pub bundle: BundleConfig,
+}
+
+/// `[unix]`: the socket for processes of this host.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnixConfig {
+    /// Its path. Whoever can open it may ask for documents; what they get is decided by the sites' attestors.
+    pub socket: ConfigPath,
+    /// Its mode, octal as text: `"0660"` unless configured, so that its owner and group may connect.
+    #[serde(default = "default_socket_mode", deserialize_with = "octal")]
+    pub mode: u32,
+}
+
+const fn default_socket_mode() -> u32 {
+    0o660
+}
+
+fn octal<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let digits = (3..=4).contains(&text.len()) && text.bytes().all(|b| matches!(b, b'0'..=b'7'));
+    let mode = digits
+        .then(|| u32::from_str_radix(&text, 8).ok())
+        .flatten()
+        .filter(|mode| *mode <= 0o777);
+    mode.ok_or_else(|| {
+        serde::de::Error::custom(format_args!(
+            "{text:?} is no mode: write three or four octal digits as text, such as \"0660\""
+        ))
+    })
 }
 
 /// `[administration]`: who may administer.
@@ -143,9 +179,10 @@ impl Default for TokensConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RatesConfig {
-    /// Joins per second from one address (one /64 of IPv6), good or bad.
+    /// Joins, attestations and challenges per second from one address (one /64 of IPv6, one user of the Unix socket),
+    /// good or bad.
     pub joins_per_second: u32,
-    /// Joins from one address at once.
+    /// The same at once.
     pub joins_burst: u32,
     /// Renewals per minute of one instance.
     pub renewals_per_minute: u32,
@@ -195,9 +232,8 @@ impl Config {
                 address: loopback,
                 ..ListenConfig::default()
             },
-            store: StoreConfig {
-                path: folder.join("authority.db").into(),
-            },
+            unix: None,
+            store: StoreConfig::sqlite(folder.join("authority.db")),
             root_key: RootKeyConfig::at(folder.join("root.key")),
             audit: AuditConfig::at(folder.join("audit.jsonl")),
             metrics: MetricsConfig {
@@ -234,6 +270,7 @@ impl Config {
     /// [`ConfigError`], naming the setting and what is possible.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.listen.validate()?;
+        self.store.validate()?;
         self.root_key.validate()?;
         self.metrics.validate()?;
         if let Some(url) = &self.url {

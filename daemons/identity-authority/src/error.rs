@@ -8,7 +8,7 @@ use service::audit::{AuditError, AuditUnavailable};
 use service::config::ConfigError;
 use service::files::FileError;
 use service::root_key::RootKeyError;
-use service::store::StoreError;
+use service::database::DatabaseError;
 
 use crate::certificates::CertificateError;
 use crate::clock::ClockWentBack;
@@ -27,7 +27,7 @@ pub enum AuthorityError {
     #[error("{store} holds no trust domain: run `identity-authority init` first")]
     NotInitialized {
         /// The store.
-        store: PathBuf,
+        store: String,
     },
     /// `init` has run already.
     #[error(
@@ -35,10 +35,13 @@ pub enum AuthorityError {
     )]
     AlreadyInitialized {
         /// The store.
-        store: PathBuf,
+        store: String,
         /// What it holds.
         trust_domain: String,
     },
+    /// There is no issuing CA that could sign.
+    #[error("the store holds no issuing certificate in use: make one, or install one that the root has signed")]
+    NoIssuer,
     /// The store is another trust domain's.
     #[error(
         "the store holds trust domain {stored}, the configuration names {configured}: correct one of them"
@@ -51,7 +54,7 @@ pub enum AuthorityError {
     },
     /// The store can't be opened.
     #[error("store: {0}")]
-    Store(#[from] StoreError),
+    Store(#[from] DatabaseError),
     /// The store can't be read or written.
     #[error("store: {0}")]
     Tables(#[from] TablesError),
@@ -90,6 +93,16 @@ pub enum AuthorityError {
     Bind {
         /// The address.
         address: SocketAddr,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// The Unix socket can't be used.
+    #[error("can't {doing} the Unix socket {path}: {cause}")]
+    Socket {
+        /// What was tried.
+        doing: &'static str,
+        /// Where.
+        path: PathBuf,
         /// Why.
         cause: std::io::Error,
     },

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use identity::issue::RootAuthority;
 use identity::wire::SiteRules;
 use identity::{SiteName, SpiffeId};
 use service::audit::{AuditContext, AuditLog};
 use service::authorize::Authorizer;
 use service::clock::{Clock, unix_seconds};
 use service::config::{AuditConfig, ConfigPath};
+use service::database::Location;
 use service::metrics::Metrics;
 use service::root_key::RootKeys;
 
@@ -22,7 +22,7 @@ use crate::error::AuthorityError;
 use crate::operator::Operator;
 use crate::registry::Registry;
 use crate::rules::{Rules, site_id};
-use crate::tables::{AuthorityRow, Tables};
+use crate::tables::{NewAuthority, Tables};
 
 /// Name of this daemon in records and metrics.
 pub(crate) const SERVICE: &str = "identity-authority";
@@ -33,7 +33,6 @@ pub(crate) struct Foundation {
     pub(crate) registry: Arc<Registry>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) root_key: RootKeys,
-    pub(crate) row: AuthorityRow,
     pub(crate) root_not_after: u64,
 }
 
@@ -59,19 +58,21 @@ impl Foundation {
         }
         let guard = ClockGuard::new(clock, row.latest_time);
         guard.now()?;
-        let root: RootAuthority = certificates::load_root(&row, &config.trust_domain, &root_key)?;
-        let (anchor, root_not_after) = (root.certificate().clone(), root.not_after());
-        drop(root);
         let hint = config.bundle.refresh_hint.as_secs();
-        let registry = Registry::load(config.trust_domain.clone(), anchor, hint, tables).await?;
+        let registry = Registry::load(config.trust_domain.clone(), hint, config.store.max_unreachable, tables).await?;
+        let snapshot = registry.snapshot();
+        for root in snapshot.roots.iter().filter(|root| root.key_wrapped.is_some()) {
+            // Key and certificate belong together; the key is not kept.
+            drop(certificates::load_root(root, &config.trust_domain, &root_key)?);
+        }
+        let root_not_after = snapshot.roots.iter().map(|root| root.not_after).min();
         let authorizer = Authorizer::new(audit, Arc::clone(metrics));
         let admission = Admission::new(authorizer, guard);
         Ok(Self {
             registry: Arc::new(registry),
             admission: Arc::new(admission),
             root_key,
-            row,
-            root_not_after,
+            root_not_after: root_not_after.unwrap_or_default(),
         })
     }
 
@@ -113,7 +114,7 @@ pub async fn init_with_clock(config: &Config, clock: Arc<dyn Clock>) -> Result<(
     config.validate()?;
     let now = unix_seconds(clock.now());
     let metrics = Metrics::new(SERVICE);
-    let tables = Tables::open(&config.store).await?;
+    let tables = Tables::open(&config.store.location()?).await?;
     if let Some(row) = tables.authority().await? {
         return Err(already_initialized(config, row.trust_domain));
     }
@@ -131,7 +132,8 @@ async fn make(
     now: u64,
 ) -> Result<(), AuthorityError> {
     let root_key = RootKeys::load_or_create(&config.root_key)?;
-    let row = certificates::create(&config.trust_domain, &root_key, &config.certificates, now)?;
+    let (root, issuer) =
+        certificates::create(&config.trust_domain, &root_key, &config.certificates, now)?;
     let site = SiteName::parse(ADMINISTRATION_SITE)
         .map_err(|error| AuthorityError::Refused(error.to_string()))?;
     let rules = administration_rules(config, &site)?;
@@ -142,10 +144,14 @@ async fn make(
     audit
         .notice("initializing the trust domain", context)
         .await?;
-    let created = tables
-        .create_authority(&row, site.as_str(), &rules.to_json(), now)
-        .await?;
-    if created {
+    let rules = rules.to_json();
+    let new = NewAuthority {
+        trust_domain: config.trust_domain.as_str(),
+        root: &root,
+        issuer: Some(&issuer),
+        site: (site.as_str(), &rules),
+    };
+    if tables.create_authority(&new, now).await? {
         Ok(())
     } else {
         Err(already_initialized(config, config.trust_domain.to_string()))
@@ -242,21 +248,24 @@ fn operator_log(path: &ConfigPath) -> PathBuf {
 
 /// Opens the store without making one: an empty store in the wrong place helps nobody.
 async fn open_existing(config: &Config) -> Result<Tables, AuthorityError> {
-    if !config.store.path.exists() {
+    let location = config.store.location()?;
+    if let Location::Sqlite(path) = &location
+        && !path.exists()
+    {
         return Err(not_initialized(config));
     }
-    Ok(Tables::open(&config.store).await?)
+    Ok(Tables::open(&location).await?)
 }
 
 fn not_initialized(config: &Config) -> AuthorityError {
     AuthorityError::NotInitialized {
-        store: config.store.path.to_path_buf(),
+        store: config.store.place(),
     }
 }
 
 fn already_initialized(config: &Config, trust_domain: String) -> AuthorityError {
     AuthorityError::AlreadyInitialized {
-        store: config.store.path.to_path_buf(),
+        store: config.store.place(),
         trust_domain,
     }
 }

@@ -16,8 +16,9 @@ pub const RULE_ATTRIBUTES: usize = identity::limits::MAX_ATTRIBUTES;
 /// Values or patterns for one attribute in a site's rules. Longer lists want a pattern.
 pub const RULE_VALUES: usize = 64;
 
-/// Longest JSON of a site's rules: a hundred values of a hundred bytes. All sites together stay below 64 MiB.
-pub const RULES_BYTES: usize = 16 << 10;
+/// Longest JSON of a site's rules: a hundred values of a hundred bytes, and a dozen certificates that attestors trust.
+/// All sites together stay below 128 MiB.
+pub const RULES_BYTES: usize = 32 << 10;
 
 /// Greatest rate of a site, documents per minute: more than one authority can sign.
 pub const ISSUES_PER_MINUTE: u32 = 1_000_000;
@@ -41,13 +42,50 @@ pub const PURGE_AFTER_SECONDS: u64 = 2 * identity::limits::REDEMPTION_REPEAT_SEC
 /// How far the clock may go back without refusal: steps of time synchronisation are below it.
 pub const CLOCK_TOLERANCE_SECONDS: u64 = 5;
 
-/// How often the store is asked whether somebody else changed the sites; part of how fast "at once" is when a site is
-/// switched off from the command line of the host.
-pub const REVISION_POLL: Duration = Duration::from_secs(1);
+/// How often the store is asked whether another replica, or the command line of the host, changed something: part of how
+/// fast "at once" is. One row by its key.
+pub const REVISION_POLL: Duration = Duration::from_millis(250);
+
+/// How long a replica answers from memory without having reached the store, unless configured: longer than a database
+/// takes to fail over, and as long as another replica's revocation may stay unknown to it.
+pub const MAX_STORE_UNREACHABLE: Duration = Duration::from_secs(60);
+
+/// Bounds of what can be configured instead: a few polls, and a day, in which most documents end anyway.
+pub const MAX_STORE_UNREACHABLE_BOUNDS: (Duration, Duration) =
+    (Duration::from_secs(2), Duration::from_secs(24 * 3600));
+
+/// Documents of a day that a replica sets aside at once are this part of the bound: what is lost with a replica that
+/// dies is at most a hundredth.
+pub const DAY_BLOCK_PART: u64 = 100;
+
+/// Most documents of a day that a replica sets aside at once: one write to the store for as many.
+pub const DAY_BLOCK: u64 = 1_000;
 
 /// How often tokens are purged, the clock's progress is stored, and certificates are looked at: well below the
 /// shortest half-life of a document, which is 30 seconds.
 pub const UPKEEP: Duration = Duration::from_secs(10);
+
+/// Connections to the Unix socket at a time: processes of one host.
+pub const UNIX_CONNECTIONS: usize = 128;
+
+/// Of these, connections of one user: so many processes may start at once, and eight users have room.
+pub const UNIX_CONNECTIONS_PER_USER: usize = 16;
+
+/// From a connection to the Unix socket to its end; an executable of half a gigabyte is hashed in less.
+pub const UNIX_REQUEST: Duration = Duration::from_secs(30);
+
+/// Longest head of a request on the Unix socket, and the buffer that its body passes through.
+pub const UNIX_HEAD_BYTES: usize = 16 << 10;
+
+/// Pause after the Unix socket could not accept.
+pub const UNIX_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Attempts to attest that a site's evidence is looked at for, beside each document it may have: refused ones count here
+/// and not against the site's documents.
+pub const ATTEMPTS_PER_ISSUE: u32 = 4;
+
+/// The least of those per minute: a site with few documents can still be mistaken now and then.
+pub const LEAST_ATTEMPTS_PER_MINUTE: u32 = 120;
 
 /// Sources of joins and renewing identities that are told apart, each.
 pub const QUOTA_NAMES: usize = 16_384;
@@ -57,3 +95,16 @@ pub const ADMIN_TOKEN_SECONDS: u64 = 3_600;
 
 /// Greatest policy file, the greatest policy document and some comments.
 pub const POLICY_FILE_BYTES: usize = 2 * identity::policy::limits::MAX_DOCUMENT_BYTES;
+
+/// How long a challenge can be answered: a TPM of the slow kind needs some seconds, a lost answer a second attempt.
+pub const CHALLENGE_SECONDS: u64 = 120;
+
+/// How long an operation on the store is tried again while the database is away: a failover of a few seconds is a delay
+/// for the client, and the answer still comes within a request's time (30 seconds).
+pub const STORE_PATIENCE: Duration = Duration::from_secs(12);
+
+/// Pause before an operation on the store is tried again, doubled each time.
+pub const STORE_RETRY: Duration = Duration::from_millis(25);
+
+/// Greatest pause before an operation on the store is tried again: how late the end of an outage is noticed.
+pub const STORE_RETRY_MAX: Duration = Duration::from_millis(400);

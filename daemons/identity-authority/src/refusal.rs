@@ -81,6 +81,17 @@ impl Refusal {
         }
     }
 
+    /// A site's documents of the day are used up.
+    pub(crate) fn day_used_up(site: &str, seconds: u64) -> Self {
+        Self {
+            code: ErrorCode::RateLimited,
+            record: "SITE_DAY",
+            message: "the site's documents of today are used up: ask its administrator for a greater bound".to_owned(),
+            why: format!("the documents of site {site} for the day are used up"),
+            retry_after: Some(u32::try_from(seconds).unwrap_or(u32::MAX)),
+        }
+    }
+
     /// A fault of this side; details go to the audit log only.
     pub(crate) fn internal(record: &'static str, why: impl Into<String>) -> Self {
         Self {

@@ -1,25 +1,38 @@
 //! The trust domain as it is now: its bundle and its sites, in memory, true to the store.
 //!
 //! Every change goes to the store first; then the snapshot is read anew from it. The store's revision is polled, so
-//! that a change made by another process of the host is noticed too. The bundle in a snapshot goes to the TLS side at
-//! once: the authority refuses a disabled site before the answer to the administrator leaves.
+//! that a change made by another replica, or by another process of the host, is noticed too. The bundle in a snapshot
+//! goes to the TLS side at once: the authority refuses a disabled site before the answer to the administrator leaves.
+//!
+//! A replica that has lost the store does not know what the others revoke. It goes on with what it knows for a time
+//! that is configured, and refuses then.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use axum::body::Bytes;
 use identity::limits::MAX_DOCUMENT_LIFETIME_SECONDS;
 use identity::tls::TlsIdentity;
+use identity::wire::IssuerState;
 use identity::{BundleError, SiteName, SpiffeId, TrustBundle, TrustDomain};
 use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use service::quota::{QuotaConfig, QuotaExceeded, QuotaTable};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use crate::refusal::Refusal;
 use crate::rules::{Rules, RulesError};
-use crate::tables::{SiteRow, SitesView, Tables, TablesError};
+use crate::tables::{
+    FederationRow, IssuerRow, RevocationRow, RootRow, SiteRow, Tables, TablesError, View,
+};
+
+mod contact;
+mod days;
+
+use contact::Contact;
+use days::DayQuota;
 
 /// Reason the sites can't be taken from the store.
 #[derive(Debug, thiserror::Error)]
@@ -45,11 +58,12 @@ pub enum RegistryError {
 #[derive(Debug)]
 pub(crate) struct Registry {
     trust_domain: TrustDomain,
-    anchors: Vec<CertificateDer<'static>>,
     refresh_hint: u64,
     tables: Tables,
     snapshot: ArcSwap<Snapshot>,
     reloading: Mutex<()>,
+    revisions: watch::Sender<u64>,
+    contact: Contact,
     tls: OnceLock<Arc<TlsIdentity>>,
 }
 
@@ -61,7 +75,16 @@ pub(crate) struct Snapshot {
     pub(crate) bundle_json: Bytes,
     /// Strong validator of `bundle_json`: its sequence, and which trust domain's.
     pub(crate) etag: String,
-    pub(crate) sites: BTreeMap<SiteName, Arc<Site>>,
+    /// Trust anchors, the one that was added last first.
+    pub(crate) roots: Vec<RootRow>,
+    /// Issuing CAs, newest first.
+    pub(crate) issuers: Vec<IssuerRow>,
+    /// Instances whose documents are refused.
+    pub(crate) revocations: Vec<RevocationRow>,
+    /// Bundles of other trust domains, as they were fetched last.
+    pub(crate) federations: Vec<FederationRow>,
+    pub(crate) sites: Arc<BTreeMap<SiteName, Arc<Site>>>,
+    sites_revision: u64,
 }
 
 /// A site, ready to be asked.
@@ -71,31 +94,33 @@ pub(crate) struct Site {
     pub(crate) rules: Rules,
     pub(crate) enabled: bool,
     quota: Arc<QuotaTable>,
+    days: Arc<DayQuota>,
     row: SiteRow,
 }
 
 impl Registry {
-    /// Reads everything from `tables`.
+    /// Reads everything from `tables`; answers are good for `max_unreachable` after the store was heard of last.
     ///
     /// # Errors
     ///
     /// [`RegistryError`].
     pub(crate) async fn load(
         trust_domain: TrustDomain,
-        anchor: CertificateDer<'static>,
         refresh_hint: u64,
+        max_unreachable: Duration,
         tables: Tables,
     ) -> Result<Self, RegistryError> {
-        let anchors = vec![anchor];
-        let view = tables.sites().await?;
-        let snapshot = Snapshot::new(&trust_domain, &anchors, refresh_hint, view, None)?;
+        let contact = Contact::new(max_unreachable);
+        let view = tables.view(None).await?;
+        let snapshot = Snapshot::new(&trust_domain, refresh_hint, view, None)?;
         Ok(Self {
             trust_domain,
-            anchors,
             refresh_hint,
             tables,
+            revisions: watch::Sender::new(snapshot.revision),
             snapshot: ArcSwap::from_pointee(snapshot),
             reloading: Mutex::new(()),
+            contact,
             tls: OnceLock::new(),
         })
     }
@@ -110,9 +135,24 @@ impl Registry {
         &self.tables
     }
 
-    /// What is true now.
+    /// What is in memory, however old.
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
+    }
+
+    /// What is true, as far as the store was reached lately: what another replica switched off or revoked is in it.
+    ///
+    /// # Errors
+    ///
+    /// The store was not reached for longer than allowed: nothing may be decided by what is in memory.
+    pub(crate) fn fresh(&self) -> Result<Arc<Snapshot>, Refusal> {
+        self.contact.check()?;
+        Ok(self.snapshot())
+    }
+
+    /// Told of every new revision, after its snapshot is there.
+    pub(crate) fn revisions(&self) -> watch::Receiver<u64> {
+        self.revisions.subscribe()
     }
 
     /// Hands every later bundle to `tls` too.
@@ -127,7 +167,9 @@ impl Registry {
     ///
     /// [`RegistryError`]; the former snapshot stays.
     pub(crate) async fn refresh(&self) -> Result<(), RegistryError> {
+        let asked = Instant::now();
         if self.tables.revision().await? == self.snapshot.load().revision {
+            self.contact.confirm(asked);
             return Ok(());
         }
         self.reload().await
@@ -141,23 +183,22 @@ impl Registry {
     pub(crate) async fn reload(&self) -> Result<(), RegistryError> {
         // One at a time, and each reads after it has the lock: no older snapshot replaces a newer one.
         let _reloading = self.reloading.lock().await;
-        let view = self.tables.sites().await?;
+        let asked = Instant::now();
         let former = self.snapshot.load_full();
-        let snapshot = Snapshot::new(
-            &self.trust_domain,
-            &self.anchors,
-            self.refresh_hint,
-            view,
-            Some(&former),
-        )?;
+        let view = self.tables.view(Some(former.sites_revision)).await?;
+        let snapshot =
+            Snapshot::new(&self.trust_domain, self.refresh_hint, view, Some(&former))?;
+        let revision = snapshot.revision;
         let bundle = (snapshot.bundle != former.bundle).then(|| snapshot.bundle.clone());
         self.snapshot.store(Arc::new(snapshot));
+        self.contact.confirm(asked);
         if let (Some(bundle), Some(tls)) = (bundle, self.tls.get())
             && let Err(error) = tls.replace_bundle(bundle)
         {
             // Requests are still checked against the snapshot; only open connections live on.
             tracing::error!(%error, "the TLS side did not take the new bundle: restart the authority");
         }
+        self.revisions.send_replace(revision);
         Ok(())
     }
 }
@@ -165,37 +206,47 @@ impl Registry {
 impl Snapshot {
     fn new(
         trust_domain: &TrustDomain,
-        anchors: &[CertificateDer<'static>],
         refresh_hint: u64,
-        view: SitesView,
+        view: View,
         former: Option<&Self>,
     ) -> Result<Self, RegistryError> {
-        let mut sites = BTreeMap::new();
-        for row in view.sites {
-            let refused = |why: String| RegistryError::Site {
-                site: row.name.clone(),
-                why,
-            };
-            let name = SiteName::parse(&row.name).map_err(|error| refused(error.to_string()))?;
-            let known = former.and_then(|former| former.sites.get(&name));
-            let site = Site::from_row(trust_domain, name.clone(), &row, known).map_err(refused)?;
-            sites.insert(name, site);
-        }
+        let sites = match (view.sites, former) {
+            (Some(rows), _) => Arc::new(sites_of(trust_domain, rows, former)?),
+            (None, Some(former)) => Arc::clone(&former.sites),
+            (None, None) => Arc::default(),
+        };
         let disabled = sites
             .values()
             .filter(|site| !site.enabled)
             .map(|site| site.name.clone());
-        let bundle = TrustBundle::new(trust_domain.clone(), view.sequence, anchors.to_vec())?
+        let anchors = anchors_of(&view.roots)?;
+        let issuers = view
+            .issuers
+            .iter()
+            .filter(|issuer| issuer.state != IssuerState::Revoked)
+            .map(|issuer| issuer.fingerprint);
+        let instances = view
+            .revocations
+            .iter()
+            .map(|row| (row.instance.clone(), row.refused_before));
+        let bundle = TrustBundle::new(trust_domain.clone(), view.bundle_sequence, anchors)?
             .with_refresh_hint(refresh_hint)?
-            .with_disabled_sites(disabled)?;
+            .with_disabled_sites(disabled)?
+            .with_issuers(issuers)?
+            .with_revoked_instances(instances)?;
         let bundle_json = Bytes::from(bundle.to_json());
-        let etag = format!("\"{trust_domain}-{}\"", view.sequence);
+        let etag = format!("\"{trust_domain}-{}\"", view.bundle_sequence);
         Ok(Self {
             revision: view.revision,
             bundle,
             bundle_json,
             etag,
+            roots: view.roots,
+            issuers: view.issuers,
+            revocations: view.revocations,
+            federations: view.federations,
             sites,
+            sites_revision: view.sites_revision,
         })
     }
 
@@ -204,6 +255,37 @@ impl Snapshot {
         let name = SiteName::parse(spiffe_id.site()?).ok()?;
         self.sites.get(&name)
     }
+}
+
+/// The sites of all rows.
+fn sites_of(
+    trust_domain: &TrustDomain,
+    rows: Vec<SiteRow>,
+    former: Option<&Snapshot>,
+) -> Result<BTreeMap<SiteName, Arc<Site>>, RegistryError> {
+    let mut sites = BTreeMap::new();
+    for row in rows {
+        let refused = |why: String| RegistryError::Site {
+            site: row.name.clone(),
+            why,
+        };
+        let name = SiteName::parse(&row.name).map_err(|error| refused(error.to_string()))?;
+        let known = former.and_then(|former| former.sites.get(&name));
+        let site = Site::from_row(trust_domain, name.clone(), &row, known).map_err(refused)?;
+        sites.insert(name, site);
+    }
+    Ok(sites)
+}
+
+/// The certificates of all roots.
+fn anchors_of(roots: &[RootRow]) -> Result<Vec<CertificateDer<'static>>, RegistryError> {
+    roots
+        .iter()
+        .map(|root| {
+            CertificateDer::from_pem_slice(root.certificate.as_bytes())
+                .map_err(|_| RegistryError::Tables(TablesError::Damaged("a root that is no PEM certificate")))
+        })
+        .collect()
 }
 
 impl Site {
@@ -229,11 +311,13 @@ impl Site {
         let quota = former
             .filter(|site| site.rules.source().issues_per_minute == rate)
             .map_or_else(|| Arc::new(quota(rate)), |site| Arc::clone(&site.quota));
+        let days = former.map_or_else(Arc::default, |site| Arc::clone(&site.days));
         Ok(Arc::new(Self {
             name,
             rules,
             enabled: row.enabled,
             quota,
+            days,
             row: row.clone(),
         }))
     }
@@ -261,6 +345,18 @@ impl Site {
         taken.map_err(|exceeded| {
             Refusal::rate_limited("SITE_RATE", &format!("site {}", self.name), exceeded)
         })
+    }
+
+    /// Counts one document of the day, over all replicas, if the site's rules bound them.
+    ///
+    /// # Errors
+    ///
+    /// The day is used up, or the store can't be asked.
+    pub(crate) async fn take_day(&self, tables: &Tables, now: u64) -> Result<(), Refusal> {
+        match self.rules.source().issues_per_day {
+            Some(greatest) => self.days.take(tables, &self.name, now, greatest).await,
+            None => Ok(()),
+        }
     }
 
     /// As the API shows it.

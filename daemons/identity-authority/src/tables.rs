@@ -1,18 +1,53 @@
-//! The authority's tables: what survives a restart.
+//! The authority's tables: what survives a restart, and what several replicas have in common.
 //!
-//! Rows only; no rule of the authority is decided here except those that must hold against concurrent requests, and
-//! they are single statements: a token is redeemed by one compare-and-set, and the bounds on rows are part of the
-//! insertion.
+//! Rows only; no rule of the authority is decided here except those that must hold against concurrent requests on any
+//! replica, and each of them is one statement or one transaction:
+//!
+//! | rule | where |
+//! |---|---|
+//! | a join token makes one identity | [`Tables::redeem_token`] |
+//! | evidence counts once, sequences don't go back, one instance per subject | [`Tables::admit_attested`] |
+//! | no document of former attributes begins after their end | [`Tables::admit_attested`], [`Tables::renew_instance`] |
+//! | no more documents a day than allowed | [`Tables::reserve_issues`] |
+//! | one issuing CA signs | [`Tables::change_issuers`] |
+//! | bounds on rows | part of each insertion |
+//!
+//! # While the database is away
+//!
+//! An operation is tried again until [`limits::STORE_PATIENCE`] has passed when the connection was lost or another
+//! replica was in the way, so that a failover is a delay and no failure. Whether a commit whose answer was lost took
+//! place is unknown: each operation here therefore answers a repetition by the same caller as it answered the first.
 
-use service::config::StoreConfig;
-use service::store::{Store, StoreError};
-use sqlx::{Sqlite, SqlitePool, Transaction};
+use std::future::Future;
+use std::time::Instant;
 
+use service::database::{Database, DatabaseError, Location};
+use sqlx::{Any, AnyConnection, Transaction};
+
+use crate::limits;
+
+mod attested;
+mod certificates;
+mod counters;
+mod federations;
+mod issuers;
+mod revocations;
+mod roots;
 mod sites;
 mod tokens;
+mod view;
 
+pub(crate) use attested::{
+    Attestation, AttestedUse, InstanceRow, Renewal, SingleUse, SubjectClaim,
+};
+pub(crate) use certificates::CertificateRow;
+pub(crate) use federations::FederationRow;
+pub(crate) use issuers::{IssuerChange, IssuerRequestRow, IssuerRow};
+pub(crate) use revocations::{RevocationRow, RevocationWrite};
+pub(crate) use roots::RootRow;
 pub(crate) use sites::{SiteInsertion, SiteRow};
 pub(crate) use tokens::{NewToken, TokenBounds, TokenInsertion, TokenRow};
+pub(crate) use view::View;
 
 /// Migrations, in order; one that was released is never edited.
 const MIGRATIONS: &[(&str, &str)] = &[(
@@ -24,9 +59,15 @@ const MIGRATIONS: &[(&str, &str)] = &[(
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TablesError {
-    /// The database refused.
+    /// The database refused, or can't be reached.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The same, before the database's name was put to it.
     #[error("database: {0}")]
-    Database(sqlx::Error),
+    Sql(sqlx::Error),
+    /// Others changed what was being changed; the same again succeeds.
+    #[error("the store is in use: try again")]
+    Interfered,
     /// A row holds what this program never writes.
     #[error("the store is damaged: {0}; restore it from a backup")]
     Damaged(&'static str),
@@ -34,177 +75,213 @@ pub enum TablesError {
 
 impl From<sqlx::Error> for TablesError {
     fn from(error: sqlx::Error) -> Self {
-        Self::Database(error)
+        Self::Sql(error)
     }
 }
 
-/// Handle on the tables.
-#[derive(Clone, Debug)]
-pub(crate) struct Tables {
-    store: Store,
+impl TablesError {
+    /// Whether it may be otherwise in a moment: the database is away, or others are in the way.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::Database(error) => error.is_passing(),
+            Self::Interfered => true,
+            Self::Sql(_) | Self::Damaged(_) => false,
+        }
+    }
 }
 
-/// The trust domain as it is stored; private keys are ciphertext.
+/// Handle on the tables; clones share its connections.
 #[derive(Clone, Debug)]
+pub(crate) struct Tables {
+    database: Database,
+}
+
+/// The trust domain as it is stored.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct AuthorityRow {
     pub(crate) trust_domain: String,
-    pub(crate) root_certificate: String,
-    pub(crate) root_key_wrapped: Vec<u8>,
-    pub(crate) issuer_chain: String,
-    pub(crate) issuer_key_wrapped: Vec<u8>,
     pub(crate) latest_time: u64,
 }
 
-/// All sites and the two counters that go with them, read at one moment.
+/// What `init` writes: a trust domain with its root, its first issuing CA if the root is here, and its first site.
 #[derive(Clone, Debug)]
-pub(crate) struct SitesView {
-    pub(crate) sequence: u64,
-    pub(crate) revision: u64,
-    pub(crate) sites: Vec<SiteRow>,
+pub(crate) struct NewAuthority<'a> {
+    pub(crate) trust_domain: &'a str,
+    pub(crate) root: &'a RootRow,
+    pub(crate) issuer: Option<&'a IssuerRow>,
+    /// Name and rules.
+    pub(crate) site: (&'a str, &'a str),
 }
 
-type AuthorityColumns = (String, String, Vec<u8>, String, Vec<u8>, i64);
-
 impl Tables {
-    /// Opens or creates the store of `config`.
+    /// Opens or creates the store.
     ///
     /// # Errors
     ///
-    /// As [`Store::open`].
-    pub(crate) async fn open(config: &StoreConfig) -> Result<Self, StoreError> {
+    /// As [`Database::open`].
+    pub(crate) async fn open(location: &Location) -> Result<Self, DatabaseError> {
         Ok(Self {
-            store: Store::open(config, MIGRATIONS).await?,
+            database: Database::open(location, MIGRATIONS).await?,
         })
     }
 
     /// Ends the connections after what is under way.
     pub(crate) async fn close(&self) {
-        self.store.close().await;
+        self.database.close().await;
     }
 
-    fn pool(&self) -> &SqlitePool {
-        self.store.pool()
+    /// Names the store in messages.
+    pub(crate) fn place(&self) -> &str {
+        self.database.place()
     }
 
-    /// Writes the trust domain and its first site, together; false if the store holds a trust domain already.
+    /// Runs `attempt` until it is through, or fails for good, or has failed for [`limits::STORE_PATIENCE`].
+    ///
+    /// It must bear being run again after it took place without anybody having heard of it.
+    async fn patiently<T, F>(&self, attempt: impl Fn() -> F) -> Result<T, TablesError>
+    where
+        F: Future<Output = Result<T, TablesError>>,
+    {
+        let begun = Instant::now();
+        let mut pause = limits::STORE_RETRY;
+        loop {
+            let error = match attempt().await {
+                Ok(value) => return Ok(value),
+                Err(TablesError::Sql(cause)) => TablesError::Database(self.database.error(cause)),
+                Err(error) => error,
+            };
+            if !error.is_passing() || begun.elapsed() + pause > limits::STORE_PATIENCE {
+                return Err(error);
+            }
+            tracing::debug!(%error, "the store is asked again");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(limits::STORE_RETRY_MAX);
+        }
+    }
+
+    /// Begins a transaction during which no other program changes anything: for administration, which is rare.
+    async fn begin(&self) -> Result<Transaction<'static, Any>, TablesError> {
+        Ok(self.database.begin().await?)
+    }
+
+    /// Begins a transaction that others run beside, unless they write the same rows.
+    async fn begin_rows(&self) -> Result<Transaction<'static, Any>, TablesError> {
+        Ok(self.database.begin_rows().await?)
+    }
+
+    /// Writes the trust domain and what belongs to it from the beginning, together; false if the store holds a trust
+    /// domain already.
     pub(crate) async fn create_authority(
         &self,
-        row: &AuthorityRow,
-        site: &str,
-        rules: &str,
+        new: &NewAuthority<'_>,
         now: u64,
     ) -> Result<bool, TablesError> {
-        let mut transaction = self.store.begin().await?;
+        let mut transaction = self.begin().await?;
         let done = sqlx::query(
-            "INSERT INTO authority (id, trust_domain, sequence, revision, root_certificate, root_key_wrapped, \
-             issuer_chain, issuer_key_wrapped, latest_time, created_at) \
-             VALUES (1, ?, ?, 1, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            "INSERT INTO authority (id, trust_domain, bundle_sequence, revision, sites_revision, latest_time, created_at) \
+             VALUES (1, $1, $2, 1, 1, $3, $3) ON CONFLICT DO NOTHING",
         )
-        .bind(&row.trust_domain)
+        .bind(new.trust_domain)
         .bind(signed(now.max(1)))
-        .bind(&row.root_certificate)
-        .bind(&row.root_key_wrapped)
-        .bind(&row.issuer_chain)
-        .bind(&row.issuer_key_wrapped)
-        .bind(signed(row.latest_time))
         .bind(signed(now))
         .execute(&mut *transaction)
         .await?;
         if done.rows_affected() == 0 {
             return Ok(false);
         }
-        sqlx::query("INSERT INTO sites (name, rules, enabled, created_at, changed_at) VALUES (?, ?, 1, ?3, ?3)")
-            .bind(site)
-            .bind(rules)
-            .bind(signed(now))
-            .execute(&mut *transaction)
-            .await?;
+        roots::insert(&mut transaction, new.root, now).await?;
+        if let Some(issuer) = new.issuer {
+            issuers::insert(&mut transaction, issuer, now).await?;
+        }
+        let (site, rules) = new.site;
+        sqlx::query(
+            "INSERT INTO sites (name, rules, enabled, created_at, changed_at) VALUES ($1, $2, 1, $3, $3)",
+        )
+        .bind(site)
+        .bind(rules)
+        .bind(signed(now))
+        .execute(&mut *transaction)
+        .await?;
         transaction.commit().await?;
         Ok(true)
     }
 
     /// Reads the trust domain; none before `init`.
     pub(crate) async fn authority(&self) -> Result<Option<AuthorityRow>, TablesError> {
-        let row: Option<AuthorityColumns> = sqlx::query_as(
-            "SELECT trust_domain, root_certificate, root_key_wrapped, issuer_chain, issuer_key_wrapped, latest_time \
-             FROM authority WHERE id = 1",
-        )
-        .fetch_optional(self.pool())
-        .await?;
-        let Some((
-            trust_domain,
-            root_certificate,
-            root_key_wrapped,
-            issuer_chain,
-            issuer_key_wrapped,
-            latest,
-        )) = row
-        else {
-            return Ok(None);
-        };
-        Ok(Some(AuthorityRow {
-            trust_domain,
-            root_certificate,
-            root_key_wrapped,
-            issuer_chain,
-            issuer_key_wrapped,
-            latest_time: unsigned(latest)?,
-        }))
-    }
-
-    /// Replaces the issuing CA, provided it is still the one given.
-    pub(crate) async fn replace_issuer(
-        &self,
-        former_chain: &str,
-        chain: &str,
-        key_wrapped: &[u8],
-    ) -> Result<bool, TablesError> {
-        let done = sqlx::query(
-            "UPDATE authority SET issuer_chain = ?, issuer_key_wrapped = ? WHERE id = 1 AND issuer_chain = ?",
-        )
-        .bind(chain)
-        .bind(key_wrapped)
-        .bind(former_chain)
-        .execute(self.pool())
-        .await?;
-        Ok(done.rows_affected() == 1)
+        let row: Option<(String, i64)> = self
+            .patiently(|| async {
+                let sql = "SELECT trust_domain, latest_time FROM authority WHERE id = 1";
+                Ok(sqlx::query_as(sql)
+                    .fetch_optional(self.database.pool())
+                    .await?)
+            })
+            .await?;
+        row.map(|(trust_domain, latest)| {
+            Ok(AuthorityRow {
+                trust_domain,
+                latest_time: unsigned(latest)?,
+            })
+        })
+        .transpose()
     }
 
     /// Remembers the latest time seen; an earlier one changes nothing.
     pub(crate) async fn raise_latest_time(&self, now: u64) -> Result<(), TablesError> {
-        sqlx::query("UPDATE authority SET latest_time = ?1 WHERE id = 1 AND latest_time < ?1")
-            .bind(signed(now))
-            .execute(self.pool())
-            .await?;
-        Ok(())
+        let sql = "UPDATE authority SET latest_time = $1 WHERE id = 1 AND latest_time < $1";
+        self.patiently(|| self.set_time(sql, now)).await
     }
 
     /// Sets the latest time seen, backwards too: the operator vouches for it.
     pub(crate) async fn set_latest_time(&self, now: u64) -> Result<(), TablesError> {
-        sqlx::query("UPDATE authority SET latest_time = ? WHERE id = 1")
+        let sql = "UPDATE authority SET latest_time = $1 WHERE id = 1";
+        self.patiently(|| self.set_time(sql, now)).await
+    }
+
+    async fn set_time(&self, sql: &'static str, now: u64) -> Result<(), TablesError> {
+        sqlx::query(sql)
             .bind(signed(now))
-            .execute(self.pool())
+            .execute(self.database.pool())
             .await?;
         Ok(())
     }
 }
 
-/// Counts a change of a site, and a change of the bundle if it is one too.
+/// What a change concerns, beside everybody's memory.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Concerns {
+    /// The bundle.
+    Bundle,
+    /// The sites.
+    Sites,
+    /// Both.
+    SitesAndBundle,
+    /// Neither.
+    Neither,
+}
+
+/// Counts a change, and holds the row of the authority until the transaction ends: whatever is read afterwards does not
+/// change under other transactions that count.
 ///
 /// A sequence is never below the time in seconds, so that it goes on rising after the store was restored from a
 /// backup, and verifiers take the bundle again.
 async fn count_change(
-    transaction: &mut Transaction<'_, Sqlite>,
-    changes_bundle: bool,
+    connection: &mut AnyConnection,
+    concerns: Concerns,
     now: u64,
 ) -> Result<(), TablesError> {
+    let bundle = matches!(concerns, Concerns::Bundle | Concerns::SitesAndBundle);
+    let sites = matches!(concerns, Concerns::Sites | Concerns::SitesAndBundle);
     sqlx::query(
         "UPDATE authority SET revision = revision + 1, \
-         sequence = CASE WHEN ?1 THEN MAX(sequence + 1, ?2) ELSE sequence END WHERE id = 1",
+         sites_revision = CASE WHEN $1 = 1 THEN revision + 1 ELSE sites_revision END, \
+         bundle_sequence = CASE WHEN $2 = 0 THEN bundle_sequence \
+             WHEN bundle_sequence >= $3 THEN bundle_sequence + 1 ELSE $3 END \
+         WHERE id = 1",
     )
-    .bind(changes_bundle)
+    .bind(i64::from(sites))
+    .bind(i64::from(bundle))
     .bind(signed(now))
-    .execute(&mut **transaction)
+    .execute(connection)
     .await?;
     Ok(())
 }
@@ -216,6 +293,12 @@ fn signed(number: u64) -> i64 {
 
 fn unsigned(number: i64) -> Result<u64, TablesError> {
     u64::try_from(number).map_err(|_| TablesError::Damaged("a negative number"))
+}
+
+fn digest(bytes: Vec<u8>) -> Result<[u8; 32], TablesError> {
+    bytes
+        .try_into()
+        .map_err(|_| TablesError::Damaged("a hash of the wrong length"))
 }
 
 #[cfg(test)]

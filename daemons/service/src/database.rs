@@ -163,6 +163,26 @@ impl Database {
         }
     }
 
+    /// Begins a transaction that writes: on PostgreSQL others run beside it, and whoever writes a row that it has written
+    /// waits for its end; on SQLite, which has one writer, it is [`Database::begin`].
+    ///
+    /// What was read in it may change before its commit unless it was written first. Transactions that write rows in
+    /// different orders may fail as a deadlock, which is [passing](DatabaseError::is_passing).
+    ///
+    /// # Errors
+    ///
+    /// [`DatabaseError::Sql`], such as busy after the timeout.
+    pub async fn begin_rows(&self) -> Result<Transaction<'static, Any>, DatabaseError> {
+        let begin = match self.engine {
+            Engine::Sqlite => "BEGIN IMMEDIATE",
+            Engine::Postgres => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+        };
+        self.pool
+            .begin_with(begin)
+            .await
+            .map_err(|cause| self.error(cause))
+    }
+
     /// Begins a transaction that reads one moment of the whole database, and holds up nobody.
     ///
     /// # Errors

@@ -3,17 +3,19 @@
 use identity::attributes::Attributes;
 use identity::issue::{Csr, Issuer};
 use identity::limits::BACKDATE_SECONDS;
+use identity::wire::IssuerState;
 use identity::{DocumentKey, IdentityDocument};
 use service::audit::{AuditContext, AuditLog};
 use service::root_key::RootKeys;
 
-use crate::certificates::{self, StoredIssuer};
+use crate::certificates::{self, CertificateError, StoredIssuer};
 use crate::config::Config;
 use crate::documents::sign;
 use crate::error::AuthorityError;
 use crate::foundation::Foundation;
 use crate::random;
-use crate::tables::{AuthorityRow, Tables};
+use crate::registry::Registry;
+use crate::tables::{IssuerChange, IssuerRow};
 
 /// The stored issuing CA, or its successor if it ends too soon for the documents it would sign.
 pub(super) async fn usable_issuer(
@@ -21,21 +23,25 @@ pub(super) async fn usable_issuer(
     foundation: &Foundation,
     now: u64,
 ) -> Result<Issuer, AuthorityError> {
-    let issuer =
-        certificates::load_issuer(&foundation.row, &config.trust_domain, &foundation.root_key)?;
+    let row = active(&foundation.registry)?;
+    let issuer = certificates::load_issuer(&row, &config.trust_domain, &foundation.root_key)?;
     if !is_due(config, &issuer, now) {
         return Ok(issuer);
     }
     let audit = foundation.admission.authorizer().audit();
-    make_issuer(
-        config,
-        &foundation.row,
-        &foundation.root_key,
-        audit,
-        foundation.registry.tables(),
-        now,
-    )
-    .await
+    let (registry, root_key) = (&foundation.registry, &foundation.root_key);
+    make_issuer(config, &row, root_key, audit, registry, now).await
+}
+
+/// The row of the issuing CA that signs.
+pub(super) fn active(registry: &Registry) -> Result<IssuerRow, AuthorityError> {
+    registry
+        .snapshot()
+        .issuers
+        .iter()
+        .find(|issuer| issuer.state == IssuerState::Active)
+        .cloned()
+        .ok_or(AuthorityError::NoIssuer)
 }
 
 /// Whether documents signed now might outlast a sixth of what is left.
@@ -47,41 +53,49 @@ pub(super) fn is_due(config: &Config, issuer: &Issuer, now: u64) -> bool {
     )
 }
 
-/// Makes the next issuing CA; the former one goes on being valid to its end.
+/// Makes the next issuing CA; the former one stays in the bundle until its last document has ended.
 pub(super) async fn make_issuer(
     config: &Config,
-    row: &AuthorityRow,
+    former: &IssuerRow,
     root_key: &RootKeys,
     audit: &AuditLog,
-    tables: &Tables,
+    registry: &Registry,
     now: u64,
 ) -> Result<Issuer, AuthorityError> {
-    let root = certificates::load_root(row, &config.trust_domain, root_key)?;
-    let StoredIssuer {
-        issuer,
-        chain,
-        key_wrapped,
-    } = certificates::create_issuer(&root, root_key, &config.certificates, now)?;
+    let snapshot = registry.snapshot();
+    let root = snapshot
+        .roots
+        .iter()
+        .find(|root| root.key_wrapped.is_some())
+        .ok_or(CertificateError::NoRootKey)?;
+    let root = certificates::load_root(root, &config.trust_domain, root_key)?;
+    let StoredIssuer { issuer, row } =
+        certificates::create_issuer(&root, root_key, &config.certificates, now)?;
     drop(root);
     let context = AuditContext::new().with("not_after", issuer.not_after());
     audit
         .notice("replacing the issuing certificate", context)
         .await?;
-    if tables
-        .replace_issuer(&row.issuer_chain, &chain, &key_wrapped)
-        .await?
-    {
+    let steps = [
+        IssuerChange::Move {
+            fingerprint: former.fingerprint,
+            from: IssuerState::Active,
+            to: IssuerState::Retiring,
+            last_document_not_after: Some(former.not_after),
+        },
+        IssuerChange::Insert(row),
+    ];
+    let replaced = registry.tables().change_issuers(&steps, now).await?;
+    registry.reload().await?;
+    if replaced {
         tracing::info!(
             not_after = issuer.not_after(),
             "the issuing certificate was replaced"
         );
         return Ok(issuer);
     }
-    // Another process replaced it meanwhile: its certificate counts.
-    let row = tables.authority().await?;
-    let row = row.ok_or_else(|| AuthorityError::NotInitialized {
-        store: config.store.path.to_path_buf(),
-    })?;
+    // Another replica replaced it meanwhile: its certificate counts.
+    let row = active(registry)?;
     Ok(certificates::load_issuer(
         &row,
         &config.trust_domain,

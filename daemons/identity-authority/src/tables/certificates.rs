@@ -1,0 +1,77 @@
+//! Rows of signed documents: by what the authority tells its own from forged ones.
+
+use super::{Tables, TablesError, signed};
+
+/// A document that was signed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct CertificateRow {
+    /// Tells it from all others; how it is made is the caller's.
+    pub(crate) hash: [u8; 32],
+    /// Fingerprint of the issuing CA.
+    pub(crate) issuer: [u8; 32],
+    pub(crate) not_after: u64,
+}
+
+impl Tables {
+    /// Remembers documents, with one commit for all.
+    pub(crate) async fn insert_certificates(
+        &self,
+        rows: &[CertificateRow],
+    ) -> Result<(), TablesError> {
+        self.patiently(|| async {
+            let mut transaction = self.begin_rows().await?;
+            for row in rows {
+                sqlx::query(
+                    "INSERT INTO certificates (hash, issuer, not_after) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+                )
+                .bind(row.hash.as_slice())
+                .bind(row.issuer.as_slice())
+                .bind(signed(row.not_after))
+                .execute(&mut *transaction)
+                .await?;
+            }
+            transaction.commit().await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Whether this authority remembers having signed it with that issuing CA.
+    pub(crate) async fn knows_certificate(
+        &self,
+        hash: &[u8; 32],
+        issuer: &[u8; 32],
+    ) -> Result<bool, TablesError> {
+        let count: i64 = self
+            .patiently(|| async {
+                let sql = "SELECT COUNT(*) FROM certificates WHERE hash = $1 AND issuer = $2";
+                Ok(sqlx::query_scalar(sql)
+                    .bind(hash.as_slice())
+                    .bind(issuer.as_slice())
+                    .fetch_one(self.database.pool())
+                    .await?)
+            })
+            .await?;
+        Ok(count == 1)
+    }
+
+    /// Removes documents that ended before `before`, at most `at_most`, and says how many.
+    pub(crate) async fn purge_certificates(
+        &self,
+        before: u64,
+        at_most: u32,
+    ) -> Result<u64, TablesError> {
+        self.patiently(|| async {
+            let done = sqlx::query(
+                "DELETE FROM certificates WHERE hash IN \
+                 (SELECT hash FROM certificates WHERE not_after < $1 LIMIT $2)",
+            )
+            .bind(signed(before))
+            .bind(i64::from(at_most))
+            .execute(self.database.pool())
+            .await?;
+            Ok(done.rows_affected())
+        })
+        .await
+    }
+}
