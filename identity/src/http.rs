@@ -26,6 +26,7 @@
 
 use std::{
     fmt,
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -42,7 +43,9 @@ use ureq::{
 use url::Url;
 use zeroize::Zeroizing;
 
-use self::connector::{Lifetime, TlsConnector};
+use self::connector::{Lifetime, TlsConnector, Validity};
+use self::unix::{NoResolver, UnixConnector};
+pub use self::conditional::{Conditional, Conditioned};
 pub use self::error::{HttpError, shorten};
 pub use self::retry::{Backoff, Deadline, fraction};
 use crate::{
@@ -51,9 +54,11 @@ use crate::{
     verify::Usage,
 };
 
+mod conditional;
 mod connector;
 mod error;
 mod retry;
+mod unix;
 
 /// The media type of JSON.
 pub const JSON: &str = "application/json";
@@ -65,7 +70,11 @@ pub struct HttpClient {
     expected: String,
     timeout: Duration,
     link: Link,
+    heard: Option<DateObserver>,
 }
+
+/// Hears what a server says the time is, as its answer begins.
+pub type DateObserver = Arc<dyn Fn(SystemTime) + Send + Sync>;
 
 /// Where connections come from.
 enum Link {
@@ -107,15 +116,47 @@ impl HttpClient {
     ///
     /// [`HttpError::Url`]: not `https://host[:port]`.
     pub fn first_contact(url: &str, config: Arc<rustls::ClientConfig>) -> Result<Self, HttpError> {
-        let agent = new_agent(
-            config,
-            Arc::new(|_| SystemTime::now() + limits::ATTEMPT_TIMEOUT),
-        );
+        let clock = Arc::clone(&config.time_provider);
+        let lifetime: Lifetime = Arc::new(move |_| {
+            let clock = Arc::clone(&clock);
+            let now = move || clock.current_time().map_or(u64::MAX, |time| time.as_secs());
+            let until = now().saturating_add(limits::ATTEMPT_TIMEOUT.as_secs());
+            Validity::new(until, now)
+        });
+        let agent = new_agent(config, lifetime);
         Self::over(
             url,
             "the identity authority of the join token".to_owned(),
             Link::Fixed(agent),
         )
+    }
+
+    /// Makes a client of whoever listens on a Unix socket of this host, in HTTP/1.1 without TLS: the owner of the
+    /// socket's directory decides who that is.
+    ///
+    /// # Errors
+    ///
+    /// [`HttpError::Url`]: the path is empty or longer than any socket's.
+    pub fn unix_socket(path: &Path) -> Result<Self, HttpError> {
+        let server = path.display().to_string();
+        let connector = UnixConnector::new(path).ok_or_else(|| HttpError::Url {
+            url: shorten(&server),
+            why: "a Unix socket has a path of 1 to 107 bytes",
+        })?;
+        let base = Url::parse("http://localhost/").map_err(|_| HttpError::Url {
+            url: shorten(&server),
+            why: "it does not parse",
+        })?;
+        let settings = settings().https_only(false).build();
+        let agent = Agent::with_parts(settings, connector, NoResolver);
+        Ok(Self {
+            base,
+            expected: server.clone(),
+            server,
+            timeout: limits::ATTEMPT_TIMEOUT,
+            link: Link::Fixed(agent),
+            heard: None,
+        })
     }
 
     fn over(url: &str, expected: String, link: Link) -> Result<Self, HttpError> {
@@ -127,7 +168,22 @@ impl HttpClient {
             expected,
             timeout: limits::ATTEMPT_TIMEOUT,
             link,
+            heard: None,
         })
+    }
+
+    /// Tells `observer` the time in the header `Date` of every answer, whatever its status.
+    #[must_use]
+    pub fn with_date_observer(mut self, observer: DateObserver) -> Self {
+        self.heard = Some(observer);
+        self
+    }
+
+    /// Closes the idle connections, and keeps none of those in use: for a machine that slept, whose peers are gone.
+    pub fn forget_connections(&self) {
+        if let Link::Following { current, .. } = &self.link {
+            *current.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
     }
 
     /// Sets the time for one exchange, from connecting to the last byte of the answer.
@@ -274,6 +330,9 @@ impl HttpClient {
             .and_then(|text| text.parse().ok())
             .map(Duration::from_secs);
         let date = header_text(response.headers(), header::DATE).and_then(http_date);
+        if let (Some(heard), Some(date)) = (&self.heard, date) {
+            heard(date);
+        }
         let limit = exchange.limit;
         // ureq refuses a body that has exactly its limit: one byte more is let in, and refused here.
         let read = response
@@ -425,7 +484,7 @@ pub fn check_url(text: &str) -> Result<Url, HttpError> {
     Ok(url)
 }
 
-/// A connection lives no longer than any certificate of either side.
+/// A connection lives no longer than any certificate of either side, by the clock that both are judged by.
 fn lifetime(identity: &Arc<TlsIdentity>) -> Lifetime {
     let identity = Arc::clone(identity);
     Arc::new(move |connection| {
@@ -435,20 +494,20 @@ fn lifetime(identity: &Arc<TlsIdentity>) -> Lifetime {
             .peer_principal(connection, Usage::Server)
             .ok()
             .flatten();
-        point(peer.map_or(0, |peer| own.min(peer.deadline())))
+        let until = peer.map_or(0, |peer| own.min(peer.deadline()));
+        let clock = Arc::clone(&identity);
+        Validity::new(until, move || clock.now())
     })
 }
 
-/// Unix seconds as a point in time; the beginning of time if it can't be told, when nothing is valid.
-fn point(seconds: u64) -> SystemTime {
-    SystemTime::UNIX_EPOCH
-        .checked_add(Duration::from_secs(seconds))
-        .unwrap_or(SystemTime::UNIX_EPOCH)
+fn new_agent(config: Arc<rustls::ClientConfig>, lifetime: Lifetime) -> Agent {
+    let connector = ().chain(TcpConnector::default()).chain(TlsConnector::new(config, lifetime));
+    let settings = settings().https_only(true).build();
+    Agent::with_parts(settings, connector, DefaultResolver::default())
 }
 
-fn new_agent(config: Arc<rustls::ClientConfig>, lifetime: Lifetime) -> Agent {
-    let settings = Agent::config_builder()
-        .https_only(true)
+fn settings() -> ureq::config::ConfigBuilder<ureq::typestate::AgentScope> {
+    Agent::config_builder()
         .http_status_as_error(false)
         .proxy(None)
         .max_redirects(0)
@@ -459,9 +518,6 @@ fn new_agent(config: Arc<rustls::ClientConfig>, lifetime: Lifetime) -> Agent {
         .max_idle_connections_per_host(limits::IDLE_CONNECTIONS)
         .max_idle_age(limits::IDLE_CONNECTION_AGE)
         .timeout_connect(Some(limits::CONNECT_TIMEOUT))
-        .build();
-    let connector = ().chain(TcpConnector::default()).chain(TlsConnector::new(config, lifetime));
-    Agent::with_parts(settings, connector, DefaultResolver::default())
 }
 
 fn configured<B>(

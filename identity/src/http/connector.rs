@@ -10,7 +10,6 @@ use std::{
     io::{Read, Write},
     net::Ipv4Addr,
     sync::Arc,
-    time::SystemTime,
 };
 
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
@@ -20,7 +19,27 @@ use ureq::unversioned::transport::{
 };
 
 /// Reads from the finished handshake until when the connection may live.
-pub(super) type Lifetime = Arc<dyn Fn(&ClientConnection) -> SystemTime + Send + Sync>;
+pub(super) type Lifetime = Arc<dyn Fn(&ClientConnection) -> Validity + Send + Sync>;
+
+/// Until when a connection may be used, by the clock that certificates are judged by.
+pub(super) struct Validity {
+    /// Unix seconds; from then on it is over.
+    until: u64,
+    now: Box<dyn Fn() -> u64 + Send + Sync>,
+}
+
+impl Validity {
+    pub(super) fn new(until: u64, now: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        Self {
+            until,
+            now: Box::new(now),
+        }
+    }
+
+    fn holds(&self) -> bool {
+        (self.now)() < self.until
+    }
+}
 
 /// Wraps the TCP connection it is chained to in TLS.
 pub(super) struct TlsConnector {
@@ -58,14 +77,14 @@ impl<In: Transport> Connector<In> for TlsConnector {
         while connection.is_handshaking() {
             connection.complete_io(&mut socket).map_err(unproven)?;
         }
-        let until = (self.lifetime)(&connection);
+        let validity = (self.lifetime)(&connection);
         let buffers = LazyBuffers::new(
             details.config.input_buffer_size(),
             details.config.output_buffer_size(),
         );
         Ok(Some(TlsTransport {
             buffers,
-            until,
+            validity,
             stream: StreamOwned::new(connection, socket),
         }))
     }
@@ -101,14 +120,14 @@ fn server_name(details: &ConnectionDetails<'_>) -> ServerName<'static> {
 /// One TLS connection; never handed out again once a document it rests on has expired.
 pub(super) struct TlsTransport {
     buffers: LazyBuffers,
-    until: SystemTime,
+    validity: Validity,
     stream: StreamOwned<ClientConnection, TransportAdapter>,
 }
 
 impl fmt::Debug for TlsTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsTransport")
-            .field("until", &self.until)
+            .field("until", &self.validity.until)
             .finish_non_exhaustive()
     }
 }
@@ -137,7 +156,7 @@ impl Transport for TlsTransport {
     }
 
     fn is_open(&mut self) -> bool {
-        SystemTime::now() < self.until && self.stream.get_mut().get_mut().is_open()
+        self.validity.holds() && self.stream.get_mut().get_mut().is_open()
     }
 
     fn is_tls(&self) -> bool {
