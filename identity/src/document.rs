@@ -5,13 +5,10 @@
 
 use std::fmt;
 
-use der::asn1::{BitString, SetOfVec};
-use der::{Decode, Encode};
+use der::asn1::SetOfVec;
 use rand_core::CryptoRng;
 use rustls_pki_types::CertificateDer;
-use spki::SubjectPublicKeyInfoOwned;
 use x509_cert::name::Name;
-use x509_cert::request::{CertReq, CertReqInfo, Version};
 use zeroize::Zeroizing;
 
 use crate::attributes::Attributes;
@@ -21,6 +18,7 @@ use crate::pem;
 use crate::spiffe_id::SpiffeId;
 use crate::x509::CertificateError;
 use crate::x509::leaf::Leaf;
+use crate::x509::request;
 
 /// Private key of an identity document; wiped on drop, never printed.
 ///
@@ -65,7 +63,8 @@ impl DocumentKey {
     ///
     /// [`DocumentError::Encoding`]: signing or the encoder failed.
     pub fn csr_der(&self, rng: &mut impl CryptoRng) -> Result<Vec<u8>, DocumentError> {
-        self.build_csr(rng).map_err(|_| DocumentError::Encoding)
+        request::build(&self.0, Name::default(), SetOfVec::new(), rng)
+            .map_err(|_| DocumentError::Encoding)
     }
 
     /// SHA-256 of the public key (DER of its `SubjectPublicKeyInfo`); what a redeemed join token is bound to.
@@ -76,28 +75,6 @@ impl DocumentKey {
 
     pub(crate) fn ec(&self) -> &EcKey {
         &self.0
-    }
-
-    fn build_csr(&self, rng: &mut impl CryptoRng) -> der::Result<Vec<u8>> {
-        let info = CertReqInfo {
-            version: Version::V1,
-            subject: Name::default(),
-            public_key: SubjectPublicKeyInfoOwned::from_der(&self.0.spki_der()?)?,
-            attributes: SetOfVec::new(),
-        };
-        let failed = |_| der::Error::from(der::ErrorKind::Failed);
-        let signature = self.0.sign(&info.to_der()?, rng).map_err(failed)?;
-        let algorithm = self.0.curve().signature_algorithm();
-        let algorithm = spki::AlgorithmIdentifierOwned {
-            oid: algorithm.oid,
-            parameters: None,
-        };
-        CertReq {
-            info,
-            algorithm,
-            signature: BitString::from_bytes(&signature)?,
-        }
-        .to_der()
     }
 }
 

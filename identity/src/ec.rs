@@ -229,12 +229,9 @@ impl EcKey {
         };
         // Both halves: a pair that does not belong together would be refused.
         let point = self.public_point();
-        let pair = EcdsaKeyPair::from_private_key_and_public_key(
-            algorithm,
-            &self.expose_scalar(),
-            &point,
-        )
-        .map_err(|_| Unspecified)?;
+        let pair =
+            EcdsaKeyPair::from_private_key_and_public_key(algorithm, &self.expose_scalar(), &point)
+                .map_err(|_| Unspecified)?;
         Ok(self.certifier.get_or_init(|| pair))
     }
 

@@ -9,8 +9,12 @@
 //! | certificate | key | basic constraints | key usage | SPIFFE ID |
 //! |---|---|---|---|---|
 //! | root | P-384 | CA, pathlen 1 | keyCertSign | trust domain |
-//! | issuing CA | P-384 | CA, pathlen 0 | keyCertSign | trust domain |
+//! | issuing CA | P-256 | CA, pathlen 0 | keyCertSign | trust domain |
 //! | document | P-256 (or P-384) | no CA | digitalSignature | of the workload |
+//!
+//! The root may be on another machine, or another maker's: then the issuing CA's key ([`IssuerKey`]) makes an
+//! [`IssuerRequest`], the root signs it ([`RootAuthority::sign_issuer`]), and the chain that comes back is tried before it
+//! is used ([`Issuer::verify_under`]). There may be another CA between the two.
 //!
 //! # Not promised
 //!
@@ -22,15 +26,20 @@ use crate::attributes::Attributes;
 use crate::limits::BACKDATE_SECONDS;
 use crate::pem;
 use crate::spiffe_id::SpiffeId;
+use crate::verify::VerifyError;
 use crate::x509::CertificateError;
 
 mod authority;
+mod certificate;
 mod csr;
 mod issuer;
+mod request;
 mod root;
 
+pub use certificate::{CaCertificate, spoken_fingerprint};
 pub use csr::{Csr, CsrError};
 pub use issuer::Issuer;
+pub use request::{IssuerKey, IssuerRequest};
 pub use root::RootAuthority;
 
 /// TLS roles a document may be used in.
@@ -131,6 +140,17 @@ pub enum IssueError {
     /// Certificate and key do not belong together.
     #[error("private key is not the certificate's")]
     OtherKey,
+    /// Not signed by itself, or without room for an issuing CA below it.
+    #[error(
+        "certificate is no root's: it must be signed by its own key, with a path length of 1 or more, or none"
+    )]
+    NotRoot,
+    /// An issuing CA below which another CA could stand.
+    #[error("certificate of an issuing CA must have the path length 0: have it signed with that")]
+    PathLength,
+    /// Verifiers that have these roots would refuse what it signs.
+    #[error("verifiers would refuse documents of this issuing CA")]
+    Untrusted(#[source] VerifyError),
     /// Signing or the encoder failed.
     #[error("certificate could not be made")]
     Encoding,

@@ -16,12 +16,13 @@ use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, SubjectAltName};
 use x509_cert::time::Validity;
 
-use crate::ec::Curve;
+use crate::ec::{self, Curve};
 use crate::limits::{MAX_CERTIFICATE_BYTES, SERIAL_BYTES};
 
 pub(crate) mod authority;
 pub(crate) mod build;
 pub(crate) mod leaf;
+pub(crate) mod request;
 
 /// Content octets of object identifiers of extensions.
 pub(crate) mod oid {
@@ -191,6 +192,26 @@ impl<'a> Parsed<'a> {
 
     pub(crate) fn spki(&self) -> &SubjectPublicKeyInfoRef<'a> {
         &self.frame.tbs.spki
+    }
+
+    /// Serial number, big-endian and without a sign octet.
+    pub(crate) fn serial_number(&self) -> &'a [u8] {
+        self.frame.tbs.serial_number.as_bytes()
+    }
+
+    /// The issuer's DER, with tag and length.
+    pub(crate) fn issuer_der(&self) -> der::Result<Vec<u8>> {
+        self.frame.tbs.issuer.to_der()
+    }
+
+    /// Whether its own key signed it, under its own name.
+    pub(crate) fn is_self_signed(&self) -> bool {
+        let (Ok((algorithm, message, signature)), Ok(issuer), Ok(subject)) =
+            (self.signed(), self.issuer_der(), self.subject_der())
+        else {
+            return false;
+        };
+        issuer == subject && ec::verify(self.spki(), &algorithm, &message, signature).is_ok()
     }
 
     /// The subject's DER, with tag and length.

@@ -5,7 +5,7 @@ use rustls_pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
 use super::IssueError;
-use crate::ec::EcKey;
+use crate::ec::{self, EcKey};
 use crate::limits::MAX_KEY_PEM_BYTES;
 use crate::pem;
 use crate::spiffe_id::TrustDomain;
@@ -57,35 +57,66 @@ impl Ca {
         self.key.expose_pem().map_err(|_| IssueError::Encoding)
     }
 
-    /// Signs a CA certificate for `key`; `self` is `None` where a root signs itself.
-    pub(super) fn certify(
-        issuer: Option<&Self>,
-        role: &str,
+    /// Signs the certificate of a root with its own key.
+    pub(super) fn certify_root(
         trust_domain: &TrustDomain,
         key: &EcKey,
-        (not_before, not_after): (u64, u64),
+        validity: (u64, u64),
         rng: &mut impl CryptoRng,
     ) -> der::Result<CertificateDer<'static>> {
-        let point = key.public_point();
-        let subject = build::authority_name(role, &point)?;
-        let (issuer_name, issuer_key, path_len) = match issuer {
-            Some(issuer) => (&issuer.authority.subject_der, &*issuer.key, 0),
-            None => (&subject, key, 1),
-        };
-        let issuer_point = issuer_key.public_point();
-        let template = Template {
-            issuer: issuer_name,
-            subject: &subject,
-            spki: &key.spki_der()?,
-            not_before,
-            not_after,
-            extensions: build::authority_extensions(
-                &trust_domain.spiffe_id(),
-                path_len,
-                &point,
-                &issuer_point,
-            )?,
-        };
-        build::sign(&template, issuer_key, rng)
+        let subject = build::authority_name("root", &key.public_point())?;
+        let spki = key.spki_der()?;
+        certify(
+            (&subject, key),
+            (&subject, &spki, 1),
+            trust_domain,
+            validity,
+            rng,
+        )
+    }
+
+    /// Signs the certificate of an issuing CA with this key; of the other key, only the public half is needed.
+    pub(super) fn certify_issuer(
+        &self,
+        spki_der: &[u8],
+        validity: (u64, u64),
+        rng: &mut impl CryptoRng,
+    ) -> der::Result<CertificateDer<'static>> {
+        let subject = build::authority_name(ISSUER_ROLE, &ec::point_of(spki_der)?)?;
+        let issuer = (self.authority.subject_der.as_slice(), &*self.key);
+        certify(
+            issuer,
+            (&subject, spki_der, 0),
+            &self.trust_domain,
+            validity,
+            rng,
+        )
     }
 }
+
+/// Signs a CA certificate: issuer's name and key, then subject's name, public key and path length.
+fn certify(
+    (issuer, issuer_key): (&[u8], &EcKey),
+    (subject, spki, path_len): (&[u8], &[u8], u8),
+    trust_domain: &TrustDomain,
+    (not_before, not_after): (u64, u64),
+    rng: &mut impl CryptoRng,
+) -> der::Result<CertificateDer<'static>> {
+    let template = Template {
+        issuer,
+        subject,
+        spki,
+        not_before,
+        not_after,
+        extensions: build::authority_extensions(
+            &trust_domain.spiffe_id(),
+            path_len,
+            &ec::point_of(spki)?,
+            &issuer_key.public_point(),
+        )?,
+    };
+    build::sign(&template, issuer_key, rng)
+}
+
+/// What an issuing CA is called in its name.
+pub(super) const ISSUER_ROLE: &str = "issuing CA";

@@ -2,11 +2,8 @@
 //!
 //! Specification: RFC 2986.
 
-use der::{Decode, Encode};
-use x509_cert::request::{CertReq, Version};
-
-use crate::ec::{self, SignatureFault};
-use crate::limits::MAX_CSR_BYTES;
+use crate::ec;
+use crate::x509::request;
 
 /// A public key whose holder proved to have the private half.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -26,33 +23,7 @@ impl Csr {
     /// - [`CsrError::Algorithm`]: not P-256 with SHA-256 or P-384 with SHA-384.
     /// - [`CsrError::ProofOfPossession`]: the signature is not the key's.
     pub fn parse(der: &[u8]) -> Result<Self, CsrError> {
-        if der.len() > MAX_CSR_BYTES {
-            return Err(CsrError::TooLong);
-        }
-        let request = CertReq::from_der(der).map_err(|_| CsrError::Encoding)?;
-        // What is verified below are encoded fields: they must be the bytes that came.
-        let strict = request.to_der().is_ok_and(|again| again == der);
-        if !strict || request.info.version != Version::V1 {
-            return Err(CsrError::Encoding);
-        }
-        let spki_der = request
-            .info
-            .public_key
-            .to_der()
-            .map_err(|_| CsrError::Encoding)?;
-        let message = request.info.to_der().map_err(|_| CsrError::Encoding)?;
-        let algorithm = request.algorithm.to_der().map_err(|_| CsrError::Encoding)?;
-        let algorithm =
-            spki::AlgorithmIdentifierRef::from_der(&algorithm).map_err(|_| CsrError::Encoding)?;
-        let signature = request
-            .signature
-            .as_bytes()
-            .ok_or(CsrError::ProofOfPossession)?;
-        let (spki, _curve) = ec::parse_spki(&spki_der).ok_or(CsrError::Algorithm)?;
-        ec::verify(&spki, &algorithm, &message, signature).map_err(|fault| match fault {
-            SignatureFault::Algorithm => CsrError::Algorithm,
-            SignatureFault::Invalid => CsrError::ProofOfPossession,
-        })?;
+        let (_info, spki_der) = request::read(der)?;
         Ok(Self {
             public_key_sha256: ec::spki_sha256(&spki_der),
             spki_der,
@@ -88,4 +59,12 @@ pub enum CsrError {
     /// The signature is not the key's.
     #[error("signature of the certificate signing request is not its key's")]
     ProofOfPossession,
+    /// An issuing CA's request that does not name exactly one trust domain.
+    #[error(
+        "certificate signing request of an issuing CA must name its trust domain, as the one URI among its subject alternative names"
+    )]
+    TrustDomain,
+    /// Not PEM of one request.
+    #[error("not PEM of one certificate signing request")]
+    Pem,
 }

@@ -4,14 +4,19 @@ use std::fmt;
 
 use rand_core::CryptoRng;
 use rustls_pki_types::CertificateDer;
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::authority::Ca;
-use super::{Csr, IssueError, IssueRequest};
+use super::{CaCertificate, Csr, IssueError, IssueRequest, Usages};
+use crate::attributes::Attributes;
+use crate::bundle::TrustBundle;
+use crate::document::DocumentKey;
 use crate::ec;
 use crate::limits::{MAX_DOCUMENT_LIFETIME_SECONDS, MIN_DOCUMENT_LIFETIMES_PER_ISSUER};
 use crate::pem;
 use crate::spiffe_id::TrustDomain;
+use crate::verify::{Usage, verify_peer};
 use crate::x509::build::{self, EMPTY_NAME, Template};
 use crate::x509::leaf::Leaf;
 
@@ -57,6 +62,68 @@ impl Issuer {
     #[must_use]
     pub fn trust_domain(&self) -> &TrustDomain {
         &self.0.trust_domain
+    }
+
+    /// SHA-256 of the issuing CA's certificate: its name in bundles, and for people.
+    #[must_use]
+    pub fn fingerprint(&self) -> [u8; 32] {
+        Sha256::digest(&self.0.certificate).into()
+    }
+
+    /// Start of the issuing CA's validity, Unix seconds.
+    #[must_use]
+    pub fn not_before(&self) -> u64 {
+        self.0.authority.not_before
+    }
+
+    /// Fails unless verifiers that trust `roots` accept its documents at `now`, and for as long as it lives.
+    ///
+    /// A document is signed for a key that is thrown away, and verified as every peer would.
+    ///
+    /// # Errors
+    ///
+    /// - [`IssueError::PathLength`]: another CA could stand below it.
+    /// - [`IssueError::OutlivesIssuer`]: a certificate above it ends before it does.
+    /// - [`IssueError::Untrusted`]: verifiers would refuse; the reason is theirs.
+    /// - As [`Issuer::issue`].
+    pub fn verify_under(
+        &self,
+        roots: &[CaCertificate],
+        now: u64,
+        rng: &mut impl CryptoRng,
+    ) -> Result<(), IssueError> {
+        if self.0.authority.path_len != Some(0) {
+            return Err(IssueError::PathLength);
+        }
+        for above in self.0.chain.iter().skip(1) {
+            let above = CaCertificate::from_der(above.clone())?;
+            if above.not_after() < self.not_after() {
+                return Err(IssueError::OutlivesIssuer);
+            }
+        }
+        let anchors = roots.iter().map(|root| root.certificate().clone());
+        let bundle = TrustBundle::new(self.0.trust_domain.clone(), 1, anchors)
+            .map_err(|_| IssueError::Chain)?;
+        let key = DocumentKey::generate(rng);
+        let csr = key.csr_der(rng).map_err(|_| IssueError::Encoding)?;
+        let csr = Csr::parse(&csr).map_err(|_| IssueError::Encoding)?;
+        let request = IssueRequest {
+            spiffe_id: self.0.trust_domain.identity_authority(),
+            attributes: Attributes::new(),
+            not_before: now,
+            not_after: now.saturating_add(1).min(self.not_after()),
+            usages: Usages::BOTH,
+        };
+        let chain = self.issue(&csr, &request, rng)?;
+        let principal =
+            verify_peer(&chain, &bundle, Usage::Client, now).map_err(IssueError::Untrusted)?;
+        let root = roots
+            .iter()
+            .find(|root| root.fingerprint() == principal.anchor_fingerprint);
+        if root.is_none_or(|root| root.not_after() < self.not_after()) {
+            return Err(IssueError::OutlivesIssuer);
+        }
+        Ok(())
     }
 
     /// Last second of the issuing CA's validity, Unix seconds.

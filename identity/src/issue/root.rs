@@ -7,8 +7,8 @@ use rustls_pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
 use super::authority::Ca;
-use super::{IssueError, Issuer};
-use crate::ec::{self, Curve, EcKey};
+use super::{CaCertificate, IssueError, Issuer, IssuerKey, IssuerRequest};
+use crate::ec::{Curve, EcKey};
 use crate::pem;
 use crate::spiffe_id::TrustDomain;
 use crate::x509::Parsed;
@@ -33,15 +33,8 @@ impl RootAuthority {
             return Err(IssueError::Validity);
         }
         let key = EcKey::generate(Curve::P384, rng);
-        let certificate = Ca::certify(
-            None,
-            "root",
-            trust_domain,
-            &key,
-            (not_before, not_after),
-            rng,
-        )
-        .map_err(|_| IssueError::Encoding)?;
+        let certificate = Ca::certify_root(trust_domain, &key, (not_before, not_after), rng)
+            .map_err(|_| IssueError::Encoding)?;
         Ca::new(vec![certificate], key).map(Self)
     }
 
@@ -58,9 +51,9 @@ impl RootAuthority {
             return Err(IssueError::Chain);
         }
         let parsed = Parsed::from_der(&ca.certificate).map_err(IssueError::Certificate)?;
-        let (algorithm, message, signature) = parsed.signed().map_err(|_| IssueError::Encoding)?;
-        ec::verify(parsed.spki(), &algorithm, &message, signature)
-            .map_err(|_| IssueError::OtherKey)?;
+        if !parsed.is_self_signed() {
+            return Err(IssueError::OtherKey);
+        }
         drop(parsed);
         Ok(Self(ca))
     }
@@ -98,37 +91,65 @@ impl RootAuthority {
         self.0.authority.not_after
     }
 
-    /// Makes a new P-384 issuing CA below this root.
+    /// Makes a new P-256 issuing CA below this root.
     ///
     /// # Errors
     ///
-    /// - [`IssueError::Validity`], empty.
-    /// - [`IssueError::OutlivesIssuer`]: it would end after the root.
-    /// - [`IssueError::Encoding`]: signing or the encoder failed.
+    /// As [`RootAuthority::sign_issuer`].
     pub fn create_issuer(
         &self,
         not_before: u64,
         not_after: u64,
         rng: &mut impl CryptoRng,
     ) -> Result<Issuer, IssueError> {
+        let key = IssuerKey::generate(rng).into_ec();
+        let spki_der = key.spki_der().map_err(|_| IssueError::Encoding)?;
+        let certificate = self.certify_issuer(&spki_der, (not_before, not_after), rng)?;
+        Ca::new(vec![certificate], key).map(Issuer::of)
+    }
+
+    /// Signs the certificate of an issuing CA whose key is elsewhere; nothing but key and trust domain are taken from
+    /// the request.
+    ///
+    /// # Errors
+    ///
+    /// - [`IssueError::TrustDomain`]: the request is of another trust domain.
+    /// - [`IssueError::CaKey`]: it is for the root's own key.
+    /// - [`IssueError::Validity`], empty.
+    /// - [`IssueError::OutlivesIssuer`]: the certificate would end after the root.
+    /// - [`IssueError::Encoding`]: signing or the encoder failed.
+    pub fn sign_issuer(
+        &self,
+        request: &IssuerRequest,
+        not_before: u64,
+        not_after: u64,
+        rng: &mut impl CryptoRng,
+    ) -> Result<CaCertificate, IssueError> {
+        if request.trust_domain() != &self.0.trust_domain {
+            return Err(IssueError::TrustDomain);
+        }
+        let certificate = self.certify_issuer(request.spki_der(), (not_before, not_after), rng)?;
+        CaCertificate::from_der(certificate)
+    }
+
+    fn certify_issuer(
+        &self,
+        spki_der: &[u8],
+        (not_before, not_after): (u64, u64),
+        rng: &mut impl CryptoRng,
+    ) -> Result<CertificateDer<'static>, IssueError> {
         if not_before >= not_after {
             return Err(IssueError::Validity);
         }
         if not_after > self.0.authority.not_after {
             return Err(IssueError::OutlivesIssuer);
         }
-        let key = EcKey::generate(Curve::P384, rng);
-        let validity = (not_before, not_after);
-        let certificate = Ca::certify(
-            Some(&self.0),
-            "issuing CA",
-            &self.0.trust_domain,
-            &key,
-            validity,
-            rng,
-        )
-        .map_err(|_| IssueError::Encoding)?;
-        Ca::new(vec![certificate], key).map(Issuer::of)
+        if spki_der == self.0.authority.spki_der {
+            return Err(IssueError::CaKey);
+        }
+        self.0
+            .certify_issuer(spki_der, (not_before, not_after), rng)
+            .map_err(|_| IssueError::Encoding)
     }
 }
 

@@ -332,3 +332,5 @@ fn csr_for_the_key_of_another() {
     assert_eq!(Csr::parse(&forged), Err(CsrError::ProofOfPossession));
     assert!(Csr::parse(&victim).is_ok());
 }
+
+mod elsewhere;

@@ -3,6 +3,7 @@
 mod bootstrap;
 mod handshake;
 mod openssl;
+mod openssl_ca;
 mod resumption;
 mod support;
 
