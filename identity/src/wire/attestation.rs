@@ -195,6 +195,8 @@ pub enum Evidence {
         quote: String,
         /// `TPMT_SIGNATURE` of the quote, base64.
         signature: String,
+        /// SHA-256 registers that were quoted, ascending by number, lower-case hex.
+        pcrs: Vec<String>,
     },
     /// Nothing: the kernel says who is at the other end of the Unix socket.
     Unix {},
