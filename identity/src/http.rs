@@ -46,6 +46,7 @@ use zeroize::Zeroizing;
 use self::connector::{Lifetime, TlsConnector, Validity};
 use self::unix::{NoResolver, UnixConnector};
 pub use self::conditional::{Conditional, Conditioned};
+pub use self::conditional::{Conditional, Conditioned};
 pub use self::error::{HttpError, shorten};
 pub use self::retry::{Backoff, Deadline, fraction};
 use crate::{
@@ -54,6 +55,7 @@ use crate::{
     verify::Usage,
 };
 
+mod conditional;
 mod conditional;
 mod connector;
 mod error;

@@ -136,6 +136,14 @@ pub const MAX_WAIT_SECONDS: u64 = 25;
 #[cfg(feature = "http")]
 pub const MAX_ETAG_BYTES: usize = 512;
 
+/// Longest time a server is asked to hold a question until its answer changes; shorter than the 30 seconds that a
+/// daemon's listener gives each request.
+pub const MAX_WAIT_SECONDS: u64 = 25;
+
+/// Greatest length of a validator that is remembered.
+#[cfg(feature = "http")]
+pub const MAX_ETAG_BYTES: usize = 512;
+
 /// An answer over HTTP to an administration call: listings of thousands of sites or keys.
 #[cfg(feature = "http")]
 pub const MAX_JSON_ANSWER_BYTES: u64 = 16 * 1024 * 1024;

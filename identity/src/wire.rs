@@ -4,7 +4,9 @@
 //! |---|---|---|---|
 //! | `POST /v1/join` | join token | [`JoinRequest`] | [`DocumentResponse`] |
 //! | `POST /v1/renew` | mTLS | [`RenewRequest`] | [`DocumentResponse`] |
-//! | `GET /v1/bundle` | anybody | | [`TrustBundle`] |
+//! | `GET /v1/bundle` | anybody; waits for clients with mTLS | | [`TrustBundle`] |
+//! | `GET /v1/bundles` | anybody | | [`FederatedBundles`] |
+//! | `GET /v1/spiffe-bundle` | anybody | | [JWKS](crate::bundle::spiffe_bundle_json) |
 //! | `POST /v1/admin/sites` | mTLS, policy | [`CreateSiteRequest`] | [`Site`] |
 //! | `GET /v1/admin/sites` | mTLS, policy | | [`SiteList`] |
 //! | `PUT /v1/admin/sites/{name}` | mTLS, policy | [`SiteRules`] | [`Site`] |
@@ -34,12 +36,14 @@ use crate::limits::{
 use crate::spiffe_id::{SiteName, SpiffeId};
 
 mod attestation;
+mod federation;
 mod lifecycle;
 
 pub use attestation::{
     ATTEST_PATH, AttestRequest, AttestorRule, CHALLENGE_PATH, ChallengeRequest, ChallengeResponse,
     Evidence, Mapping, Prover, VoucherKey,
 };
+pub use federation::{FEDERATIONS_PATH, FederatedBundles, FederationInfo, FederationList};
 pub use lifecycle::{
     ISSUERS_PATH, IssuerInfo, IssuerList, IssuerState, REVOCATIONS_PATH, ROTATE_ISSUER_PATH,
     RevocationList, RevokeRequest, RevokedInstanceInfo, RotateIssuerRequest,
@@ -51,6 +55,12 @@ pub const JOIN_PATH: &str = "/v1/join";
 pub const RENEW_PATH: &str = "/v1/renew";
 /// Path of the bundle.
 pub const BUNDLE_PATH: &str = "/v1/bundle";
+/// Path of the bundles of federated trust domains.
+pub const BUNDLES_PATH: &str = "/v1/bundles";
+/// Path of the trust domain's bundle in the form that other SPIFFE software reads.
+pub const SPIFFE_BUNDLE_PATH: &str = "/v1/spiffe-bundle";
+/// Header of answers with the bundle: the validator of [`BUNDLES_PATH`], if there are federated trust domains.
+pub const FEDERATION_HEADER: &str = "blindfold-federation";
 /// Path of the sites.
 pub const SITES_PATH: &str = "/v1/admin/sites";
 /// Path of the join tokens.
