@@ -136,7 +136,7 @@ impl Administration {
         match caller {
             Caller::Peer(principal) => {
                 self.admission
-                    .grant(principal, call, ("administration", &self.policy), now)
+                    .grant(principal, call, &[("administration", &self.policy)], now)
                     .await
             }
             Caller::Host => {
@@ -146,7 +146,7 @@ impl Administration {
                     attributes: &attributes,
                 };
                 self.admission
-                    .grant_attested(facts, call, ("host", &self.host_policy), now)
+                    .grant_attested(facts, call, &[("host", &self.host_policy)], now)
                     .await
             }
         }

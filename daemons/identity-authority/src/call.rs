@@ -111,7 +111,7 @@ impl Admission {
         Recorded(refusal)
     }
 
-    /// Asks `policy` whether a verified principal may make this call at `now`.
+    /// Asks each of `policies` whether a verified principal may make this call at `now`.
     ///
     /// # Errors
     ///
@@ -120,7 +120,7 @@ impl Admission {
         &self,
         principal: &Principal,
         call: &Call,
-        policy: (&str, &Policy),
+        policies: &[(&str, &Policy)],
         now: u64,
     ) -> Result<Grant, Recorded> {
         let Call {
@@ -134,7 +134,7 @@ impl Admission {
                 principal,
                 action,
                 resource,
-                &[policy],
+                policies,
                 context.clone(),
                 system_time(now),
             )
@@ -151,7 +151,7 @@ impl Admission {
         &self,
         facts: Facts<'_>,
         call: &Call,
-        policy: (&str, &Policy),
+        policies: &[(&str, &Policy)],
         now: u64,
     ) -> Result<Grant, Recorded> {
         let Call {
@@ -165,7 +165,7 @@ impl Admission {
                 facts,
                 action,
                 resource,
-                &[policy],
+                policies,
                 context.clone(),
                 system_time(now),
             )

@@ -38,6 +38,7 @@ mod api;
 mod authority;
 mod call;
 mod certificates;
+mod challenge;
 mod clock;
 pub mod command;
 pub mod config;

@@ -1,11 +1,13 @@
 //! A site's rules, checked and compiled: what the site may vouch for.
 //!
-//! Rules are checked when a site is registered, and asked again for every token, join and renewal; nothing that they
-//! do not name is allowed. The identity's place is checked twice, here and by the policy that a document's grant
-//! needs ([`Rules::policy`]).
+//! Rules are checked when a site is registered, and asked again for every token, first document and renewal; nothing
+//! that they do not name is allowed. The identity's place is checked twice, here and by the policy that a document's
+//! grant needs ([`Rules::policies`]); the site's own policy, where it has one, has to allow too.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use attest::{Attestors, RuleError};
 use identity::attributes::INSTANCE;
 use identity::limits::MAX_DOCUMENT_LIFETIME_SECONDS;
 use identity::policy::{Pattern, Policy};
@@ -15,7 +17,7 @@ use serde_json::json;
 
 use crate::limits;
 
-/// Action of the policy: a first document against a join token.
+/// Action of the policy: a first document, against a join token or other evidence.
 pub(crate) const JOIN: &str = "join";
 /// Action of the policy: another document for the same identity.
 pub(crate) const RENEW: &str = "renew";
@@ -25,7 +27,9 @@ pub(crate) const RENEW: &str = "renew";
 pub(crate) struct Rules {
     source: SiteRules,
     attributes: BTreeMap<String, Allowed>,
-    policy: Policy,
+    /// Labels and policies, all of which have to allow: the prefix, and the site's own.
+    policies: Vec<(String, Policy)>,
+    attestors: Arc<Attestors>,
 }
 
 /// Values that an attribute may have.
@@ -81,6 +85,15 @@ pub enum RulesError {
     /// No rate, or one that is none.
     #[error("rules.issues_per_minute must be from 1 to {limit}", limit = limits::ISSUES_PER_MINUTE)]
     Rate,
+    /// A quota of nothing.
+    #[error("rules.issues_per_day must be at least 1: to issue nothing, disable the site")]
+    DayQuota,
+    /// An attestor, or what it trusts.
+    #[error("{0}")]
+    Attestors(RuleError),
+    /// The site's own policy.
+    #[error("rules.policy: {0}")]
+    OwnPolicy(String),
     /// The rules made no policy.
     #[error("rules make no policy: {0}")]
     Policy(String),
@@ -122,16 +135,30 @@ impl Rules {
         if !(1..=limits::ISSUES_PER_MINUTE).contains(&source.issues_per_minute) {
             return Err(RulesError::Rate);
         }
+        if source.issues_per_day == Some(0) {
+            return Err(RulesError::DayQuota);
+        }
         let attributes = source
             .attributes
             .iter()
             .map(|(name, values)| Ok((name.clone(), Allowed::compile(name, values)?)))
             .collect::<Result<_, RulesError>>()?;
-        let policy = policy_of(site, &source.spiffe_id_prefix)?;
+        let mut policies = vec![(
+            format!("site/{site}"),
+            policy_of(site, &source.spiffe_id_prefix)?,
+        )];
+        if let Some(own) = &source.policy {
+            let own = Policy::from_json(&own.to_string())
+                .map_err(|why| RulesError::OwnPolicy(why.to_string()))?;
+            policies.push((format!("site/{site}/policy"), own));
+        }
+        let attestors =
+            Attestors::compile(site, trust_domain, &source).map_err(RulesError::Attestors)?;
         Ok(Self {
             source,
             attributes,
-            policy,
+            policies,
+            attestors: Arc::new(attestors),
         })
     }
 
@@ -145,9 +172,17 @@ impl Rules {
         json_of(&self.source)
     }
 
-    /// The policy that a grant for a document of this site needs: its prefix, nothing else.
-    pub(crate) fn policy(&self) -> &Policy {
-        &self.policy
+    /// The policies that a grant for a document of this site needs: its prefix and nothing else, and the site's own.
+    pub(crate) fn policies(&self) -> Vec<(&str, &Policy)> {
+        self.policies
+            .iter()
+            .map(|(label, policy)| (label.as_str(), policy))
+            .collect()
+    }
+
+    /// What may vouch for identities of the site.
+    pub(crate) fn attestors(&self) -> &Attestors {
+        &self.attestors
     }
 
     /// Whether the site may vouch for this identity.

@@ -67,7 +67,7 @@ impl Documents {
         };
         let grant = self
             .admission
-            .grant_attested(facts, &call, (&call.resource, site.rules.policy()), now)
+            .grant_attested(facts, &call, &site.rules.policies(), now)
             .await?;
         let done = match self.redeem(&hash, &record, &subject, now).await {
             Ok(()) => self.issue(&grant, &call, &subject, now),

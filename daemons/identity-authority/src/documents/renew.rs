@@ -31,7 +31,7 @@ impl Documents {
         };
         let grant = self
             .admission
-            .grant(principal, &call, (&call.resource, site.rules.policy()), now)
+            .grant(principal, &call, &site.rules.policies(), now)
             .await?;
         let done = self.issue(&grant, &call, &subject, now);
         self.conclude(grant, done, Issued::Renewal).await

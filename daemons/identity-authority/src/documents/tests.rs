@@ -53,14 +53,14 @@ async fn site_is_asked_again_after_the_decision_was_recorded() {
     let now = inner.admission.clock().now().unwrap();
     let call = Call::new(RENEW, "site/paris", AuditContext::new());
     let snapshot = inner.registry.snapshot();
-    let policy = snapshot.sites[&paris].rules.policy();
+    let policies = snapshot.sites[&paris].rules.policies();
     let facts = Facts {
         spiffe_id: &subject.spiffe_id,
         attributes: &subject.attributes,
     };
     let grant = inner
         .admission
-        .grant_attested(facts, &call, ("site/paris", policy), now)
+        .grant_attested(facts, &call, &policies, now)
         .await
         .unwrap();
     let issue = || inner.documents.issue(&grant, &call, &subject, now);

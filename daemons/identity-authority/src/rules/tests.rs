@@ -116,15 +116,15 @@ fn policy_allows_the_prefix_and_nothing_else() {
             spiffe_id: &spiffe_id,
             attributes: &attributes,
         };
-        rules
-            .policy()
-            .decide(&Query {
-                facts,
-                action,
-                resource,
-                now: 0,
-            })
-            .effect
+        let policies = rules.policies();
+        assert_eq!(policies.len(), 1, "no policy of its own");
+        let query = Query {
+            facts,
+            action,
+            resource,
+            now: 0,
+        };
+        policies[0].1.decide(&query).effect
     };
     assert_eq!(
         effect("spiffe://acme.example/paris/ns", JOIN, "site/paris"),
@@ -208,9 +208,6 @@ fn numbers_out_of_bounds_are_refused() {
         assert_eq!(
             compile(SiteRules {
                 issues_per_minute: rate,
-                issues_per_day: None,
-                policy: None,
-                attestors: None,
                 ..rules()
             })
             .unwrap_err(),
@@ -262,6 +259,89 @@ fn lifetime_is_clipped_to_the_sites_greatest() {
     assert_eq!(rules.lifetime(Some(7200)), 3600);
     assert_eq!(rules.lifetime(Some(u64::MAX)), 3600);
     assert_eq!(rules.lifetime(Some(0)), 1);
+}
+
+#[test]
+fn the_sites_own_policy_is_asked_too() {
+    let with = |policy: serde_json::Value| {
+        compile(SiteRules {
+            policy: Some(policy),
+            ..rules()
+        })
+    };
+    let compiled = with(json!({
+        "v": 1,
+        "rules": [{"name": "gold only", "effect": "allow",
+                   "principal": {"selector": "tier in (gold-1,gold-2)"}}],
+    }))
+    .unwrap();
+    let spiffe_id = id("spiffe://acme.example/paris/ns/x");
+    let allows = |tier: &str| {
+        let attributes = attributes(&[("tier", tier.into())]);
+        let query = Query {
+            facts: Facts {
+                spiffe_id: &spiffe_id,
+                attributes: &attributes,
+            },
+            action: JOIN,
+            resource: "site/paris",
+            now: 0,
+        };
+        let policies = compiled.policies();
+        assert_eq!(policies[1].0, "site/paris/policy");
+        policies
+            .iter()
+            .map(|(_, policy)| policy.decide(&query).effect == Effect::Allow)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(allows("gold-1"), [true, true]);
+    assert_eq!(allows("gold-3"), [true, false]);
+    for bad in [
+        json!({}),
+        json!([]),
+        json!("v: 1"),
+        json!({"v": 2, "rules": []}),
+    ] {
+        assert!(
+            matches!(with(bad.clone()), Err(RulesError::OwnPolicy(_))),
+            "{bad}"
+        );
+    }
+}
+
+#[test]
+fn attestors_are_those_named_and_join_tokens_otherwise() {
+    let kinds = |rules: Rules| rules.attestors().kinds().collect::<Vec<_>>();
+    assert_eq!(kinds(compile(rules()).unwrap()), ["join_token"]);
+    let with = |attestors: serde_json::Value| {
+        compile(SiteRules {
+            attestors: Some(serde_json::from_value(attestors).unwrap()),
+            ..rules()
+        })
+    };
+    assert_eq!(kinds(with(json!([])).unwrap()), [""; 0]);
+    let twice = with(json!([{"type": "join_token"}, {"type": "join_token"}]));
+    assert!(
+        matches!(twice, Err(RulesError::Attestors(_))),
+        "{twice:?}"
+    );
+    let no_key = with(json!([{"type": "voucher", "keys": [{"kid": "a", "public_key": "none"}]}]));
+    assert!(
+        matches!(no_key, Err(RulesError::Attestors(_))),
+        "{no_key:?}"
+    );
+}
+
+#[test]
+fn quota_of_nothing_is_refused() {
+    let with = |issues_per_day| {
+        compile(SiteRules {
+            issues_per_day,
+            ..rules()
+        })
+    };
+    assert_eq!(with(Some(0)).unwrap_err(), RulesError::DayQuota);
+    with(Some(1)).unwrap();
 }
 
 #[test]

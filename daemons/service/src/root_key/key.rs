@@ -6,6 +6,7 @@ use aes_gcm_siv::{
     Aes256GcmSiv, KeyInit,
     aead::{Aead, Payload},
 };
+use aws_lc_rs::hkdf;
 use locked_memory::LockedBytes;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -19,6 +20,7 @@ use crate::{
 const MAGIC: &[u8; 4] = b"BFRW";
 const VERSION: u8 = 1;
 const ID_LABEL: &[u8] = b"blindfold-root-key-id-v1";
+const DERIVED_LABEL: &[u8] = b"blindfold-root-key-derived-v1";
 const ID_BYTES: usize = 8;
 pub(super) const KEY_BYTES: usize = 32;
 const HEADER: usize = MAGIC.len() + 1 + ID_BYTES;
@@ -167,6 +169,21 @@ impl RootKey {
     /// The key itself, to be wrapped in a slot.
     pub(super) fn expose(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// A key for one purpose only, by HKDF-SHA256: it opens nothing that this key wrapped, and the other way round.
+    ///
+    /// # Errors
+    ///
+    /// [`RootKeyError::Memory`].
+    pub(super) fn derived(&self, purpose: &[u8]) -> Result<Self, RootKeyError> {
+        let key = hkdf::Salt::new(hkdf::HKDF_SHA256, DERIVED_LABEL).extract(&self.bytes);
+        let bytes = LockedBytes::try_fill(KEY_BYTES, |bytes| {
+            key.expand(&[purpose], hkdf::HKDF_SHA256)
+                .and_then(|derived| derived.fill(bytes))
+                .map_err(|_| RootKeyError::NotWrapped)
+        })?;
+        Ok(Self::from_locked(bytes))
     }
 
     /// A public name of the key, to tell backups apart.

@@ -249,6 +249,26 @@ impl RootKeys {
         key.unwrap(context, wrapped)
     }
 
+    /// Keys for one purpose only, one from each of the ring: what these wrap is no wrapped secret of the store, and the
+    /// other way round. A change of the root keys needs another call.
+    ///
+    /// For what strangers may bring in any number: the root keys themselves are not used on it.
+    ///
+    /// # Errors
+    ///
+    /// [`RootKeyError::Memory`].
+    pub fn derived(&self, purpose: &[u8]) -> Result<Self, RootKeyError> {
+        let ring = self.ring();
+        let newest = ring.newest.derived(purpose)?;
+        let former = ring.former.iter().map(|key| key.derived(purpose));
+        Ok(Self::with(
+            newest,
+            former.collect::<Result<_, _>>()?,
+            format!("derivation from {}", ring.newest.key_id()),
+            None,
+        ))
+    }
+
     /// Names of all keys, the newest first.
     #[must_use]
     pub fn ids(&self) -> Vec<RootKeyId> {

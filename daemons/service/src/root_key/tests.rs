@@ -45,3 +45,38 @@ fn rings_unwrap_with_the_key_that_wrapped() {
         Err(RootKeyError::NotWrapped)
     ));
 }
+
+#[test]
+fn derived_keys_are_for_one_purpose() {
+    let ring = RootKeys::new(
+        RootKey::generate().unwrap(),
+        vec![RootKey::generate().unwrap()],
+    );
+    let derived = ring.derived(b"one").unwrap();
+    let wrapped = derived.wrap(b"c", b"s").unwrap();
+    let again = ring.derived(b"one").unwrap();
+    assert_eq!(again.ids(), derived.ids());
+    assert_eq!(again.unwrap(b"c", &wrapped).unwrap().as_slice(), b"s");
+    for other in [ring.clone(), ring.derived(b"two").unwrap()] {
+        assert!(matches!(
+            other.unwrap(b"c", &wrapped),
+            Err(RootKeyError::OtherKey { .. })
+        ));
+        assert!(derived.ids().iter().all(|id| !other.ids().contains(id)));
+    }
+    assert!(
+        derived
+            .unwrap(b"c", &ring.wrap(b"c", b"s").unwrap())
+            .is_err()
+    );
+}
+
+#[test]
+fn derivation_is_hkdf_with_sha256() {
+    // Python: hmac(hmac(label, key), purpose + b"\x01").
+    let key = RootKey::from_bytes(&[7; 32]).unwrap();
+    assert_eq!(
+        hex::encode(key.derived(b"a purpose").unwrap().expose()),
+        "afac2144c5cf7b58a8612b22842db14bbb0a78eda90f5e3896bc30d77699b0d8"
+    );
+}
