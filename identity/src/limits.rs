@@ -136,14 +136,6 @@ pub const MAX_WAIT_SECONDS: u64 = 25;
 #[cfg(feature = "http")]
 pub const MAX_ETAG_BYTES: usize = 512;
 
-/// Longest time a server is asked to hold a question until its answer changes; shorter than the 30 seconds that a
-/// daemon's listener gives each request.
-pub const MAX_WAIT_SECONDS: u64 = 25;
-
-/// Greatest length of a validator that is remembered.
-#[cfg(feature = "http")]
-pub const MAX_ETAG_BYTES: usize = 512;
-
 /// An answer over HTTP to an administration call: listings of thousands of sites or keys.
 #[cfg(feature = "http")]
 pub const MAX_JSON_ANSWER_BYTES: u64 = 16 * 1024 * 1024;
@@ -164,11 +156,11 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Kept connections per server.
-#[cfg(feature = "http")]
+#[cfg(any(feature = "http", feature = "hyper", feature = "reqwest"))]
 pub const IDLE_CONNECTIONS: usize = 8;
 
 /// A kept connection is closed after this rest; common server idle timeouts start at 60 s.
-#[cfg(feature = "http")]
+#[cfg(any(feature = "http", feature = "hyper", feature = "reqwest"))]
 pub const IDLE_CONNECTION_AGE: Duration = Duration::from_secs(50);
 
 /// Path of a Unix socket: `sun_path` of Linux less its end, unix(7).

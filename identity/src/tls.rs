@@ -286,7 +286,7 @@ pub enum Alpn {
 }
 
 impl Alpn {
-    fn id(self) -> Vec<u8> {
+    pub(crate) fn id(self) -> Vec<u8> {
         match self {
             Self::Http2 => b"h2".to_vec(),
             Self::Http11 => b"http/1.1".to_vec(),
