@@ -13,7 +13,8 @@
 //!   "keys": [{"use": "x509-svid", "kty": "EC", "crv": "P-384", "x": "…", "y": "…", "x5c": ["…"]}],
 //!   "disabled_sites": ["paris"],
 //!   "issuers": ["5f70…"],
-//!   "revoked_instances": [{"instance": "0123456789abcdef0123456789abcdef", "before": 1767225600}]
+//!   "revoked_instances": [{"instance": "0123456789abcdef0123456789abcdef", "before": 1767225600}],
+//!   "newest_issuer": 1767225000
 //! }
 //! ```
 //!
@@ -22,6 +23,7 @@
 //! | `disabled_sites` | every site is accepted | documents of these are refused |
 //! | `issuers` | any CA below the anchors may have signed a document | only the CAs with these fingerprints (SHA-256 of the DER, lower-case hex): an issuer that leaves the list is revoked |
 //! | `revoked_instances` | every instance is accepted | documents with this attribute `instance` that began before `before` (Unix seconds) are refused; all of them without `before` |
+//! | `newest_issuer` | | when the newest issuing CA began that was known when the bundle was made, revoked ones included (Unix seconds): the identity authority's own document, and no other, is accepted from a newer one |
 //!
 //! `x5c` holds one certificate each; `crv`, `x` and `y` must be those of that certificate. Unknown members are refused:
 //! a member that is added is optional for one release.
@@ -69,6 +71,7 @@ pub struct TrustBundle {
     // INVARIANT (bounds): at most as many as `limits` says, each instance a text that `is_instance` takes.
     issuers: BTreeSet<[u8; 32]>,
     revoked_instances: BTreeMap<String, Option<u64>>,
+    newest_issuer: Option<u64>,
 }
 
 /// A trust anchor, parsed.
@@ -115,6 +118,7 @@ impl TrustBundle {
             anchors,
             disabled_sites: BTreeSet::new(),
             issuers: BTreeSet::new(),
+            newest_issuer: None,
             revoked_instances: BTreeMap::new(),
         })
     }
@@ -202,6 +206,16 @@ impl TrustBundle {
         Ok(self)
     }
 
+    /// The same, made when no issuing CA began later than this (Unix seconds), revoked ones included.
+    ///
+    /// It is for verifiers that were away while all issuing CAs were replaced: see
+    /// [`TrustBundle::is_before_issuer_of`].
+    #[must_use]
+    pub fn with_newest_issuer(mut self, not_before: Option<u64>) -> Self {
+        self.newest_issuer = not_before;
+        self
+    }
+
     /// Reads the JSON form.
     ///
     /// # Errors
@@ -285,6 +299,24 @@ impl TrustBundle {
             .text(INSTANCE)
             .and_then(|instance| self.revoked_instances.get(instance))
             .is_some_and(|before| before.is_none_or(|before| not_before < before))
+    }
+
+    /// Start of the newest issuing CA known when this bundle was made, if it says so.
+    #[must_use]
+    pub fn newest_issuer(&self) -> Option<u64> {
+        self.newest_issuer
+    }
+
+    /// Whether this bundle is too old to know an issuing CA that began at `issuer_not_before`, and `spiffe_id` is the
+    /// one whose document counts even so: the identity authority, from which the newer bundle comes.
+    ///
+    /// A revoked issuing CA is never newer than a bundle that leaves it out, and only a root can make a newer one. So
+    /// whoever was asleep while all issuing CAs were replaced finds back, and nobody but the authority gains anything.
+    #[must_use]
+    pub fn is_before_issuer_of(&self, spiffe_id: &SpiffeId, issuer_not_before: u64) -> bool {
+        self.newest_issuer
+            .is_some_and(|newest| issuer_not_before > newest)
+            && *spiffe_id == self.trust_domain.identity_authority()
     }
 
     /// SHA-256 over trust domain and anchors: what a join token pins.

@@ -31,6 +31,7 @@ pub struct Principal {
     pub(crate) fingerprint: [u8; 32],
     pub(crate) anchor_fingerprint: [u8; 32],
     pub(crate) issuer_fingerprint: [u8; 32],
+    pub(crate) issuer_not_before: u64,
     pub(crate) public_key_sha256: [u8; 32],
 }
 
@@ -119,7 +120,9 @@ impl Principal {
         if !bundle.has_anchor(&self.anchor_fingerprint) {
             return Err(VerifyError::AnchorRemoved);
         }
-        if !bundle.allows_issuer(&self.issuer_fingerprint) {
+        if !bundle.allows_issuer(&self.issuer_fingerprint)
+            && !bundle.is_before_issuer_of(&self.spiffe_id, self.issuer_not_before)
+        {
             return Err(VerifyError::IssuerRevoked);
         }
         Ok(())

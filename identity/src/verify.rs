@@ -14,7 +14,7 @@
 //! | trust domain of the leaf is the bundle's | here |
 //! | extended key usage fits the peer's role | webpki and here |
 //! | site not disabled, instance not revoked | here |
-//! | the CA that signed the leaf is one of the bundle's issuers, if it names any | here |
+//! | the CA that signed the leaf is one of the bundle's issuers, if it names any; for the identity authority, or one that began after the bundle was made | here |
 //! | at most four certificates of at most 16 KiB | here, before anything is parsed |
 //!
 //! Specification: SPIFFE X509-SVID, section 5; RFC 5280, section 6.
@@ -103,7 +103,10 @@ pub fn verify_peer(
         Lifespan::of(path, &leaf, bundle)?;
         // Here, so that another path is tried whose issuer is allowed.
         let anchor = anchor_of(path, &anchors).ok_or(webpki::Error::UnknownIssuer)?;
-        if bundle.allows_issuer(&issuer_fingerprint(path, anchor)) {
+        let issuer = issuer_of(path, anchor);
+        let allowed = bundle.allows_issuer(&issuer.fingerprint)
+            || bundle.is_before_issuer_of(&leaf.spiffe_id, issuer.not_before);
+        if allowed {
             Ok(())
         } else {
             Err(webpki::Error::CertRevoked)
@@ -122,11 +125,13 @@ pub fn verify_peer(
         .map_err(|error| from_webpki(&error))?;
     let anchor = anchor_of(&path, &anchors).ok_or(VerifyError::UnknownIssuer)?;
     let lifespan = Lifespan::of(&path, &leaf, bundle).map_err(|error| from_webpki(&error))?;
+    let issuer = issuer_of(&path, anchor);
 
     let principal = Principal {
         fingerprint: Sha256::digest(leaf_der).into(),
         anchor_fingerprint: anchor.fingerprint,
-        issuer_fingerprint: issuer_fingerprint(&path, anchor),
+        issuer_fingerprint: issuer.fingerprint,
+        issuer_not_before: issuer.not_before,
         public_key_sha256: ec::spki_sha256(&leaf.spki_der),
         not_before: leaf.not_before,
         not_after: leaf.not_after,
@@ -147,13 +152,25 @@ fn anchor_of<'a>(path: &VerifiedPath<'_>, anchors: &[&'a Anchor]) -> Option<&'a 
         .find(|anchor| anchor.trust_anchor == *path.anchor())
 }
 
-/// SHA-256 of the CA certificate that signed the leaf.
-fn issuer_fingerprint(path: &VerifiedPath<'_>, anchor: &Anchor) -> [u8; 32] {
-    path.intermediate_certificates()
-        .next()
-        .map_or(anchor.fingerprint, |issuer| {
-            Sha256::digest(issuer.der()).into()
-        })
+/// The CA certificate that signed the leaf.
+struct SignedBy {
+    fingerprint: [u8; 32],
+    not_before: u64,
+}
+
+fn issuer_of(path: &VerifiedPath<'_>, anchor: &Anchor) -> SignedBy {
+    match path.intermediate_certificates().next() {
+        Some(issuer) => SignedBy {
+            fingerprint: Sha256::digest(issuer.der()).into(),
+            // One that can't be read was refused before; it would be older than every bundle.
+            not_before: Authority::from_der(&issuer.der())
+                .map_or(0, |authority| authority.not_before),
+        },
+        None => SignedBy {
+            fingerprint: anchor.fingerprint,
+            not_before: anchor.not_before,
+        },
+    }
 }
 
 /// Time in which all certificates of a path below its anchor are valid.

@@ -25,6 +25,8 @@ struct BundleJson {
     issuers: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     revoked_instances: Vec<RevokedInstanceJson>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    newest_issuer: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -103,6 +105,7 @@ impl Serialize for TrustBundle {
                     before: *before,
                 })
                 .collect(),
+            newest_issuer: self.newest_issuer,
         }
         .serialize(serializer)
     }
@@ -145,7 +148,8 @@ impl<'de> Deserialize<'de> for TrustBundle {
         .and_then(|bundle| bundle.with_disabled_sites(json.disabled_sites))
         .and_then(|bundle| bundle.with_issuers(issuers))
         .and_then(|bundle| bundle.with_revoked_instances(revoked))
-        .map_err(D::Error::custom)?;
+        .map_err(D::Error::custom)?
+        .with_newest_issuer(json.newest_issuer);
         let held = [
             bundle.disabled_sites.len(),
             bundle.issuers.len(),

@@ -13,6 +13,7 @@ use crate::testing::{DAY, Draft, HOUR, NOW, Realm, attributes, id, rng};
 use crate::x509::oid;
 
 mod leaf;
+mod newer;
 mod path;
 mod revocation;
 
