@@ -189,7 +189,8 @@ impl Kms {
             engine.authorizer().clone(),
             config.limits(),
         )
-        .with_streams(http::streams());
+        .with_streams(http::streams())
+        .accepting(config.listen.accepted());
         Ok(Self {
             engine,
             audit: audit.clone(),

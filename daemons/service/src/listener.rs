@@ -10,7 +10,7 @@
 //!   and few per address; the rest is for peers that are known, so that strangers can't lock them out.
 //! - A peer is asked again before every request, and after its body, whether it is still welcome. Its
 //!   connections are closed when its document ends, within five seconds at most, and cut when its
-//!   site is disabled or its trust anchor removed.
+//!   site is disabled, its instance or issuer revoked, or its trust anchor removed.
 //! - A request reaches the router whole: its body is read before, so that no handler waits for a peer. Routes that
 //!   ask for it ([`Server::with_streams`]) get large bodies as they arrive instead, at a least rate.
 //! - A panicking handler answers 500; the daemon goes on.
@@ -44,7 +44,7 @@ use std::{
 
 use axum::Router;
 use identity::{
-    tls::{self, ClientAuth, TlsError, TlsIdentity},
+    tls::{self, AcceptedDomains, ClientAuth, TlsError, TlsIdentity},
     verify::VerifyError,
 };
 use tokio::{net::TcpListener, task::JoinSet};
@@ -81,6 +81,7 @@ pub struct Server {
     authorizer: Authorizer,
     limits: Limits,
     streams: Option<Streams>,
+    accepted: AcceptedDomains,
 }
 
 /// What all connections of a listener share.
@@ -92,6 +93,7 @@ struct Shared {
     metrics: Arc<Metrics>,
     limits: Limits,
     streams: Option<Streams>,
+    accepted: AcceptedDomains,
     table: Arc<Table>,
     body_memory: Arc<BodyMemory>,
     shutdown: Shutdown,
@@ -124,7 +126,15 @@ impl Server {
             authorizer,
             limits,
             streams: None,
+            accepted: AcceptedDomains::own(),
         }
+    }
+
+    /// Takes members of these other trust domains too, each verified under its own domain's bundle.
+    #[must_use]
+    pub fn accepting(mut self, accepted: AcceptedDomains) -> Self {
+        self.accepted = accepted;
+        self
     }
 
     /// Passes the bodies of some requests to their handlers as they arrive, instead of whole.
@@ -140,7 +150,8 @@ impl Server {
     ///
     /// [`TlsError`] if the identity can't serve TLS. Nothing that a peer does is an error here.
     pub async fn serve(self, listener: TcpListener, shutdown: Shutdown) -> Result<(), TlsError> {
-        let config = tls::server_config(&self.identity, self.client_auth)?;
+        let config =
+            tls::server_config_accepting(&self.identity, self.client_auth, self.accepted.clone())?;
         let metrics = Arc::clone(self.authorizer.metrics());
         let shared = Arc::new(Shared {
             acceptor: TlsAcceptor::from(config),
@@ -152,6 +163,7 @@ impl Server {
             authorizer: self.authorizer,
             limits: self.limits,
             streams: self.streams,
+            accepted: self.accepted,
             shutdown,
             connections: AtomicU64::new(0),
         });
@@ -169,6 +181,8 @@ impl Server {
         let mut tasks = JoinSet::new();
         let mut poll = tokio::time::interval(bounds::BUNDLE_POLL);
         poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // A revoked peer is cut at once; the poll sees to those whose time is up.
+        let mut changes = shared.identity.changes();
         let stop = shared.shutdown.wait();
         tokio::pin!(stop);
         ready.set(true);
@@ -176,6 +190,7 @@ impl Server {
             tokio::select! {
                 () = &mut stop => break,
                 _ = poll.tick() => watch(&shared, &own_identity),
+                () = changes.changed() => watch(&shared, &own_identity),
                 accepted = listener.accept() => match accepted {
                     Ok((stream, address)) => admit(&shared, stream, address, &mut tasks),
                     Err(error) => {
@@ -217,10 +232,10 @@ fn watch(shared: &Shared, own_identity: &Condition) {
     let now = shared.identity.now();
     own_identity.set(document.is_valid_at(now));
     shared.metrics.identity_expires(document.not_after(), now);
-    let bundle = shared.identity.bundle();
-    shared
-        .table
-        .cut_where(|principal| principal.recheck(&bundle, now).err().as_ref().map(cut_for));
+    shared.table.cut_where(|principal| {
+        let refused = shared.identity.recheck(principal).err();
+        refused.as_ref().map(cut_for)
+    });
 }
 
 fn cut_for(error: &VerifyError) -> Cut {

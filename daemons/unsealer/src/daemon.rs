@@ -360,7 +360,8 @@ async fn bind(
         http::app(Arc::clone(&offline.engine)),
         offline.engine.authorizer().clone(),
         config.listen.limits.clone(),
-    );
+    )
+    .accepting(config.listen.accepted());
     Ok((listener, address, server, metrics_server))
 }
 

@@ -2,6 +2,8 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use identity::TrustDomain;
+use identity::tls::{AcceptedDomains, ForeignAttributes};
 use serde::Deserialize;
 
 use super::{ConfigError, ConfigPath};
@@ -15,6 +17,21 @@ pub struct ListenConfig {
     pub address: SocketAddr,
     /// `[listen.limits]`.
     pub limits: Limits,
+    /// `[[listen.accept]]`: other trust domains whose members may connect; none unless said otherwise.
+    pub accept: Vec<AcceptConfig>,
+}
+
+/// `[[listen.accept]]`: another trust domain whose members may connect, as long as the identity authority is federated
+/// with it. What they may do is the policy's to say, which sees their SPIFFE IDs.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AcceptConfig {
+    /// Which.
+    pub trust_domain: TrustDomain,
+    /// Whether the policy sees the attributes that the other trust domain attested. Without them, a rule about
+    /// attributes alone never lets in one of its members.
+    #[serde(default)]
+    pub believe_attributes: bool,
 }
 
 impl Default for ListenConfig {
@@ -22,11 +39,27 @@ impl Default for ListenConfig {
         Self {
             address: loopback(8443),
             limits: Limits::default(),
+            accept: Vec::new(),
         }
     }
 }
 
 impl ListenConfig {
+    /// Whom to take besides members of the own trust domain.
+    #[must_use]
+    pub fn accepted(&self) -> AcceptedDomains {
+        self.accept
+            .iter()
+            .fold(AcceptedDomains::own(), |accepted, config| {
+                let attributes = if config.believe_attributes {
+                    ForeignAttributes::Believed
+                } else {
+                    ForeignAttributes::Ignored
+                };
+                accepted.and(config.trust_domain.clone(), attributes)
+            })
+    }
+
     /// Checks that the bounds can work together.
     ///
     /// # Errors

@@ -36,22 +36,23 @@ pub(super) async fn run(shared: Arc<Shared>, stream: TcpStream, address: SocketA
         () = shared.shutdown.wait() => None,
     };
     let Some(stream) = stream else { return };
-    let principal = match shared
-        .identity
-        .peer_principal(stream.get_ref().1, Usage::Client)
-    {
-        Ok(principal) => principal.map(Arc::new),
-        Err(error) => {
-            // The certificate verified a moment ago, and no longer does.
-            handshake::failed(
-                &shared,
-                address,
-                handshake::kind_of_verification(&error),
-                &error.to_string(),
-            );
-            return handshake::linger(stream).await;
-        }
-    };
+    let principal =
+        match shared
+            .identity
+            .peer_principal_of(stream.get_ref().1, Usage::Client, &shared.accepted)
+        {
+            Ok(principal) => principal.map(Arc::new),
+            Err(error) => {
+                // The certificate verified a moment ago, and no longer does.
+                handshake::failed(
+                    &shared,
+                    address,
+                    handshake::kind_of_verification(&error),
+                    &error.to_string(),
+                );
+                return handshake::linger(stream).await;
+            }
+        };
     if let Err(bound) = seat.identify(principal.as_ref()) {
         shared.metrics.connection_refused(bound);
         tracing::info!(peer = %address, spiffe_id = shown(principal.as_ref()), bound, "connection refused: bound reached");

@@ -16,7 +16,7 @@ use super::Limits;
 pub(super) enum Cut {
     /// The peer's document ended.
     Expired,
-    /// The peer's site is disabled, or its trust anchor is gone.
+    /// The peer's site is disabled, its instance or issuer is revoked, or its trust anchor is gone.
     Revoked,
 }
 

@@ -18,7 +18,7 @@ use identity::{
     Attributes, DocumentKey, IdentityDocument, SiteName, SpiffeId, TrustBundle, TrustDomain,
     issue::{Csr, IssueRequest, Issuer, RootAuthority},
     policy::Policy,
-    tls::{self, Alpn, ClientAuth, TlsIdentity},
+    tls::{self, AcceptedDomains, Alpn, ClientAuth, TlsIdentity},
 };
 use rand_core::UnwrapErr;
 use rustls::time_provider::TimeProvider;
@@ -252,6 +252,14 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) async fn start(client_auth: ClientAuth, limits: Limits) -> Self {
+        Self::start_accepting(client_auth, limits, AcceptedDomains::own()).await
+    }
+
+    pub(crate) async fn start_accepting(
+        client_auth: ClientAuth,
+        limits: Limits,
+        accepted: AcceptedDomains,
+    ) -> Self {
         let realm = Realm::acme();
         let clock = TestClock(Arc::new(AtomicU64::new(now())));
         let document = realm.document("/server/test", |request| {
@@ -279,7 +287,8 @@ impl Running {
             router(app.clone()),
             app.authorizer.clone(),
             limits,
-        );
+        )
+        .accepting(accepted);
         let task = {
             let shutdown = shutdown.clone();
             tokio::spawn(async move { server.serve(listener, shutdown).await.unwrap() })

@@ -20,3 +20,4 @@ mod pkcs11;
 mod requests;
 mod root_keys;
 mod token;
+mod trust;
