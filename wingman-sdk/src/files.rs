@@ -157,8 +157,17 @@ fn sized(metadata: &fs::Metadata, limit: u64) -> Vec<u8> {
 
 /// Writes a file of mode 0600 that appears whole or not at all, and survives a power cut.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    write_with_mode(path, bytes, 0o600)
+}
+
+/// The same for a file that everybody may read.
+pub(crate) fn write_public_atomically(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    write_with_mode(path, bytes, 0o644)
+}
+
+fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
     let temporary = temporary_beside(path)?;
-    let written = write_new(&temporary, bytes).and_then(|()| rename(&temporary, path));
+    let written = write_new(&temporary, bytes, mode).and_then(|()| rename(&temporary, path));
     if written.is_err() {
         // Best effort: the first error is the one to report.
         let _ = fs::remove_file(&temporary);
@@ -184,6 +193,25 @@ pub(crate) fn remove_leftovers(path: &Path) -> Result<(), FileError> {
         }
     }
     Ok(())
+}
+
+/// A number that is another one when another file stands there, or the same was written again; zero if there is none.
+pub(crate) fn generation(path: &Path) -> u64 {
+    // Symbolic links are followed: projected volumes swap a directory behind one.
+    let Ok(metadata) = fs::metadata(path) else {
+        return 0;
+    };
+    let parts = [
+        metadata.dev(),
+        metadata.ino(),
+        metadata.size(),
+        metadata.mtime().cast_unsigned(),
+        metadata.mtime_nsec().cast_unsigned(),
+    ];
+    // FNV-1a over words: nobody's safety depends on it.
+    parts.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, part| {
+        (hash ^ part).wrapping_mul(0x0000_0100_0000_01b3)
+    }) | 1
 }
 
 /// Renames within one directory and synchronises the directory.
@@ -248,12 +276,12 @@ fn bounded(file: File, path: &Path, limit: u64, into: &mut Vec<u8>) -> Result<()
     Ok(())
 }
 
-fn write_new(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
     // What stands in the way is somebody else's: neither followed nor removed.
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
-        .mode(0o600)
+        .mode(mode)
         .open(path)
         .map_err(FileError::io("create", path))?;
     file.write_all(bytes)
@@ -364,7 +392,7 @@ mod tests {
         fs::write(&foreign, b"half").unwrap();
         write_atomically(&path, b"whole").unwrap();
         assert_eq!(fs::read(&foreign).unwrap(), b"half");
-        assert!(write_new(&foreign, b"other").is_err());
+        assert!(write_new(&foreign, b"other", 0o600).is_err());
         assert_eq!(fs::read(&foreign).unwrap(), b"half");
         assert_ne!(
             temporary_beside(&path).unwrap(),

@@ -37,66 +37,39 @@
 //! refuses on its own: a daemon that decides by it calls [`IdentitySource::refresh`] before it serves, and looks at
 //! [`IdentitySource::freshness`] while it does.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{sync::Arc, time::SystemTime};
 
 use ::identity::{IdentityDocument, SpiffeId, TrustBundle, join::JoinToken, tls::TlsIdentity};
-use serde::Deserialize;
 
-pub use self::{directory::AuthorityContact, error::IdentityError, freshness::Freshness};
+pub use self::{
+    attestation::{Attestation, BundlePin},
+    clock::{Clock, ClockSkew, SystemClock},
+    config::{AttestationConfig, AttestorConfig, IdentityConfig},
+    directory::AuthorityContact,
+    error::IdentityError,
+    evidence::{EvidenceError, EvidenceRequest, EvidenceSource, UnixProcess, VoucherFile},
+    freshness::Freshness,
+};
 use self::{
+    authority::Patience,
     directory::Directory,
     renewal::StopOnDrop,
-    shared::{Obtained, Origin, Shared},
+    shared::{Entry, Obtained, Shared},
 };
 
+mod attestation;
 mod authority;
+mod bundle_refresh;
+mod clock;
+mod config;
 mod directory;
 mod error;
+mod evidence;
 mod freshness;
 mod renewal;
+mod schedule;
 mod shared;
 pub(crate) mod time;
-
-/// Where an identity is kept and what it is first obtained with; the `[identity]` section of a configuration file.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct IdentityConfig {
-    /// The identity directory; made with mode 0700 when needed.
-    pub directory: PathBuf,
-    /// A file of mode 0600 with a join token, read when the directory holds no valid document.
-    #[serde(default)]
-    pub join_token_file: Option<PathBuf>,
-}
-
-impl IdentityConfig {
-    /// An identity directory.
-    pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self {
-            directory: directory.into(),
-            join_token_file: None,
-        }
-    }
-
-    /// Names the file of a join token.
-    #[must_use]
-    pub fn join_token_file(mut self, file: impl Into<PathBuf>) -> Self {
-        self.join_token_file = Some(file.into());
-        self
-    }
-
-    /// The same with relative paths taken from `base`.
-    #[must_use]
-    pub fn relative_to(&self, base: &Path) -> Self {
-        Self {
-            directory: base.join(&self.directory),
-            join_token_file: self.join_token_file.as_ref().map(|file| base.join(file)),
-        }
-    }
-}
 
 /// The workload's identity and what keeps it fresh. Clones share it.
 #[derive(Clone, Debug)]
@@ -123,6 +96,8 @@ pub struct IdentityStatus {
     /// Why the directory could not be read or written at the last refresh or renewal, if so. What is in memory stays
     /// in use, and the authority is asked all the same.
     pub directory_error: Option<String>,
+    /// How far this machine's clock is from the authority's, since that was measured.
+    pub clock_skew: Option<ClockSkew>,
     /// What the background thread is doing.
     pub renewal: RenewalState,
 }
@@ -147,6 +122,13 @@ pub enum RenewalState {
         /// When it is tried again.
         next: Option<SystemTime>,
     },
+    /// The document is fresh, but newer evidence was refused.
+    EvidenceRefused {
+        /// Why.
+        last_error: String,
+        /// When the document will be renewed.
+        until: Option<SystemTime>,
+    },
     /// The thread has ended.
     Stopped,
 }
@@ -154,17 +136,40 @@ pub enum RenewalState {
 impl IdentitySource {
     /// An identity kept in a directory. Reads nothing yet.
     pub fn from_config(config: &IdentityConfig) -> Self {
-        Self::new(Origin::Directory {
-            directory: Directory::new(config.directory.clone()),
-            join_token_file: config.join_token_file.clone(),
-        })
+        let entry = match (&config.attestation, &config.join_token_file) {
+            (Some(attestation), _) => Entry::Attestation(attestation.to_attestation()),
+            (None, Some(file)) => Entry::TokenFile(file.clone()),
+            (None, None) => Entry::None,
+        };
+        Self::new(Some(Directory::new(config.directory.clone())), entry)
     }
 
     /// An identity that lives in this process only. Sends nothing yet.
     ///
     /// After a restart the token is spent: use a directory for anything that restarts.
     pub fn from_join_token(token: JoinToken) -> Self {
-        Self::new(Origin::Token(token))
+        Self::new(None, Entry::Token(token))
+    }
+
+    /// An identity that lives in this process only, by evidence. Sends nothing yet.
+    pub fn from_attestation(attestation: Attestation) -> Self {
+        Self::new(None, Entry::Attestation(attestation))
+    }
+
+    /// An identity kept in a directory, by evidence of an own [`EvidenceSource`]. Reads nothing yet.
+    pub fn attested_in(directory: impl Into<std::path::PathBuf>, attestation: Attestation) -> Self {
+        Self::new(
+            Some(Directory::new(directory.into())),
+            Entry::Attestation(attestation),
+        )
+    }
+
+    /// The same, by other clocks than the machine's: for tests and simulations. The first ones given count, for all
+    /// clones; give them before anything is obtained.
+    #[must_use]
+    pub fn with_clock(self, clock: impl Clock) -> Self {
+        self.shared.clocks.replace(Arc::new(clock));
+        self
     }
 
     /// A document already held; renewed only if its authority is given.
@@ -178,20 +183,20 @@ impl IdentitySource {
         bundle: TrustBundle,
         authority: Option<AuthorityContact>,
     ) -> Result<Self, IdentityError> {
-        let source = Self::new(Origin::Held);
+        let source = Self::new(None, Entry::None);
         let obtained = Obtained {
             document,
             bundle,
             authority,
             confirmed: None,
         };
-        obtained.check(time::now())?;
+        obtained.check(source.shared.clocks.now())?;
         source.shared.adopt(obtained)?;
         Ok(source)
     }
 
-    fn new(origin: Origin) -> Self {
-        let shared = Arc::new(Shared::new(origin));
+    fn new(directory: Option<Directory>, entry: Entry) -> Self {
+        let shared = Arc::new(Shared::new(directory, entry));
         let stop = Arc::new(StopOnDrop(Arc::downgrade(&shared)));
         Self {
             shared,
@@ -207,7 +212,7 @@ impl IdentitySource {
     /// Every [`IdentityError`] but [`IdentityError::NotRenewable`], [`IdentityError::RenewalRefused`] and
     /// [`IdentityError::Thread`].
     pub fn obtain(&self) -> Result<Arc<TlsIdentity>, IdentityError> {
-        self.shared.obtain()
+        self.shared.obtain(Patience::Several)
     }
 
     /// Renews now, whatever the document's age.
@@ -217,7 +222,27 @@ impl IdentitySource {
     /// Every [`IdentityError`] but [`IdentityError::Thread`].
     pub fn renew(&self) -> Result<(), IdentityError> {
         self.obtain()?;
-        self.shared.renew()
+        self.shared.renew(Patience::Several)
+    }
+
+    /// Shows the evidence again and takes over the new document, whatever the one at hand. Renews where nothing is
+    /// configured that evidence could be made from.
+    ///
+    /// # Errors
+    ///
+    /// Every [`IdentityError`] but [`IdentityError::Thread`].
+    pub fn attest(&self) -> Result<(), IdentityError> {
+        if self.shared.can_attest() {
+            self.shared.attest(Patience::Several)
+        } else {
+            self.renew()
+        }
+    }
+
+    /// Says that there is something new, such as evidence: the background thread looks at once instead of within a
+    /// fraction of a second.
+    pub fn nudge(&self) {
+        self.shared.nudge();
     }
 
     /// Refreshes the trust bundle now, and takes over what another process stored in the directory.
@@ -252,7 +277,8 @@ impl IdentitySource {
         }
         state.renewal = RenewalState::Waiting { until: None };
         drop(state);
-        renewal::spawn(Arc::clone(&self.shared))
+        bundle_refresh::spawn(Arc::clone(&self.shared))
+            .and_then(|()| renewal::spawn(Arc::clone(&self.shared)))
             .inspect_err(|_| self.shared.state().renewal = RenewalState::NotStarted)
     }
 
@@ -268,9 +294,10 @@ impl IdentitySource {
                 .as_ref()
                 .map(|document| time::point(document.not_after())),
             bundle_sequence: state.tls.as_ref().map(|tls| tls.bundle().sequence()),
-            bundle_refreshed: state.confirmed.map(|confirmed| confirmed.at),
+            bundle_refreshed: state.confirmed.map(|confirmed| confirmed.at()),
             bundle_error: state.bundle_error.clone(),
             directory_error: state.directory_error.clone(),
+            clock_skew: self.shared.clocks.skew(),
             renewal: state.renewal.clone(),
         }
     }

@@ -84,11 +84,43 @@ pub(crate) const SHORTEST_BUNDLE_REFRESH: Duration = Duration::from_secs(1);
 /// Bundles are refreshed at least this often, whatever their hint says.
 pub(crate) const LONGEST_BUNDLE_REFRESH: Duration = Duration::from_secs(300);
 
-/// First pause after a failed renewal; it doubles.
+/// Bound of the random pause after the first failed renewal; it doubles.
 pub(crate) const RENEWAL_BACKOFF_FIRST: Duration = Duration::from_secs(1);
 
-/// Longest pause after failed renewals: some thirty tries in the second half of an hour.
+/// Greatest such bound: on average two tries a minute, sixty in the second half of an hour.
 pub(crate) const RENEWAL_BACKOFF_LONGEST: Duration = Duration::from_secs(60);
+
+/// The same after a refusal, which only people change: what they did shows within minutes.
+pub(crate) const REFUSED_BACKOFF_LONGEST: Duration = Duration::from_secs(300);
+
+/// Least pause between two tries, whatever the dice say.
+pub(crate) const RENEWAL_BACKOFF_LEAST: Duration = Duration::from_millis(100);
+
+/// What an authority may ask to wait: a document of an hour has half of that left when its renewal is due.
+pub(crate) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
+
+/// How often clocks, evidence and directory are looked at: newer evidence leads to a document within a second. A look
+/// costs some system calls.
+pub(crate) const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How often missing evidence is looked for while somebody waits for an identity.
+pub(crate) const EVIDENCE_POLL: Duration = Duration::from_millis(50);
+
+/// A wait that took this much longer than asked for: the machine slept. Loaded machines are late by less.
+pub(crate) const SLEEP_WORTH_NOTICING: Duration = Duration::from_secs(10);
+
+/// The time of day and the other clock part by this much within one look: it was set. Daemons that slew do less.
+pub(crate) const CLOCK_STEP_WORTH_NOTICING: Duration = Duration::from_secs(2);
+
+/// Seconds by which this machine's clock and the authority's differ before it is told: well beyond what a synchronised
+/// machine, whole seconds and a slow network make.
+pub(crate) const CLOCK_SKEW_WORTH_TELLING: u64 = 10;
+
+/// A voucher's token: attributes at their greatest in base64 twice over, and a signature.
+pub(crate) const MAX_VOUCHER_TOKEN_BYTES: u64 = 32 * 1024;
+
+/// An answer to a challenge request: a nonce, a sealed state and a TPM's blobs.
+pub(crate) const MAX_CHALLENGE_ANSWER_BYTES: u64 = 32 * 1024;
 
 /// Waiting for another process that joins or renews in the same directory: longer than all its attempts.
 pub(crate) const DIRECTORY_LOCK_TIMEOUT: Duration = Duration::from_secs(60);

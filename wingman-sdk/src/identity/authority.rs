@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use ::identity::{
-    DocumentKey, IdentityDocument, TrustBundle,
+    BundleFingerprint, DocumentKey, IdentityDocument, SpiffeId, TrustBundle,
     join::JoinToken,
     tls::{Alpn, ServerExpectation, TlsIdentity, bootstrap},
     verify::{Usage, VerifyError, verify_peer},
@@ -11,46 +11,75 @@ use ::identity::{
 };
 use tracing::debug;
 
-use super::{AuthorityContact, IdentityError, freshness::Confirmed, shared::Obtained, time};
+use super::{
+    AuthorityContact, IdentityError, clock::Clocks, freshness::Confirmed, shared::Obtained, time,
+};
 use crate::{
     http::{Backoff, Deadline, Exchange, HttpClient, HttpError, JSON},
     limits,
 };
+
+/// How long somebody waits for a document.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Patience {
+    /// One attempt: the background thread has a schedule of its own.
+    Once,
+    /// Some attempts, for whoever waits for the answer.
+    Several,
+}
+
+/// Makes one attempt, or some of them with pauses while they may pass.
+pub(super) fn attempts<T>(
+    patience: Patience,
+    mut attempt: impl FnMut() -> Result<T, IdentityError>,
+) -> Result<T, IdentityError> {
+    if patience == Patience::Once {
+        return attempt();
+    }
+    let deadline = Deadline::after(limits::ATTEMPT_TIMEOUT * limits::JOIN_ATTEMPTS);
+    let mut backoff = Backoff::new(limits::BACKOFF_FIRST, limits::BACKOFF_LONGEST);
+    let mut asked = 1;
+    loop {
+        let error = match attempt() {
+            Err(error) if error.may_pass() => error,
+            other => return other,
+        };
+        // Missing evidence is looked for locally, which costs nobody anything.
+        let pause = if matches!(error, IdentityError::Evidence(_)) {
+            limits::EVIDENCE_POLL
+        } else if asked < limits::JOIN_ATTEMPTS {
+            asked += 1;
+            let told = error.retry_after().unwrap_or_default();
+            backoff.pause() + told.min(limits::LONGEST_RETRY_AFTER)
+        } else {
+            return Err(error);
+        };
+        if !deadline.sleep(pause) {
+            return Err(error);
+        }
+        debug!(%error, "no document yet, trying again");
+    }
+}
 
 /// Redeems a join token for a document of `key`.
 ///
 /// The bundle comes first, over a connection that proves nothing, and must hash to what the token pins. The token's
 /// secret travels only on a second connection, whose server proved the authority's SPIFFE ID under that bundle.
 /// A lost answer is asked for again with the same key, which the authority allows for a minute.
-pub(super) fn join(token: &JoinToken, key: &DocumentKey) -> Result<Obtained, IdentityError> {
-    let deadline = Deadline::after(limits::ATTEMPT_TIMEOUT * limits::JOIN_ATTEMPTS);
-    let mut backoff = Backoff::new(limits::BACKOFF_FIRST, limits::BACKOFF_LONGEST);
-    for _ in 1..limits::JOIN_ATTEMPTS {
-        match try_join(token, key) {
-            Err(error) if error.may_pass() && deadline.sleep(backoff.pause()) => {
-                debug!(%error, "joining failed, trying again");
-            }
-            other => return other,
-        }
-    }
-    try_join(token, key)
-}
-
-fn try_join(token: &JoinToken, key: &DocumentKey) -> Result<Obtained, IdentityError> {
+pub(super) fn join(
+    token: &JoinToken,
+    key: &DocumentKey,
+    clocks: &Clocks,
+) -> Result<Obtained, IdentityError> {
     let url = token.authority_url();
     let wrong = |why: String| IdentityError::WrongAuthority {
         url: url.to_owned(),
         why,
     };
-    let asked = Confirmed::now();
-    let pinned = pinned_bundle(token)?;
-    let server = ServerExpectation {
-        spiffe_id: token.authority_id().clone(),
-    };
-    let config =
-        bootstrap::anonymous_client_config(Arc::new(pinned.clone()), server, &[Alpn::Http11])
-            .map_err(|error| wrong(error.to_string()))?;
-    let client = HttpClient::first_contact(url, config).map_err(IdentityError::Authority)?;
+    let asked = Confirmed::now(clocks);
+    let pinned = pinned_bundle(url, token.bundle_fingerprint(), clocks)?;
+    bearable(clocks)?;
+    let client = stranger(url, token.authority_id(), &pinned, clocks)?;
     let request = wire::JoinRequest::new(token, csr(key)?).expose_json();
     let answer = client
         .json(
@@ -75,11 +104,15 @@ fn try_join(token: &JoinToken, key: &DocumentKey) -> Result<Obtained, IdentityEr
         url: url.to_owned(),
         spiffe_id: token.authority_id().clone(),
     };
-    accept(&answer, key, &pinned, contact, asked)
+    accept(&answer, key, &pinned, contact, asked, clocks)
 }
 
-fn pinned_bundle(token: &JoinToken) -> Result<TrustBundle, IdentityError> {
-    let url = token.authority_url();
+/// Fetches the bundle over a connection that proves nothing; it must have this fingerprint.
+pub(super) fn pinned_bundle(
+    url: &str,
+    fingerprint: &BundleFingerprint,
+    clocks: &Clocks,
+) -> Result<TrustBundle, IdentityError> {
     let wrong = |why: String| IdentityError::WrongAuthority {
         url: url.to_owned(),
         why,
@@ -88,10 +121,49 @@ fn pinned_bundle(token: &JoinToken) -> Result<TrustBundle, IdentityError> {
         .map_err(|error| wrong(error.to_string()))?;
     let client = HttpClient::first_contact(url, fetch.dangerous_client_config())
         .map_err(IdentityError::Authority)?;
-    let json = get_bundle(&client).map_err(IdentityError::Authority)?;
+    let json = get_bundle(&hearing(client, clocks)).map_err(IdentityError::Authority)?;
     fetch
-        .accept(&json, token.bundle_fingerprint())
+        .accept(&json, fingerprint)
         .map_err(|error| wrong(error.to_string()))
+}
+
+/// A client that shows no document; its server must prove to be `server` under `bundle`.
+pub(super) fn stranger(
+    url: &str,
+    server: &SpiffeId,
+    bundle: &TrustBundle,
+    clocks: &Clocks,
+) -> Result<HttpClient, IdentityError> {
+    let wrong = |why: String| IdentityError::WrongAuthority {
+        url: url.to_owned(),
+        why,
+    };
+    let expectation = ServerExpectation {
+        spiffe_id: server.clone(),
+    };
+    let config = bootstrap::anonymous_client_config_with_clock(
+        Arc::new(bundle.clone()),
+        expectation,
+        &[Alpn::Http11],
+        clocks.for_tls(),
+    )
+    .map_err(|error| wrong(error.to_string()))?;
+    let client = HttpClient::first_contact(url, config).map_err(IdentityError::Authority)?;
+    Ok(hearing(client, clocks))
+}
+
+/// The same client, whose answers tell how far the clocks are apart.
+pub(super) fn hearing(client: HttpClient, clocks: &Clocks) -> HttpClient {
+    let clocks = clocks.clone();
+    client.with_date_observer(Arc::new(move |date| clocks.heard(date)))
+}
+
+/// Refuses to spend anything that is good only once while the clocks are too far apart.
+pub(super) fn bearable(clocks: &Clocks) -> Result<(), IdentityError> {
+    match clocks.skew() {
+        Some(skew) if !skew.is_bearable() => Err(IdentityError::ClockSkew { skew }),
+        _ => Ok(()),
+    }
 }
 
 /// Renews the identity that `client` shows.
@@ -100,8 +172,9 @@ pub(super) fn renew(
     contact: &AuthorityContact,
     current: &TlsIdentity,
     key: &DocumentKey,
+    clocks: &Clocks,
 ) -> Result<Obtained, IdentityError> {
-    let asked = Confirmed::now();
+    let asked = Confirmed::now(clocks);
     let request = serde_json::to_vec(&wire::RenewRequest { csr: csr(key)? }).map_err(|error| {
         IdentityError::Key {
             why: error.to_string(),
@@ -125,26 +198,27 @@ pub(super) fn renew(
             },
             other => IdentityError::Authority(other),
         })?;
-    let obtained = accept(&answer, key, &current.bundle(), contact.clone(), asked)?;
+    let obtained = accept(
+        &answer,
+        key,
+        &current.bundle(),
+        contact.clone(),
+        asked,
+        clocks,
+    )?;
     if obtained.document.spiffe_id() != current.document().spiffe_id() {
         return Err(answer_error("it is made out to another SPIFFE ID"));
     }
     Ok(obtained)
 }
 
-/// Asks for the current bundle without showing a document: for one whose site was disabled, and may be enabled again.
+/// Asks for the current bundle without showing a document: for one that is refused, and may be accepted again.
 pub(super) fn refresh_anonymously(
     contact: &AuthorityContact,
     current: &TrustBundle,
+    clocks: &Clocks,
 ) -> Result<TrustBundle, IdentityError> {
-    let server = ServerExpectation {
-        spiffe_id: contact.spiffe_id.clone(),
-    };
-    let config =
-        bootstrap::anonymous_client_config(Arc::new(current.clone()), server, &[Alpn::Http11])
-            .map_err(|error| answer_error(error.to_string()))?;
-    let client =
-        HttpClient::first_contact(&contact.url, config).map_err(IdentityError::Authority)?;
+    let client = stranger(&contact.url, &contact.spiffe_id, current, clocks)?;
     refresh(&client, current)
 }
 
@@ -172,12 +246,14 @@ fn get_bundle(client: &HttpClient) -> Result<Vec<u8>, HttpError> {
         .map(|answer| answer.body.to_vec())
 }
 
-fn accept(
+/// Takes over an answer, provided that its document is one for `key` and can be used now.
+pub(super) fn accept(
     answer: &wire::DocumentResponse,
     key: &DocumentKey,
     known: &TrustBundle,
     authority: AuthorityContact,
     asked: Confirmed,
+    clocks: &Clocks,
 ) -> Result<Obtained, IdentityError> {
     let key_pem = key.expose_pem().map_err(|error| IdentityError::Key {
         why: error.to_string(),
@@ -192,7 +268,13 @@ fn accept(
         authority: Some(authority),
         confirmed: Some(asked),
     };
-    obtained.check(time::now())?;
+    obtained.check(clocks.now()).map_err(|error| match error {
+        // Fresh from the authority: if it is not valid now, one of two clocks is wrong.
+        IdentityError::NotYetValid { .. } | IdentityError::Expired { .. } => {
+            bearable(clocks).err().unwrap_or(error)
+        }
+        other => other,
+    })?;
     Ok(obtained)
 }
 
@@ -244,7 +326,7 @@ pub(super) fn check(
     }
 }
 
-fn csr(key: &DocumentKey) -> Result<wire::CsrDer, IdentityError> {
+pub(super) fn csr(key: &DocumentKey) -> Result<wire::CsrDer, IdentityError> {
     let der = key
         .csr_der(&mut crate::random::system())
         .map_err(|error| IdentityError::Key {
@@ -255,11 +337,11 @@ fn csr(key: &DocumentKey) -> Result<wire::CsrDer, IdentityError> {
     })
 }
 
-fn answer_error(why: impl Into<String>) -> IdentityError {
+pub(super) fn answer_error(why: impl Into<String>) -> IdentityError {
     IdentityError::Answer { why: why.into() }
 }
 
-fn either(message: String, code: String) -> String {
+pub(super) fn either(message: String, code: String) -> String {
     match (message.is_empty(), code.is_empty()) {
         (false, _) => message,
         (true, false) => code,

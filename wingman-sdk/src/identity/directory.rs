@@ -110,6 +110,11 @@ impl Directory {
         }
     }
 
+    /// Numbers that are others when another process stored something.
+    pub(super) fn stamp(&self) -> [u64; 2] {
+        [DOCUMENT, BUNDLE].map(|name| files::generation(&self.file(name)))
+    }
+
     /// Reads document, key and bundle; nothing if there is no document yet.
     pub(super) fn load(&self) -> Result<Option<Obtained>, IdentityError> {
         let chain = match files::read_text(&self.file(DOCUMENT), limits::MAX_CHAIN_BYTES) {

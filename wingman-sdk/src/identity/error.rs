@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
+use std::time::Duration;
+
 use ::identity::SpiffeId;
 
+use super::{clock::ClockSkew, evidence::EvidenceError};
 use crate::{files::FileError, http::HttpError};
 
 /// Reason an identity could not be obtained, renewed or used.
@@ -13,10 +16,10 @@ pub enum IdentityError {
     /// A file could not be used.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The directory holds no document, and there is no join token.
+    /// The directory holds no document, and there is neither a join token nor an attestor.
     #[error(
         "{} holds no identity document and no join token is configured: have one made with \
-         `blindfold token create` and name its file under `join_token_file`", directory.display()
+         `blindfold token create` and name its file under `join_token_file`, or configure an attestor", directory.display()
     )]
     Nothing {
         /// The identity directory.
@@ -110,6 +113,52 @@ pub enum IdentityError {
         /// What it said.
         message: String,
     },
+    /// The server is not the authority that is configured; no evidence was shown.
+    #[error(
+        "{url} is not the identity authority that is configured ({why}); no evidence was shown: check the URL, the pinned \
+         bundle and this machine's clock"
+    )]
+    NotTheAuthority {
+        /// The URL configured.
+        url: String,
+        /// What did not agree.
+        why: String,
+    },
+    /// There is no evidence to show to the authority.
+    #[error("there is no evidence to show to the identity authority")]
+    Evidence(#[source] EvidenceError),
+    /// The authority refused the evidence.
+    #[error(
+        "{url} refused the {attestor} evidence ({message}): the site's rules may not allow it, it may be spent or expired, or \
+         the site may be disabled; the authority's audit log says which"
+    )]
+    EvidenceRefused {
+        /// The authority's URL.
+        url: String,
+        /// The attestor, such as `voucher`.
+        attestor: &'static str,
+        /// What it said.
+        message: String,
+    },
+    /// This machine's clock and the authority's are too far apart; nothing was spent.
+    #[error(
+        "this machine's clock is {skew}, and documents are good within five minutes only: synchronise the clock \
+         (if it is right, the authority's is wrong)"
+    )]
+    ClockSkew {
+        /// How far, and to which side.
+        skew: ClockSkew,
+    },
+    /// The bundle that the configuration pins cannot be used.
+    #[error("{} is not a trust bundle of {trust_domain} ({why}): fetch it anew with `blindfold bundle`", path.display())]
+    PinnedBundle {
+        /// The file.
+        path: PathBuf,
+        /// The authority's trust domain.
+        trust_domain: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The exchange with the authority failed.
     #[error("the identity authority could not be asked")]
     Authority(#[source] HttpError),
@@ -147,8 +196,17 @@ impl IdentityError {
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Authority(error) => error.may_pass(),
+            Self::Evidence(error) => error.may_pass(),
             Self::Busy { .. } => true,
             _ => false,
+        }
+    }
+
+    /// How long the authority asked to wait.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Authority(error) => error.retry_after(),
+            _ => None,
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Since when nothing was heard from the identity authority.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
+
+use super::clock::{Clocks, Moment};
 
 /// Whether the identity is still worth trusting others by: what a daemon that fails closed looks at.
 ///
@@ -30,23 +32,23 @@ impl Freshness {
 
 /// The moment of a question that the identity authority answered.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Confirmed {
-    pub(super) at: SystemTime,
-    steady: Instant,
-}
+pub(super) struct Confirmed(Moment);
 
 impl Confirmed {
-    pub(super) fn now() -> Self {
-        Self {
-            at: SystemTime::now(),
-            steady: Instant::now(),
-        }
+    pub(super) fn now(clocks: &Clocks) -> Self {
+        Self(clocks.moment())
     }
 
-    /// Time since then. The longer of two clocks: one is set back, the other stands still while the machine sleeps.
-    pub(super) fn age(&self, now: &Self) -> Duration {
-        let steady = now.steady.saturating_duration_since(self.steady);
-        steady.max(now.at.duration_since(self.at).unwrap_or_default())
+    /// The time of day.
+    pub(super) fn at(&self) -> SystemTime {
+        self.0.wall
+    }
+
+    /// Time since then. The longer of two clocks: the time of day may be set back, and on some systems the other one
+    /// stands still while the machine sleeps.
+    pub(super) fn age(&self, now: &Moment) -> Duration {
+        let steady = now.boot.saturating_sub(self.0.boot);
+        steady.max(now.wall.duration_since(self.0.wall).unwrap_or_default())
     }
 }
 
@@ -73,17 +75,21 @@ mod tests {
 
     #[test]
     fn age_is_that_of_the_clock_that_went_further() {
-        let then = Confirmed::now();
-        let later = |wall: Duration, steady: Duration| Confirmed {
-            at: then.at + wall,
-            steady: then.steady + steady,
+        let moment = Moment {
+            wall: SystemTime::UNIX_EPOCH + SECOND * 1_000_000,
+            boot: SECOND * 1_000,
         };
-        assert_eq!(then.age(&then), Duration::ZERO);
+        let then = Confirmed(moment);
+        let later = |wall: Duration, boot: Duration| Moment {
+            wall: moment.wall + wall,
+            boot: moment.boot + boot,
+        };
+        assert_eq!(then.age(&moment), Duration::ZERO);
         assert_eq!(then.age(&later(SECOND * 9, SECOND)), SECOND * 9);
         assert_eq!(then.age(&later(SECOND, SECOND * 9)), SECOND * 9);
-        let set_back = Confirmed {
-            at: then.at - SECOND * 3600,
-            steady: then.steady + SECOND * 7,
+        let set_back = Moment {
+            wall: moment.wall - SECOND * 3600,
+            boot: moment.boot + SECOND * 7,
         };
         assert_eq!(then.age(&set_back), SECOND * 7);
     }

@@ -1,20 +1,24 @@
-//! The background thread: renews at half-life, refreshes the bundle at its hint, retries with backoff.
+//! The background thread: renews at half-life, shows new evidence, notices that the machine slept or that the document
+//! is refused, and tries again with growing pauses.
 
 use std::{
     sync::{Arc, PoisonError, Weak},
     time::{Duration, SystemTime},
 };
 
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
-use super::{IdentityError, RenewalState, authority, shared::Shared, time};
-use crate::{
-    error::Chain,
-    http::{Backoff, fraction},
-    limits,
+use super::{
+    IdentityError, RenewalState,
+    authority::Patience,
+    clock::Moment,
+    schedule::{Failure, Jump, Schedule},
+    shared::Shared,
+    time,
 };
+use crate::{error::Chain, http::fraction, limits};
 
-/// Ends the thread when the last handle of the identity goes away.
+/// Ends the threads when the last handle of the identity goes away.
 #[derive(Debug)]
 pub(super) struct StopOnDrop(pub(super) Weak<Shared>);
 
@@ -38,116 +42,190 @@ pub(super) fn spawn(shared: Arc<Shared>) -> Result<(), IdentityError> {
 
 struct Renewal {
     shared: Arc<Shared>,
-    backoff: Backoff,
-    renew_at: Option<SystemTime>,
-    bundle_fails: bool,
+    schedule: Schedule,
+    /// Of the evidence that was shown last.
+    evidence: Option<u64>,
+    /// There is newer evidence, to be shown although the document is sound.
+    attest: bool,
+    /// The document at hand cannot be used: told once.
+    unusable: bool,
 }
 
 impl Renewal {
     fn new(shared: Arc<Shared>) -> Self {
         Self {
+            evidence: shared.evidence_shown(),
             shared,
-            backoff: new_backoff(),
-            renew_at: None,
-            bundle_fails: false,
+            schedule: Schedule::default(),
+            attest: false,
+            unusable: false,
         }
     }
 
     fn run(mut self) {
-        self.schedule();
-        if self.shared.freshness().bundle_age.is_none() {
-            self.refresh();
-        }
+        self.plan();
         loop {
-            let pause = self.pause();
+            let before = self.shared.clocks.moment();
+            let until_due = self.schedule.until_due(&before);
+            let pause =
+                until_due.map_or(limits::LOOK_INTERVAL, |due| due.min(limits::LOOK_INTERVAL));
             if self.shared.wait(pause) {
                 break;
             }
-            self.refresh();
-            if self.renew_at.is_some_and(|at| SystemTime::now() >= at) {
-                self.renew();
+            let now = self.shared.clocks.moment();
+            if let Some(jump) = Jump::between(&before, &now, pause) {
+                self.jumped(jump, &now);
+            }
+            if self.shared.look_at_directory().document {
+                info!("another process renewed the identity in this directory");
+                self.plan();
+            }
+            self.look(&now);
+            if self.schedule.is_due(&now) {
+                self.act();
             }
         }
         self.shared.state().renewal = RenewalState::Stopped;
         debug!("identity renewal stopped");
     }
 
-    /// Until the bundle is due, or the document if that comes first.
-    fn pause(&self) -> Duration {
-        // A tenth of jitter, so that a fleet that was started together spreads out.
-        let bundle = self
-            .shared
-            .refresh_interval()
-            .mul_f64(0.9 + fraction() / 10.0);
-        let document = self
-            .renew_at
-            .map(|at| at.duration_since(SystemTime::now()).unwrap_or_default());
-        document.map_or(bundle, |document| document.min(bundle))
-    }
-
     /// Plans the next renewal from the document at hand.
-    fn schedule(&mut self) {
-        self.backoff = new_backoff();
-        self.renew_at = self.shared.renewal_time().map(time::point);
+    fn plan(&mut self) {
+        let now = self.shared.clocks.moment();
+        self.schedule.renewed(self.shared.renewal_time(), &now);
+        self.attest = false;
+        self.unusable = false;
         self.shared.state().renewal = RenewalState::Waiting {
-            until: self.renew_at,
+            until: self.schedule.due(),
         };
     }
 
-    fn refresh(&mut self) {
-        let refreshed = self.shared.refresh();
-        match &refreshed {
-            Ok(changed) if changed.document => self.schedule(),
-            Ok(_) => {}
-            // Told once: the next try is seconds away.
-            Err(error) if !self.bundle_fails => {
-                warn!(error = %Chain(error), "the trust bundle could not be refreshed");
+    fn jumped(&mut self, jump: Jump, now: &Moment) {
+        match jump {
+            Jump::Slept(late) => {
+                info!(
+                    seconds = late.as_secs(),
+                    "this machine slept, looking after the identity"
+                );
+                // Whoever was at the other end has gone away meanwhile.
+                self.shared.forget_connections();
             }
-            Err(error) => debug!(error = %Chain(error), "the trust bundle could not be refreshed"),
+            Jump::ClockSet => info!("this machine's clock was set, looking after the identity"),
         }
-        if self.bundle_fails && refreshed.is_ok() {
-            info!("the trust bundle is refreshed again");
+        if self.schedule.failures() > 0 {
+            self.schedule.at_once(now);
+        } else {
+            // Half-life is by the time of day that holds now.
+            self.schedule.renewed(self.shared.renewal_time(), now);
         }
-        self.bundle_fails = refreshed.is_err();
     }
 
-    fn renew(&mut self) {
-        match self.shared.renew() {
-            Ok(()) => {
-                info!("identity renewed");
-                self.schedule();
-            }
-            Err(error) => {
-                let pause = self.backoff.pause();
-                let next = SystemTime::now().checked_add(pause);
-                warn!(error = %Chain(&error), retry_in_seconds = pause.as_secs(), "the identity could not be renewed");
-                let mut state = self.shared.state();
-                let failures = match &state.renewal {
-                    RenewalState::Retrying { failures, .. } => failures.saturating_add(1),
-                    _ => 1,
-                };
-                state.renewal = RenewalState::Retrying {
-                    failures,
-                    last_error: Chain(&error).to_string(),
-                    next,
-                };
-                drop(state);
-                self.renew_at = next;
+    /// Looks whether something has to be done before its time.
+    fn look(&mut self, now: &Moment) {
+        let evidence = self.shared.evidence_generation();
+        if evidence != self.evidence {
+            self.evidence = evidence;
+            if self.shared.can_attest() {
+                debug!("there is new evidence");
+                self.attest = true;
+                self.schedule.at_once(now);
+            } else if self.unusable {
+                self.schedule.at_once(now);
             }
         }
+        match self.shared.current() {
+            Ok(_) => self.unusable = false,
+            // Nothing but a later bundle, or the right time, helps; both are waited for elsewhere.
+            Err(IdentityError::SiteDisabled { .. } | IdentityError::NotYetValid { .. }) => {}
+            Err(error) if !self.unusable => {
+                self.unusable = true;
+                warn!(error = %Chain(&error), "the identity cannot be used any more, getting a new one");
+                self.schedule.at_once(now);
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn act(&mut self) {
+        let attested = self.attest;
+        let done = if attested {
+            self.shared.attest(Patience::Once)
+        } else {
+            self.shared.renew(Patience::Once)
+        };
+        match done {
+            Ok(()) => {
+                info!(attested, "identity renewed");
+                self.plan();
+            }
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    fn failed(&mut self, error: &IdentityError) {
+        let now = self.shared.clocks.moment();
+        let ends = self.shared.ends();
+        let left = ends.map_or(Duration::ZERO, |ends| {
+            ends.duration_since(now.wall).unwrap_or_default()
+        });
+        if self.attest && !error.may_pass() && !self.unusable && !left.is_zero() {
+            // This evidence will never do; the document at hand still does.
+            warn!(error = %Chain(error), "the new evidence was not accepted, the identity stays as it is");
+            self.plan();
+            self.shared.state().renewal = RenewalState::EvidenceRefused {
+                last_error: Chain(error).to_string(),
+                until: self.schedule.due(),
+            };
+            return;
+        }
+        let failure = Failure {
+            retry_after: error.retry_after(),
+            may_pass: error.may_pass(),
+            left,
+        };
+        let pause = self.schedule.failed(&failure, &now, fraction());
+        let failures = self.schedule.failures();
+        let ends_at = ends.map(show);
+        if left.is_zero() {
+            error!(
+                error = %Chain(error), failures, retry_in_seconds = pause.as_secs(),
+                "there is no usable identity"
+            );
+        } else {
+            warn!(
+                error = %Chain(error), failures, retry_in_seconds = pause.as_secs(), ends_at,
+                "the identity could not be renewed"
+            );
+        }
+        self.shared.state().renewal = RenewalState::Retrying {
+            failures,
+            last_error: Chain(error).to_string(),
+            next: self.schedule.due(),
+        };
     }
 }
 
-fn new_backoff() -> Backoff {
-    Backoff::new(
-        limits::RENEWAL_BACKOFF_FIRST,
-        limits::RENEWAL_BACKOFF_LONGEST,
-    )
+fn show(point: SystemTime) -> String {
+    let since = point
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    time::show(since.as_secs())
 }
 
 impl Shared {
-    /// Waits for `pause`; true if the thread is to end.
+    /// Waits for `pause`, or less if there is something to look at; true if the thread is to end.
     fn wait(&self, pause: Duration) -> bool {
+        let state = self.state();
+        let (mut state, _) = self
+            .wake
+            .wait_timeout_while(state, pause, |state| !state.stop && !state.nudged)
+            .unwrap_or_else(PoisonError::into_inner);
+        state.nudged = false;
+        state.stop
+    }
+
+    /// Waits for `pause`; true if the thread is to end.
+    pub(super) fn wait_for_end(&self, pause: Duration) -> bool {
         let state = self.state();
         let (state, _) = self
             .wake
@@ -156,17 +234,23 @@ impl Shared {
         state.stop
     }
 
-    pub(super) fn refresh_interval(&self) -> Duration {
-        let tls = self.state().tls.clone();
-        tls.map_or(limits::SHORTEST_BUNDLE_REFRESH, |tls| {
-            authority::refresh_interval(&tls.bundle())
-        })
+    /// When the document at hand ends.
+    fn ends(&self) -> Option<SystemTime> {
+        let document = self.state().tls.clone()?.document();
+        Some(time::point(document.not_after()))
+    }
+
+    fn forget_connections(&self) {
+        let authority = self.state().authority.clone();
+        if let Some((_, client)) = authority {
+            client.forget_connections();
+        }
     }
 
     /// Half-life with jitter; for a document already older than that, half of what is left.
     fn renewal_time(&self) -> Option<u64> {
         let document = self.state().tls.clone()?.document();
-        let now = time::now();
+        let now = self.clocks.now();
         let half_of_the_rest = now.saturating_add(document.not_after().saturating_sub(now) / 2);
         let half_life = document.half_life(&mut crate::random::system());
         Some(if half_life > now {

@@ -9,18 +9,20 @@ use std::{
 };
 
 use ::identity::{
-    DocumentKey, IdentityDocument, TrustBundle,
+    DocumentKey, IdentityDocument, Principal, TrustBundle,
+    document::DocumentError,
     join::JoinToken,
     tls::{TlsError, TlsIdentity},
+    verify::{Usage, verify_peer},
 };
-
 use tracing::{info, warn};
 
 use super::{
-    AuthorityContact, Freshness, IdentityError, RenewalState, authority,
+    Attestation, AuthorityContact, Freshness, IdentityError, RenewalState,
+    authority::{self, Patience},
+    clock::Clocks,
     directory::{Directory, DirectoryLock},
     freshness::Confirmed,
-    time,
 };
 use crate::{error::Chain, files, http::HttpClient, limits};
 
@@ -37,33 +39,55 @@ pub(super) struct Obtained {
 #[derive(Debug)]
 pub(super) struct Shared {
     origin: Origin,
-    /// Held while joining, renewing or reading the directory; never together with waiting for `state`.
-    work: Mutex<()>,
+    pub(super) clocks: Clocks,
+    /// Held while joining, renewing or reading the directory; never together with waiting for `state`. Holds what is
+    /// needed for that alone.
+    work: Mutex<Work>,
     state: Mutex<State>,
     pub(super) wake: Condvar,
 }
 
+#[derive(Debug, Default)]
+struct Work {
+    /// Where nothing is stored: the key of the next request, or of one whose answer never came.
+    next_key: Option<DocumentKey>,
+    /// What was last seen of the directory.
+    stamp: Option<[u64; 2]>,
+}
+
 /// Where the identity comes from.
 #[derive(Debug)]
-pub(super) enum Origin {
-    Directory {
-        directory: Directory,
-        join_token_file: Option<PathBuf>,
-    },
+pub(super) struct Origin {
+    pub(super) directory: Option<Directory>,
+    pub(super) entry: Entry,
+}
+
+/// What the first document is obtained with.
+#[derive(Debug)]
+pub(super) enum Entry {
+    /// Nothing: the document was handed over, or somebody else fills the directory.
+    None,
+    TokenFile(PathBuf),
     Token(JoinToken),
-    Held,
+    Attestation(Attestation),
 }
 
 /// How things are.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) tls: Option<Arc<TlsIdentity>>,
+    /// The own document as peers verify it.
+    own: Option<Principal>,
     pub(super) authority: Option<(AuthorityContact, Arc<HttpClient>)>,
     pub(super) confirmed: Option<Confirmed>,
     pub(super) bundle_error: Option<String>,
     pub(super) directory_error: Option<String>,
     pub(super) renewal: RenewalState,
     pub(super) stop: bool,
+    /// The number of the evidence that was last shown.
+    evidence_shown: Option<u64>,
+    /// Something happened that the renewing thread has to look at.
+    pub(super) nudged: bool,
 }
 
 /// What a refresh found new.
@@ -73,19 +97,23 @@ pub(super) struct Changed {
 }
 
 impl Shared {
-    pub(super) fn new(origin: Origin) -> Self {
+    pub(super) fn new(directory: Option<Directory>, entry: Entry) -> Self {
         let state = State {
             tls: None,
+            own: None,
             authority: None,
             confirmed: None,
             bundle_error: None,
             directory_error: None,
             renewal: RenewalState::NotStarted,
             stop: false,
+            evidence_shown: None,
+            nudged: false,
         };
         Self {
-            origin,
-            work: Mutex::new(()),
+            origin: Origin { directory, entry },
+            clocks: Clocks::default(),
+            work: Mutex::default(),
             state: Mutex::new(state),
             wake: Condvar::new(),
         }
@@ -95,91 +123,200 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn work(&self) -> MutexGuard<'_, ()> {
+    fn work(&self) -> MutexGuard<'_, Work> {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn obtain(&self) -> Result<Arc<TlsIdentity>, IdentityError> {
-        if let Some(tls) = self.usable() {
+    /// Has the renewing thread look at once.
+    pub(super) fn nudge(&self) {
+        self.state().nudged = true;
+        self.wake.notify_all();
+    }
+
+    pub(super) fn obtain(&self, patience: Patience) -> Result<Arc<TlsIdentity>, IdentityError> {
+        if let Ok(tls) = self.current() {
             return Ok(tls);
         }
-        let _work = self.work();
+        let mut work = self.work();
         // Another thread may have been at it.
-        if let Some(tls) = self.usable() {
-            return Ok(tls);
-        }
-        match &self.origin {
-            Origin::Held => self.current(),
-            Origin::Token(token) => match self.current() {
-                Ok(tls) => Ok(tls),
-                Err(IdentityError::NotRenewable) => {
-                    self.adopt(authority::join(token, &new_key()?)?)
-                }
-                Err(error) => Err(error),
-            },
-            Origin::Directory {
-                directory,
-                join_token_file,
-            } => self.obtain_from(directory, join_token_file.as_deref()),
+        let problem = match self.current() {
+            Ok(tls) => return Ok(tls),
+            Err(problem) => problem,
+        };
+        match &self.origin.directory {
+            Some(directory) => self.obtain_from(directory, patience),
+            None if helps(&problem) => self.enter_in_memory(&mut work, patience, problem),
+            None => Err(problem),
         }
     }
 
     fn obtain_from(
         &self,
         directory: &Directory,
-        token: Option<&Path>,
+        patience: Patience,
     ) -> Result<Arc<TlsIdentity>, IdentityError> {
         // A directory that others fill may be read-only, or not there yet.
         let unlocked = directory.load();
         if let Ok(Some(obtained)) = unlocked
-            && obtained.check(time::now()).is_ok()
+            && self.check(&obtained).is_ok()
         {
             return self.adopt(obtained);
         }
         let lock = directory.lock()?;
         directory.settle(&lock)?;
-        let problem = match directory.load()? {
-            None => IdentityError::Nothing {
-                directory: directory.path().into(),
-            },
-            Some(mut obtained) => match check_or_enable(directory, &lock, &mut obtained) {
+        let (problem, known) = match directory.load()? {
+            None => {
+                let problem = IdentityError::Nothing {
+                    directory: directory.path().into(),
+                };
+                (problem, None)
+            }
+            Some(mut obtained) => match self.check_or_enable(directory, &lock, &mut obtained) {
                 Ok(()) => return self.adopt(obtained),
-                // A new document would not help either of these.
-                Err(
-                    error
-                    @ (IdentityError::SiteDisabled { .. } | IdentityError::NotYetValid { .. }),
-                ) => {
-                    return Err(error);
-                }
-                Err(error) => error,
+                Err(error) if !helps(&error) => return Err(error),
+                Err(error) => (error, Some(obtained.bundle)),
             },
         };
-        let Some(path) = token else {
-            return Err(problem);
-        };
-        let token = read_token(path)?;
-        let key = directory.next_key(&lock)?;
-        let obtained = authority::join(&token, &key)?;
-        directory.save(&lock, &obtained)?;
-        self.adopt(obtained)
+        self.enter_with(directory, &lock, known.as_ref(), patience, problem)
     }
 
-    pub(super) fn renew(&self) -> Result<(), IdentityError> {
-        if self.usable().is_none() {
-            // Too late to renew: what the directory or a join token yields is new enough.
-            return self.obtain().map(drop);
+    /// Obtains a new document by what this identity is entered with, and stores it.
+    fn enter_with(
+        &self,
+        directory: &Directory,
+        lock: &DirectoryLock,
+        known: Option<&TrustBundle>,
+        patience: Patience,
+        problem: IdentityError,
+    ) -> Result<Arc<TlsIdentity>, IdentityError> {
+        if matches!(self.origin.entry, Entry::None) {
+            return Err(problem);
         }
-        let _work = self.work();
-        let tls = self.current()?;
-        let (contact, client) = self
-            .state()
-            .authority
-            .clone()
-            .ok_or(IdentityError::NotRenewable)?;
-        let Origin::Directory { directory, .. } = &self.origin else {
-            return self
-                .adopt(authority::renew(&client, &contact, &tls, &new_key()?)?)
-                .map(drop);
+        let token = match &self.origin.entry {
+            Entry::TokenFile(path) => Some(read_token(path)?),
+            _ => None,
+        };
+        let key = directory.next_key(lock)?;
+        self.expect(&key, true);
+        let obtained = self.enter(token.as_ref(), known, &key, patience, problem)?;
+        directory.save(lock, &obtained)?;
+        let tls = self.adopt(obtained)?;
+        if let Entry::Attestation(_) = self.origin.entry {
+            self.expect(&directory.next_key(lock)?, false);
+        }
+        Ok(tls)
+    }
+
+    fn enter_in_memory(
+        &self,
+        work: &mut Work,
+        patience: Patience,
+        problem: IdentityError,
+    ) -> Result<Arc<TlsIdentity>, IdentityError> {
+        let known = self.state().tls.as_ref().map(|tls| tls.bundle());
+        let key = work.next_key()?;
+        self.expect(&key, true);
+        let obtained = self.enter(None, known.as_deref(), &key, patience, problem)?;
+        work.next_key = None;
+        let tls = self.adopt(obtained)?;
+        if let Entry::Attestation(_) = self.origin.entry {
+            self.expect(&work.next_key()?, false);
+        }
+        Ok(tls)
+    }
+
+    fn enter(
+        &self,
+        token: Option<&JoinToken>,
+        known: Option<&TrustBundle>,
+        key: &DocumentKey,
+        patience: Patience,
+        problem: IdentityError,
+    ) -> Result<Obtained, IdentityError> {
+        // Read before the evidence: what changes in between is shown again.
+        let generation = self.evidence_generation();
+        self.state().evidence_shown = generation;
+        match (&self.origin.entry, token) {
+            (Entry::Attestation(attestation), _) => {
+                authority::attempts(patience, || attestation.attest(known, key, &self.clocks))
+            }
+            (Entry::Token(token), _) | (_, Some(token)) => {
+                // In memory a token serves for the first document only: afterwards it is spent.
+                if self.origin.directory.is_none() && self.state().tls.is_some() {
+                    return Err(problem);
+                }
+                authority::attempts(patience, || authority::join(token, key, &self.clocks))
+            }
+            _ => Err(problem),
+        }
+    }
+
+    /// Tells whoever makes the evidence which key comes next.
+    fn expect(&self, key: &DocumentKey, wanted: bool) {
+        if let Entry::Attestation(attestation) = &self.origin.entry {
+            attestation
+                .source()
+                .expect(&key.public_key_sha256(), wanted);
+        }
+    }
+
+    /// The number of the evidence at hand; nothing where none is shown.
+    pub(super) fn evidence_generation(&self) -> Option<u64> {
+        match &self.origin.entry {
+            Entry::Attestation(attestation) => Some(attestation.source().generation()),
+            Entry::TokenFile(path) => Some(files::generation(path)),
+            _ => None,
+        }
+    }
+
+    /// The number of the evidence that was last shown; of the one at hand if none was.
+    pub(super) fn evidence_shown(&self) -> Option<u64> {
+        let shown = self.state().evidence_shown;
+        shown.or_else(|| self.evidence_generation())
+    }
+
+    /// Whether evidence can be shown as often as need be.
+    pub(super) fn can_attest(&self) -> bool {
+        matches!(self.origin.entry, Entry::Attestation(_))
+    }
+
+    pub(super) fn renew(&self, patience: Patience) -> Result<(), IdentityError> {
+        match self.current() {
+            Ok(_) => {}
+            // Only the authority can say whether a document that is refused here may still be renewed.
+            Err(IdentityError::Unverified { .. }) if !self.can_attest() => {}
+            // Too late to renew: what the directory or the evidence yields is new enough.
+            Err(_) => return self.obtain(patience).map(drop),
+        }
+        match self.try_renew() {
+            Err(error @ (IdentityError::RenewalRefused { .. } | IdentityError::NotRenewable))
+                if self.can_attest() =>
+            {
+                info!(error = %Chain(&error), "the identity cannot be renewed, attesting instead");
+                self.attest(patience)
+            }
+            other => other,
+        }
+    }
+
+    fn try_renew(&self) -> Result<(), IdentityError> {
+        let mut work = self.work();
+        let (tls, client) = {
+            let state = self.state();
+            (state.tls.clone(), state.authority.clone())
+        };
+        let (Some(tls), Some((contact, client))) = (tls, client) else {
+            return Err(IdentityError::NotRenewable);
+        };
+        let Some(directory) = &self.origin.directory else {
+            let key = work.next_key()?;
+            let obtained = authority::renew(&client, &contact, &tls, &key, &self.clocks)?;
+            work.next_key = None;
+            self.adopt(obtained)?;
+            if self.can_attest() {
+                self.expect(&work.next_key()?, false);
+            }
+            return Ok(());
         };
         let lock = directory.lock()?;
         directory.settle(&lock)?;
@@ -190,21 +327,51 @@ impl Shared {
             return Ok(());
         }
         let key = directory.next_key(&lock)?;
-        let obtained = authority::renew(&client, &contact, &tls, &key)?;
+        let obtained = authority::renew(&client, &contact, &tls, &key, &self.clocks)?;
         directory.save(&lock, &obtained)?;
-        self.adopt(obtained).map(drop)
+        self.adopt(obtained)?;
+        if self.can_attest() {
+            self.expect(&directory.next_key(&lock)?, false);
+        }
+        Ok(())
+    }
+
+    /// Obtains a new document by evidence, whatever the one at hand.
+    pub(super) fn attest(&self, patience: Patience) -> Result<(), IdentityError> {
+        let mut work = self.work();
+        let Some(directory) = &self.origin.directory else {
+            return self
+                .enter_in_memory(&mut work, patience, IdentityError::NotRenewable)
+                .map(drop);
+        };
+        let lock = directory.lock()?;
+        directory.settle(&lock)?;
+        // Another process may have shown the same evidence already.
+        let stored = self.adopt_newer(directory);
+        self.note_directory(stored.as_ref().err());
+        if stored.is_ok_and(|changed| changed.document) {
+            return Ok(());
+        }
+        let known = self.state().tls.as_ref().map(|tls| tls.bundle());
+        self.enter_with(
+            directory,
+            &lock,
+            known.as_deref(),
+            patience,
+            IdentityError::NotRenewable,
+        )
+        .map(drop)
     }
 
     /// Refreshes the bundle and notes how it went.
     pub(super) fn refresh(&self) -> Result<Changed, IdentityError> {
+        // The authority may take its time to answer: nothing is held meanwhile.
+        let asked = self.ask();
         let _work = self.work();
-        let directory = match &self.origin {
-            Origin::Directory { directory, .. } => Some(directory),
-            _ => None,
-        };
+        let directory = self.origin.directory.as_ref();
         let stored = directory.map_or(Ok(Changed::default()), |own| self.adopt_newer(own));
         // The bundle in memory is enough to ask with: a damaged file must not keep a site enabled.
-        let refreshed = match self.ask() {
+        let refreshed = match asked {
             Ok(None) => {
                 self.note_directory(stored.as_ref().err());
                 stored
@@ -227,24 +394,47 @@ impl Shared {
 
     /// Asks the authority, if one is known, for its bundle and puts it into force.
     fn ask(&self) -> Result<Option<TrustBundle>, IdentityError> {
-        let (tls, client) = {
+        let (tls, authority) = {
             let state = self.state();
-            let client = state.authority.as_ref();
-            (
-                state.tls.clone(),
-                client.map(|(_, client)| Arc::clone(client)),
-            )
+            (state.tls.clone(), state.authority.clone())
         };
-        let (Some(tls), Some(client)) = (tls, client) else {
+        let (Some(tls), Some((contact, client))) = (tls, authority) else {
             return Ok(None);
         };
-        let asked = Confirmed::now();
+        let asked = Confirmed::now(&self.clocks);
         let known = tls.bundle();
-        let bundle = authority::refresh(&client, &known)?;
-        // Of the same number with another content too, which is refused.
-        replace_bundle(&tls, bundle.clone())?;
+        // Whoever shows a document that is refused is not answered.
+        let bundle = match self.current() {
+            Ok(_) => authority::refresh(&client, &known)?,
+            Err(_) => authority::refresh_anonymously(&contact, &known, &self.clocks)?,
+        };
+        match replace_bundle(&tls, bundle.clone()) {
+            // Somebody was faster with a later one.
+            Err(_) if tls.bundle().sequence() > bundle.sequence() => {}
+            // Of the same number with another content is refused.
+            other => other?,
+        }
         self.state().confirmed = Some(asked);
+        if bundle.sequence() > known.sequence() {
+            self.nudge();
+        }
         Ok(Some(bundle))
+    }
+
+    /// Looks whether another process stored something; cheap if not.
+    pub(super) fn look_at_directory(&self) -> Changed {
+        let Some(directory) = &self.origin.directory else {
+            return Changed::default();
+        };
+        let stamp = Some(directory.stamp());
+        let mut work = self.work();
+        if work.stamp == stamp {
+            return Changed::default();
+        }
+        let stored = self.adopt_newer(directory);
+        self.note_directory(stored.as_ref().err());
+        work.stamp = stamp;
+        stored.unwrap_or_default()
     }
 
     /// Notes how the directory is; told once, as it is looked at every few seconds.
@@ -282,8 +472,8 @@ impl Shared {
             }
         };
         adopt_bundle(&tls, stored.bundle.clone())?;
-        let document = stored.document.not_after() > tls.document().not_after()
-            && stored.check(time::now()).is_ok();
+        let age = |document: &IdentityDocument| (document.not_before(), document.not_after());
+        let document = age(&stored.document) > age(&tls.document()) && self.check(&stored).is_ok();
         if document {
             self.adopt(stored)?;
         }
@@ -294,32 +484,28 @@ impl Shared {
         let confirmed = self.state().confirmed;
         Freshness {
             document_valid: self.current().is_ok(),
-            bundle_age: confirmed.map(|confirmed| confirmed.age(&Confirmed::now())),
+            bundle_age: confirmed.map(|confirmed| confirmed.age(&self.clocks.moment())),
             refresh_interval: self.refresh_interval(),
         }
     }
 
-    /// The identity at hand, provided it is usable now.
-    fn usable(&self) -> Option<Arc<TlsIdentity>> {
-        self.current().ok()
+    fn check(&self, obtained: &Obtained) -> Result<(), IdentityError> {
+        obtained.check(self.clocks.now())
     }
 
-    /// The identity at hand, or why it cannot be used.
-    fn current(&self) -> Result<Arc<TlsIdentity>, IdentityError> {
-        let tls = self
-            .state()
-            .tls
-            .clone()
-            .ok_or(IdentityError::NotRenewable)?;
-        let (document, bundle, now) = (tls.document(), tls.bundle(), time::now());
-        let spiffe_id = || document.spiffe_id().clone();
-        if !document.is_valid_at(now) {
-            authority::check(&document, &bundle, now)?;
-        }
-        if bundle.is_disabled(document.spiffe_id()) {
-            return Err(IdentityError::SiteDisabled {
-                spiffe_id: spiffe_id(),
-            });
+    /// The identity at hand, or why it cannot be used now.
+    pub(super) fn current(&self) -> Result<Arc<TlsIdentity>, IdentityError> {
+        let (tls, own) = {
+            let state = self.state();
+            (state.tls.clone(), state.own.clone())
+        };
+        let (Some(tls), Some(own)) = (tls, own) else {
+            return Err(IdentityError::NotRenewable);
+        };
+        let (bundle, now) = (tls.bundle(), self.clocks.now());
+        // No signature unless something is wrong; another path may carry it by then.
+        if own.recheck(&bundle, now).is_err() {
+            authority::check(&tls.document(), &bundle, now)?;
         }
         Ok(tls)
     }
@@ -337,9 +523,12 @@ impl Shared {
             spiffe_id,
             why: error.to_string(),
         };
+        let own = own_principal(&document, &bundle, self.clocks.now());
         let held = self.state().tls.clone();
         let tls = match held {
-            None => TlsIdentity::new(document, bundle).map_err(refuse)?,
+            None => {
+                TlsIdentity::with_clock(document, bundle, self.clocks.for_tls()).map_err(refuse)?
+            }
             Some(tls) => {
                 if bundle.sequence() > tls.bundle().sequence() {
                     replace_bundle(&tls, bundle)?;
@@ -357,37 +546,71 @@ impl Shared {
         {
             let client = HttpClient::new(Arc::clone(&tls), &contact.url, &contact.spiffe_id)
                 .map_err(IdentityError::Authority)?;
+            let client = authority::hearing(client, &self.clocks);
             state.authority = Some((contact, Arc::new(client)));
         }
         state.tls = Some(Arc::clone(&tls));
+        state.own = own;
         if confirmed.is_some() {
             state.confirmed = confirmed;
         }
         Ok(tls)
     }
+
+    /// Checks an identity from the directory. If its site is disabled, asks whether it still is.
+    fn check_or_enable(
+        &self,
+        directory: &Directory,
+        lock: &DirectoryLock,
+        obtained: &mut Obtained,
+    ) -> Result<(), IdentityError> {
+        let disabled = match self.check(obtained) {
+            Err(error @ IdentityError::SiteDisabled { .. }) => error,
+            other => return other,
+        };
+        let Some(contact) = &obtained.authority else {
+            return Err(disabled);
+        };
+        let asked = Confirmed::now(&self.clocks);
+        let Ok(bundle) = authority::refresh_anonymously(contact, &obtained.bundle, &self.clocks)
+        else {
+            return Err(disabled);
+        };
+        directory.save_bundle(lock, &bundle)?;
+        obtained.bundle = bundle;
+        obtained.confirmed = Some(asked);
+        self.check(obtained)
+    }
 }
 
-/// Checks an identity from the directory. If its site is disabled, asks whether it still is.
-fn check_or_enable(
-    directory: &Directory,
-    lock: &DirectoryLock,
-    obtained: &mut Obtained,
-) -> Result<(), IdentityError> {
-    let disabled = match obtained.check(time::now()) {
-        Err(error @ IdentityError::SiteDisabled { .. }) => error,
-        other => return other,
-    };
-    let Some(contact) = &obtained.authority else {
-        return Err(disabled);
-    };
-    let asked = Confirmed::now();
-    let Ok(bundle) = authority::refresh_anonymously(contact, &obtained.bundle) else {
-        return Err(disabled);
-    };
-    directory.save_bundle(lock, &bundle)?;
-    obtained.bundle = bundle;
-    obtained.confirmed = Some(asked);
-    obtained.check(time::now())
+impl Work {
+    /// A copy of the key for the next request.
+    fn next_key(&mut self) -> Result<DocumentKey, IdentityError> {
+        let refuse = |error: DocumentError| IdentityError::Key {
+            why: error.to_string(),
+        };
+        let key = match self.next_key.take() {
+            Some(key) => key,
+            None => new_key()?,
+        };
+        let pem = key.expose_pem().map_err(refuse)?;
+        self.next_key = Some(key);
+        DocumentKey::from_pem(&pem).map_err(refuse)
+    }
+}
+
+/// Whether a new document would help.
+fn helps(problem: &IdentityError) -> bool {
+    !matches!(
+        problem,
+        IdentityError::SiteDisabled { .. } | IdentityError::NotYetValid { .. }
+    )
+}
+
+/// The own document as peers verify it, whichever role it is for.
+fn own_principal(document: &IdentityDocument, bundle: &TrustBundle, now: u64) -> Option<Principal> {
+    let verify = |usage| verify_peer(document.chain(), bundle, usage, now).ok();
+    verify(Usage::Client).or_else(|| verify(Usage::Server))
 }
 
 /// Puts a bundle of the directory into force if it is later.
