@@ -20,6 +20,7 @@
 //! | `http` (feature `http`) | calls over mutual TLS, pauses between attempts, deadlines |
 //! | [`join`], [`wire`] | single-use join tokens; JSON of the identity authority's API |
 //! | [`policy`] | who may do what |
+//! | [`pem`] | chains of certificates as text |
 //! | [`limits`] | every bound of the crate, with its reason |
 //!
 //! # Example
@@ -73,7 +74,7 @@ pub mod issue;
 pub mod join;
 pub mod limits;
 pub mod mtls;
-mod pem;
+pub mod pem;
 pub mod policy;
 pub mod principal;
 pub mod spiffe_id;

@@ -6,7 +6,8 @@ use rustls_pki_types::CertificateDer;
 use crate::limits::{MAX_CERTIFICATE_BYTES, MAX_CHAIN_CERTIFICATES, MAX_CHAIN_PEM_BYTES};
 
 /// Writes certificates in their order.
-pub(crate) fn encode_chain(chain: &[CertificateDer<'_>]) -> String {
+#[must_use]
+pub fn encode_chain(chain: &[CertificateDer<'_>]) -> String {
     // Fails only on lengths over `usize`.
     let encode = |certificate: &CertificateDer<'_>| {
         der::pem::encode_string(LABEL, LineEnding::LF, certificate)
@@ -18,7 +19,8 @@ pub(crate) fn encode_chain(chain: &[CertificateDer<'_>]) -> String {
 }
 
 /// Reads 1 to [`MAX_CHAIN_CERTIFICATES`] certificates; only white space may stand between them.
-pub(crate) fn decode_chain(pem: &str) -> Option<Vec<CertificateDer<'static>>> {
+#[must_use]
+pub fn decode_chain(pem: &str) -> Option<Vec<CertificateDer<'static>>> {
     if pem.len() > MAX_CHAIN_PEM_BYTES {
         return None;
     }

@@ -1,14 +1,18 @@
 //! The attestors of one site, compiled from its rules.
 
-use identity::wire::{AttestorRule, Evidence, Prover, SiteRules};
+use identity::wire::{self, AttestorRule, Evidence, Prover, SiteRules};
 use identity::{Attributes, SiteName, SpiffeId, TrustDomain};
 use rand_core::CryptoRng;
 
 use crate::attestor::{Attested, Attestor, Challenge, ChallengeContext, Claim, Context, SingleUse};
+use crate::aws::Aws;
 use crate::error::{AttestError, RuleError};
 use crate::join_token::JoinTokens;
 use crate::limits::MAX_ATTESTORS;
-use crate::mapping::Mapping;
+use crate::mapping::{Mapping, TemplateError};
+use crate::unix::{self, Unix};
+use crate::voucher::Vouchers;
+use crate::x509::X509;
 
 /// What a site may be vouched for by, each with what it trusts.
 #[derive(Debug)]
@@ -22,6 +26,87 @@ struct Entry {
     attestor: Box<dyn Attestor>,
     /// For attestors that find facts.
     mapping: Option<Mapping>,
+}
+
+impl Entry {
+    /// An attestor whose evidence names SPIFFE ID and attributes itself.
+    fn named(attestor: impl Attestor + 'static) -> Self {
+        Self {
+            attestor: Box::new(attestor),
+            mapping: None,
+        }
+    }
+
+    fn compile(
+        site: &SiteName,
+        trust_domain: &TrustDomain,
+        rule: &AttestorRule,
+    ) -> Result<Self, Fault> {
+        let mapped = |attestor: Box<dyn Attestor>, mapping: &wire::Mapping, known: &[&str]| {
+            Mapping::compile(site, trust_domain, mapping, |fact| known.contains(&fact))
+                .map(|mapping| Self {
+                    attestor,
+                    mapping: Some(mapping),
+                })
+                .map_err(Fault::Template)
+        };
+        match rule {
+            AttestorRule::JoinToken {} => Ok(Self::named(JoinTokens)),
+            AttestorRule::Voucher { keys } => Vouchers::new(keys)
+                .map(Self::named)
+                .map_err(|error| Fault::Member("keys", error.to_string())),
+            AttestorRule::X509 { anchors, mapping } => {
+                let attestor = X509::new(anchors).map_err(|why| Fault::Member("anchors", why))?;
+                mapped(Box::new(attestor), mapping, X509::FACTS)
+            }
+            AttestorRule::Aws {
+                certificates,
+                accounts,
+                mapping,
+            } => {
+                let attestor = Aws::new(certificates, accounts)
+                    .map_err(|(member, why)| Fault::Member(member, why))?;
+                mapped(Box::new(attestor), mapping, Aws::FACTS)
+            }
+            AttestorRule::Unix {
+                uids,
+                executables,
+                mapping,
+            } => {
+                let attestor = Unix::new(uids, executables, names(mapping, unix::EXECUTABLE))
+                    .map_err(|(member, why)| Fault::Member(member, why))?;
+                mapped(Box::new(attestor), mapping, Unix::FACTS)
+            }
+            _ => Err(Fault::Unsupported),
+        }
+    }
+}
+
+/// What is wrong with one rule.
+enum Fault {
+    Member(&'static str, String),
+    Template(TemplateError),
+    Unsupported,
+}
+
+impl Fault {
+    fn into_error(self, index: usize) -> RuleError {
+        match self {
+            Self::Member(member, why) => RuleError::Member { index, member, why },
+            Self::Template(error) => RuleError::Template { index, error },
+            Self::Unsupported => RuleError::Unsupported { index },
+        }
+    }
+}
+
+/// Whether a mapping names a fact anywhere.
+fn names(mapping: &wire::Mapping, fact: &str) -> bool {
+    let place = format!("{{{fact}}}");
+    mapping.spiffe_id.contains(&place)
+        || mapping
+            .attributes
+            .values()
+            .any(|text| text.contains(&place))
 }
 
 /// Whom evidence makes, as far as evidence tells; the rules of the site are asked next.
@@ -60,25 +145,16 @@ impl Attestors {
     ) -> Result<Self, RuleError> {
         let Some(listed) = &rules.attestors else {
             return Ok(Self {
-                attestors: vec![Entry {
-                    attestor: Box::new(JoinTokens),
-                    mapping: None,
-                }],
+                attestors: vec![Entry::named(JoinTokens)],
             });
         };
         if listed.len() > MAX_ATTESTORS {
             return Err(RuleError::TooMany);
         }
-        let _ = (site, trust_domain);
         let mut attestors: Vec<Entry> = Vec::new();
         for (index, rule) in listed.iter().enumerate() {
-            let entry = match rule {
-                AttestorRule::JoinToken {} => Entry {
-                    attestor: Box::new(JoinTokens),
-                    mapping: None,
-                },
-                _ => return Err(RuleError::Unsupported { index }),
-            };
+            let entry = Entry::compile(site, trust_domain, rule)
+                .map_err(|fault| fault.into_error(index))?;
             if attestors
                 .iter()
                 .any(|other| other.attestor.kind() == entry.attestor.kind())

@@ -2,8 +2,13 @@
 
 use identity::join::RedemptionRefusal;
 
+use crate::aws::AwsError;
 use crate::limits::MAX_ATTESTORS;
 use crate::mapping::{MappingError, TemplateError};
+use crate::tpm::TpmError;
+use crate::unix::UnixError;
+use crate::voucher::VoucherError;
+use crate::x509::X509Error;
 
 /// Reason the attestors of a site's rules were refused; says what to write instead.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -74,4 +79,25 @@ pub enum AttestError {
     /// The join token is expired or used.
     #[error(transparent)]
     JoinToken(RedemptionRefusal),
+    /// A voucher's token.
+    #[error(transparent)]
+    Voucher(#[from] VoucherError),
+    /// A certificate of another CA.
+    #[error(transparent)]
+    X509(#[from] X509Error),
+    /// A document of AWS.
+    #[error(transparent)]
+    Aws(#[from] AwsError),
+    /// A process.
+    #[error(transparent)]
+    Unix(#[from] UnixError),
+    /// Evidence of a TPM.
+    #[error("evidence of a TPM: {0}")]
+    Tpm(TpmError),
+}
+
+impl From<TpmError> for AttestError {
+    fn from(error: TpmError) -> Self {
+        Self::Tpm(error)
+    }
 }

@@ -10,7 +10,7 @@
 //! - An attestor looks at facts only after the evidence that holds them was verified, and reads them from the very bytes
 //!   that were verified.
 //! - All evidence is bound to the key that the document will be issued for; a process on the authority's own host and an
-//!   AWS document are not, and say so (`aws`, [`unix`]).
+//!   AWS document are not, and say so ([`aws`], [`unix`]).
 //! - Every length is held against [`limits`] first. Nothing here does I/O, but for [`unix`], which reads the executable
 //!   of its peer. Clock and randomness are arguments.
 //!
@@ -21,7 +21,7 @@
 //! | [`attestor`] | the trait, its context and its answers |
 //! | [`attestors`] | the attestors of one site |
 //! | [`mapping`] | how facts become a SPIFFE ID and attributes |
-//! | [`join_token`], [`unix`] | attestors |
+//! | [`join_token`], [`voucher`], [`x509`], [`aws`], [`unix`] | attestors, each with the half of its client |
 //! | [`limits`] | every bound of the crate, with its reason |
 //!
 //! # Not promised
@@ -31,11 +31,15 @@
 
 pub mod attestor;
 pub mod attestors;
+pub mod aws;
 pub mod error;
 pub mod join_token;
 pub mod limits;
 pub mod mapping;
+pub mod tpm;
 pub mod unix;
+pub mod voucher;
+pub mod x509;
 
 pub use attestor::{
     Attested, Attestor, Challenge, ChallengeContext, Claim, Context, OpenedChallenge, SingleUse,
