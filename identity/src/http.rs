@@ -43,12 +43,11 @@ use ureq::{
 use url::Url;
 use zeroize::Zeroizing;
 
+pub use self::conditional::{Conditional, Conditioned};
 use self::connector::{Lifetime, TlsConnector, Validity};
-use self::unix::{NoResolver, UnixConnector};
-pub use self::conditional::{Conditional, Conditioned};
-pub use self::conditional::{Conditional, Conditioned};
 pub use self::error::{HttpError, shorten};
 pub use self::retry::{Backoff, Deadline, fraction};
+use self::unix::{NoResolver, UnixConnector};
 use crate::{
     SpiffeId, limits,
     tls::{self, Alpn, ServerExpectation, TlsIdentity},
@@ -56,9 +55,9 @@ use crate::{
 };
 
 mod conditional;
-mod conditional;
 mod connector;
 mod error;
+mod put;
 mod retry;
 mod unix;
 

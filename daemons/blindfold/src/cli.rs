@@ -14,6 +14,7 @@ mod locks;
 mod reseal;
 mod root;
 mod sign;
+mod site;
 mod unsealer;
 
 pub(crate) use audit::*;
@@ -24,6 +25,7 @@ pub(crate) use locks::*;
 pub(crate) use reseal::*;
 pub(crate) use root::*;
 pub(crate) use sign::*;
+pub(crate) use site::*;
 pub(crate) use unsealer::*;
 
 /// Seal secrets offline under a policy; open them with help that sees nothing.
@@ -464,57 +466,6 @@ pub(crate) struct TokenCreateArgs {
     /// Where the token goes, readable by its owner only; standard output when absent
     #[arg(long, short, value_hint = ValueHint::FilePath)]
     pub(crate) out: Option<PathBuf>,
-}
-
-/// `blindfold site …`
-#[derive(Debug, Subcommand)]
-pub(crate) enum SiteCommand {
-    /// Register a site and its rules
-    #[command(after_help = "\
-Example:
-  blindfold site add paris --attribute environment=production,staging --attribute tier='*' --max-lifetime 3600")]
-    Add(SiteAddArgs),
-    /// Switch a site off at once: its identities are refused everywhere
-    #[command(after_help = "Example:\n  blindfold site disable paris")]
-    Disable {
-        #[command(flatten)]
-        admin: AdminArgs,
-        /// Name of the site
-        name: String,
-    },
-    /// Switch a disabled site on again
-    Enable {
-        #[command(flatten)]
-        admin: AdminArgs,
-        /// Name of the site
-        name: String,
-    },
-    /// List the sites
-    List {
-        #[command(flatten)]
-        admin: AdminArgs,
-    },
-}
-
-/// Words of `site add`.
-#[derive(Args, Debug)]
-pub(crate) struct SiteAddArgs {
-    #[command(flatten)]
-    pub(crate) admin: AdminArgs,
-    /// Name of the site: the first segment of its SPIFFE IDs
-    pub(crate) name: String,
-    /// Attribute that the site's identities may carry, KEY=VALUE[,VALUE…], '*' for any value; may be repeated
-    #[arg(long = "attribute", value_name = "KEY=VALUES")]
-    pub(crate) attributes: Vec<String>,
-    /// Greatest lifetime of an identity document, in seconds
-    #[arg(long, default_value_t = 3600)]
-    pub(crate) max_lifetime: u64,
-    /// Identity documents per minute
-    #[arg(long, default_value_t = 600)]
-    pub(crate) rate: u32,
-    /// Only this SPIFFE ID and those below it; all of the site when absent
-    #[arg(long, value_name = "SPIFFE_ID")]
-    pub(crate) prefix: Option<String>,
 }
 
 /// Words of `dev`.

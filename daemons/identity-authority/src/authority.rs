@@ -24,6 +24,7 @@ use crate::config::Config;
 use crate::documents::Documents;
 use crate::error::AuthorityError;
 use crate::foundation::{Foundation, SERVICE};
+use crate::local::LocalListener;
 use crate::metrics::{AuthorityMetrics, Issued};
 use crate::operator::Operator;
 use crate::registry::Registry;
@@ -38,6 +39,7 @@ use signing::{active, is_due, make_issuer, own_document, usable_issuer};
 pub struct Authority {
     pub(crate) inner: Arc<Inner>,
     listener: TcpListener,
+    local: Option<LocalListener>,
     address: SocketAddr,
     url: String,
     _metrics_server: MetricsServer,
@@ -65,7 +67,7 @@ pub(crate) struct Inner {
     pub(crate) documents: Documents,
     pub(crate) tls: Arc<TlsIdentity>,
     pub(crate) metrics: AuthorityMetrics,
-    root_key: RootKeys,
+    pub(crate) root_key: RootKeys,
 }
 
 impl Authority {
@@ -130,6 +132,7 @@ impl Authority {
             .map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
         let url = config.url_at(address)?;
+        let local = config.unix.as_ref().map(LocalListener::bind).transpose()?;
         let metrics_server = service::metrics::serve(&config.metrics, Arc::clone(metrics))
             .await
             .map_err(|cause| AuthorityError::Bind {
@@ -165,6 +168,7 @@ impl Authority {
         Ok(Self {
             inner: Arc::new(inner),
             listener,
+            local,
             address,
             url,
             _metrics_server: metrics_server,
@@ -222,6 +226,7 @@ impl Authority {
         let Self {
             inner,
             listener,
+            local,
             address,
             url,
             _metrics_server,
@@ -245,9 +250,22 @@ impl Authority {
             inner.admission.authorizer().clone(),
             inner.config.listen.limits.clone(),
         );
+        let local_app = api::local_app(Arc::clone(&inner));
+        let serve_local = async {
+            if let Some(local) = local {
+                local.serve(local_app, shutdown.clone()).await;
+            }
+        };
+        // The drain is not to wait for those who only wait.
+        let release = async {
+            shutdown.wait().await;
+            inner.registry.waiters().close();
+            std::future::pending::<std::convert::Infallible>().await
+        };
         let served = tokio::select! {
-            served = server.serve(listener, shutdown) => served,
+            (served, ()) = async { tokio::join!(server.serve(listener, shutdown.clone()), serve_local) } => served,
             never = upkeep::run(&inner) => match never {},
+            never = release => match never {},
         };
         upkeep::remember_time(&inner).await;
         inner.registry.tables().close().await;

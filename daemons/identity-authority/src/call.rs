@@ -34,6 +34,11 @@ impl Call {
         }
     }
 
+    /// Adds to what is recorded.
+    pub(crate) fn note(&mut self, add: impl FnOnce(AuditContext) -> AuditContext) {
+        self.context = add(std::mem::take(&mut self.context));
+    }
+
     /// Fails unless `grant` was given for exactly this call.
     ///
     /// # Errors

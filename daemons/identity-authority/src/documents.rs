@@ -1,8 +1,24 @@
-//! Documents: joining with a token and renewing.
+//! Documents: joining with a token, attesting with other evidence, and renewing.
 //!
-//! Whatever the signing request asks for is ignored: the name and the attributes come from the token or from the
+//! Whatever the signing request asks for is ignored: the name and the attributes come from the evidence or from the
 //! current document, and the site's rules are asked each time. A document never outlives its site's greatest lifetime,
 //! the authority's, or the issuing certificate.
+//!
+//! # Order of checks
+//!
+//! From cheap to dear, so that nobody makes this side work for more than they show:
+//!
+//! | check | kept in | counts against |
+//! |---|---|---|
+//! | rate of the source | memory | address or user |
+//! | form of the request, site, attestor allowed | memory | |
+//! | attempts at the site | memory | the site |
+//! | signature of the request, evidence | processor | |
+//! | the site's rules for what was attested | memory | |
+//! | rate and day of the site | memory, store in blocks | the site |
+//! | policies, and the record of the decision | audit log | |
+//! | single use, sequence, revocation | store | the evidence |
+//! | the rules again, then the signature | processor | |
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,8 +42,11 @@ use crate::random;
 use crate::refusal::Refusal;
 use crate::registry::{Registry, Site, Snapshot};
 
+mod attest;
 mod join;
 mod renew;
+
+pub(crate) use attest::{Asker, CHALLENGE};
 
 /// Issues documents to others.
 #[derive(Debug)]
@@ -38,6 +57,10 @@ pub(crate) struct Documents {
     greatest_lifetime: u64,
     joins: QuotaTable,
     renewals: QuotaTable,
+    /// Attempts at each site whose evidence is looked at.
+    attempts: QuotaTable,
+    /// Sites whose vouchers' clocks were complained of.
+    skews: QuotaTable,
     metrics: AuthorityMetrics,
 }
 
@@ -46,6 +69,10 @@ struct Subject {
     spiffe_id: SpiffeId,
     attributes: Attributes,
     lifetime: u64,
+    /// Start of its validity, where the store keeps the order of documents; set back as any other's when there is none.
+    not_before: Option<u64>,
+    /// Attestor that vouched; none for a renewal.
+    attestor: Option<&'static str>,
     csr: Csr,
     /// The one answer for whatever keeps it from being certified.
     refused: &'static str,
@@ -79,6 +106,8 @@ impl Documents {
             greatest_lifetime,
             joins: QuotaTable::new(joins, now),
             renewals: QuotaTable::new(renewals, now),
+            attempts: attest::attempts(now),
+            skews: attest::skews(now),
             metrics,
         }
     }
@@ -99,15 +128,15 @@ impl Documents {
     ///
     /// Too many for that instance.
     fn admit_again(&self, spiffe_id: &SpiffeId, attributes: &Attributes) -> Result<(), Refusal> {
-        let whose = format!(
-            "{spiffe_id}#{}",
-            attributes.text(INSTANCE).unwrap_or_default()
-        );
+        let instance = attributes.text(INSTANCE).unwrap_or_default();
+        self.admit_repeat(&format!("{spiffe_id}#{instance}"), "renewals of this instance")
+    }
+
+    /// Counts what `whose` may do a few times.
+    fn admit_repeat(&self, whose: &str, what: &str) -> Result<(), Refusal> {
         self.renewals
-            .take(&whose, UNITS_PER_RENEWAL, Instant::now())
-            .map_err(|exceeded| {
-                Refusal::rate_limited("RENEWAL_RATE", "renewals of this instance", exceeded)
-            })
+            .take(whose, UNITS_PER_RENEWAL, Instant::now())
+            .map_err(|exceeded| Refusal::rate_limited("RENEWAL_RATE", what, exceeded))
     }
 
     /// Signs. The grant is the only way here.
@@ -121,20 +150,41 @@ impl Documents {
         now: u64,
     ) -> Result<(DocumentResponse, AuditContext), Refusal> {
         call.check(grant)?;
-        let snapshot = self.registry.snapshot();
+        let snapshot = self.registry.fresh()?;
         let site = vouched(
             &snapshot,
             &subject.spiffe_id,
             &subject.attributes,
             subject.refused,
         )?;
+        if let Some(kind) = subject.attestor
+            && !site.rules.attestors().allows(kind)
+        {
+            let why = format!("site {} no longer allows the attestor {kind}", site.name);
+            return Err(Refusal::denied("ATTESTOR_NOT_ALLOWED", subject.refused, why));
+        }
         let issuer = self.issuer();
-        let (spiffe_id, attributes) = (subject.spiffe_id.clone(), subject.attributes.clone());
         let lifetime = site
             .rules
             .lifetime(Some(subject.lifetime))
             .min(self.greatest_lifetime);
-        let chain = sign(&issuer, &subject.csr, spiffe_id, attributes, now, lifetime)?;
+        let mut request = IssueRequest::new(
+            subject.spiffe_id.clone(),
+            subject.attributes.clone(),
+            now,
+            lifetime,
+        );
+        if let Some(not_before) = subject.not_before {
+            request.not_before = not_before;
+        }
+        if snapshot
+            .bundle
+            .is_revoked(&request.attributes, request.not_before)
+        {
+            let why = "the instance was revoked, or its attributes changed once more meanwhile";
+            return Err(Refusal::denied("INSTANCE_REVOKED", subject.refused, why));
+        }
+        let chain = certify(&issuer, &subject.csr, request)?;
         let response = DocumentResponse::new(&chain, snapshot.bundle.clone());
         let mut context = AuditContext::new().with(
             "not_after",
@@ -201,7 +251,15 @@ pub(crate) fn sign(
     now: u64,
     lifetime: u64,
 ) -> Result<Vec<CertificateDer<'static>>, Refusal> {
-    let mut request = IssueRequest::new(spiffe_id, attributes, now, lifetime);
+    let request = IssueRequest::new(spiffe_id, attributes, now, lifetime);
+    certify(issuer, csr, request)
+}
+
+fn certify(
+    issuer: &Issuer,
+    csr: &Csr,
+    mut request: IssueRequest,
+) -> Result<Vec<CertificateDer<'static>>, Refusal> {
     request.not_after = request.not_after.min(issuer.not_after());
     issuer
         .issue(csr, &request, &mut random::system())

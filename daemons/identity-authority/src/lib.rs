@@ -47,6 +47,7 @@ mod error;
 mod facts;
 mod foundation;
 pub mod limits;
+mod local;
 mod metrics;
 mod operator;
 mod random;

@@ -42,9 +42,31 @@ pub const PURGE_AFTER_SECONDS: u64 = 2 * identity::limits::REDEMPTION_REPEAT_SEC
 /// How far the clock may go back without refusal: steps of time synchronisation are below it.
 pub const CLOCK_TOLERANCE_SECONDS: u64 = 5;
 
+/// How long other trust domains may keep our bundle before they ask again: the usual hint of SPIFFE bundles. A CA that
+/// is to sign is published for longer before it does.
+pub const FEDERATION_REFRESH_HINT: Duration = Duration::from_secs(300);
+
+/// Questions of one instance that wait for the bundle to change: its SDK holds one, a second while it reconnects, and
+/// there may be two processes.
+pub const WAITS_PER_INSTANCE: usize = 4;
+
+/// Longest reason of a revocation: a line for people.
+pub const REASON_BYTES: usize = 256;
+
 /// How often the store is asked whether another replica, or the command line of the host, changed something: part of how
 /// fast "at once" is. One row by its key.
 pub const REVISION_POLL: Duration = Duration::from_millis(250);
+
+/// How long one look at the store's revision may take before the next one is tried on another connection.
+pub const REVISION_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the store may be away before a replica says that it is not ready: failovers are over by then, and requests
+/// that need the store wait for as long.
+pub const STORE_READY: Duration = Duration::from_secs(10);
+
+/// How long an attested subject is remembered after its last document has ended: so long a lower sequence number than its
+/// last is refused.
+pub const INSTANCES_KEPT_SECONDS: u64 = 7 * 24 * 3_600;
 
 /// How long a replica answers from memory without having reached the store, unless configured: longer than a database
 /// takes to fail over, and as long as another replica's revocation may stay unknown to it.
@@ -84,8 +106,12 @@ pub const UNIX_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// and not against the site's documents.
 pub const ATTEMPTS_PER_ISSUE: u32 = 4;
 
-/// The least of those per minute: a site with few documents can still be mistaken now and then.
-pub const LEAST_ATTEMPTS_PER_MINUTE: u32 = 120;
+/// The least of those per minute: a hundred signatures a second are a few hundredths of a core, and whoever wants to lock
+/// out a site by bad evidence needs more addresses than one.
+pub const LEAST_ATTEMPTS_PER_MINUTE: u32 = 6_000;
+
+/// A voucher's clock that differs by more is told of: a token takes less from there to here.
+pub const NOTABLE_SKEW_SECONDS: u64 = 5;
 
 /// Sources of joins and renewing identities that are told apart, each.
 pub const QUOTA_NAMES: usize = 16_384;

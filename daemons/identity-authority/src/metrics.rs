@@ -14,6 +14,8 @@ use crate::registry::Snapshot;
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Issued {
     Join,
+    /// By the attestor of that name.
+    Attested(&'static str),
     Renewal,
     Own,
 }
@@ -27,6 +29,9 @@ struct IssuedLabels {
 #[derive(Clone, Debug)]
 pub(crate) struct AuthorityMetrics {
     documents: Family<IssuedLabels, Counter>,
+    challenges: Counter,
+    superseded: Counter,
+    voucher_clock: Gauge<i64, AtomicI64>,
     root_not_after: Gauge<i64, AtomicI64>,
     issuer_not_after: Gauge<i64, AtomicI64>,
     bundle_sequence: Gauge<i64, AtomicI64>,
@@ -43,6 +48,9 @@ impl AuthorityMetrics {
     pub(crate) fn new(metrics: &Metrics) -> Self {
         let own = Self {
             documents: Family::default(),
+            challenges: Counter::default(),
+            superseded: Counter::default(),
+            voucher_clock: Gauge::default(),
             root_not_after: Gauge::default(),
             issuer_not_after: Gauge::default(),
             bundle_sequence: Gauge::default(),
@@ -57,6 +65,21 @@ impl AuthorityMetrics {
                 "documents_issued",
                 "Identity documents issued, by kind",
                 own.documents.clone(),
+            );
+            r.register(
+                "challenges_made",
+                "Challenges given to whoever wants to attest",
+                own.challenges.clone(),
+            );
+            r.register(
+                "documents_superseded",
+                "Attested subjects whose attributes changed, so that former documents are refused",
+                own.superseded.clone(),
+            );
+            r.register(
+                "voucher_clock_ahead_seconds",
+                "By how much the clock of the voucher seen last is ahead of this one; behind if negative",
+                own.voucher_clock.clone(),
             );
             r.register(
                 "root_not_after_timestamp_seconds",
@@ -91,10 +114,23 @@ impl AuthorityMetrics {
     pub(crate) fn issued(&self, kind: Issued) {
         let kind = match kind {
             Issued::Join => "join",
+            Issued::Attested(attestor) => attestor,
             Issued::Renewal => "renewal",
             Issued::Own => "own",
         };
         self.documents.get_or_create(&IssuedLabels { kind }).inc();
+    }
+
+    pub(crate) fn challenge_made(&self) {
+        self.challenges.inc();
+    }
+
+    pub(crate) fn superseded(&self) {
+        self.superseded.inc();
+    }
+
+    pub(crate) fn voucher_clock(&self, seconds_ahead: i64) {
+        self.voucher_clock.set(seconds_ahead);
     }
 
     pub(crate) fn root_ends(&self, not_after: u64) {

@@ -1,26 +1,43 @@
-//! `blindfold site`: register, disable and list sites.
+//! `blindfold site`: register, change, disable and list sites.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use identity::{
     SiteName, SpiffeId, TrustDomain,
+    http::HttpClient,
     wire::{
-        CreateSiteRequest, SITES_PATH, Site, SiteList, SiteRules, disable_site_path,
+        AttestorRule, CreateSiteRequest, SITES_PATH, Site, SiteList, SiteRules, disable_site_path,
         enable_site_path,
     },
 };
+use serde::de::DeserializeOwned;
 
-use super::{key_value, print, print_json};
+use super::{canonical_text, key_value, print, print_json};
 use crate::{
     admin::{Admin, http_failure},
     cli::{SiteAddArgs, SiteCommand},
     failure::{Context, Failure, Kind, Outcome},
+    files::Source,
 };
 
 /// Runs `blindfold site …`.
 pub(crate) fn run(command: SiteCommand, json: bool) -> Outcome {
     match command {
         SiteCommand::Add(args) => add(&args, json),
+        SiteCommand::Rules { admin, name, set } => {
+            let name = site_name(&name)?;
+            let client = Admin::read(&admin.admin)?.identity_authority()?;
+            match set {
+                Some(path) => {
+                    let rules: SiteRules = read_json(&Source::of(Some(&path)), "rules")?;
+                    let site: Site = client
+                        .put_json(&format!("{SITES_PATH}/{name}"), &rules)
+                        .map_err(|e| http_failure(&e))?;
+                    shown(&site, json)
+                }
+                None => rules_of(&client, &name),
+            }
+        }
         SiteCommand::Disable { admin, name } => {
             let name = site_name(&name)?;
             let client = Admin::read(&admin.admin)?.identity_authority()?;
@@ -60,9 +77,13 @@ fn add(args: &SiteAddArgs, json: bool) -> Outcome {
         attributes: allowed_attributes(&args.attributes)?,
         max_lifetime_seconds: args.max_lifetime,
         issues_per_minute: args.rate,
-        issues_per_day: None,
-        policy: None,
-        attestors: None,
+        issues_per_day: args.per_day,
+        policy: args.policy.as_deref().map(policy_value).transpose()?,
+        attestors: args
+            .attestors
+            .as_deref()
+            .map(|path| read_json::<Vec<AttestorRule>>(&Source::of(Some(path)), "attestors"))
+            .transpose()?,
     };
     let request = CreateSiteRequest { name, rules };
     let site: Site = admin
@@ -70,6 +91,37 @@ fn add(args: &SiteAddArgs, json: bool) -> Outcome {
         .post_json(SITES_PATH, &request)
         .map_err(|e| http_failure(&e))?;
     shown(&site, json)
+}
+
+/// Prints the rules of one site, as `--set` takes them.
+fn rules_of(client: &HttpClient, name: &SiteName) -> Outcome {
+    let mut path = SITES_PATH.to_owned();
+    loop {
+        let list: SiteList = client.get_json(&path).map_err(|e| http_failure(&e))?;
+        if let Some(site) = list.sites.iter().find(|site| site.name == *name) {
+            return print_json(&site.rules);
+        }
+        // Pages go by name.
+        match list.sites.last() {
+            Some(last) if last.name < *name => {
+                path = format!("{SITES_PATH}?after={}", last.name);
+            }
+            _ => {
+                return Err(Failure::data(format_args!("no site {name} is registered"))
+                    .remedy("see which there are: blindfold site list"));
+            }
+        }
+    }
+}
+
+fn read_json<T: DeserializeOwned>(source: &Source, what: &str) -> Outcome<T> {
+    let bytes = source.read(what)?;
+    serde_json::from_slice(&bytes).about(Kind::Data, source.name())
+}
+
+/// A policy file, checked here so that errors name its lines.
+fn policy_value(path: &Path) -> Outcome<serde_json::Value> {
+    serde_json::from_str(&canonical_text(path)?).kind(Kind::Internal)
 }
 
 fn whole_site(trust_domain: &TrustDomain, name: &SiteName) -> Outcome<SpiffeId> {

@@ -1,4 +1,4 @@
-//! Handlers of joining and renewing.
+//! Handlers of joining, attesting and renewing.
 
 use std::sync::Arc;
 
@@ -7,36 +7,98 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
-use identity::wire::{CONTENT_TYPE, DocumentResponse, JoinRequest, RenewRequest};
+use identity::wire::{
+    AttestRequest, CONTENT_TYPE, ChallengeRequest, DocumentResponse, JoinRequest, RenewRequest,
+};
+use serde::de::DeserializeOwned;
 use service::audit::AuditContext;
 use service::listener::{MaybePeer, PeerAddress};
 
 use super::input::{self, Payload};
 use crate::authority::Inner;
 use crate::call::{Call, Recorded};
+use crate::documents::{Asker, CHALLENGE};
+use crate::local::LocalPeer;
 use crate::refusal::Refusal;
 use crate::rules::{JOIN, RENEW};
+
+/// Where the connection comes from, as the listener told.
+type Address = Option<Extension<PeerAddress>>;
+type Local = Option<Extension<LocalPeer>>;
 
 /// `POST /v1/join`.
 pub(super) async fn join(
     State(inner): State<Arc<Inner>>,
-    address: Option<Extension<PeerAddress>>,
+    address: Address,
     headers: HeaderMap,
     body: Payload,
 ) -> Result<Response, Recorded> {
-    let context = source(address.as_deref());
-    let counted = match address.as_deref() {
-        Some(PeerAddress(address)) => inner.documents.admit_join(address.ip()),
+    let (asker, request) =
+        admit::<JoinRequest>(&inner, JOIN, (address, None), &headers, body).await?;
+    inner.documents.join(&request, &asker).await.map(answer)
+}
+
+/// `POST /v1/attest`, on the network and on the Unix socket.
+pub(super) async fn attest(
+    State(inner): State<Arc<Inner>>,
+    address: Address,
+    local: Local,
+    headers: HeaderMap,
+    body: Payload,
+) -> Result<Response, Recorded> {
+    let (asker, request) =
+        admit::<AttestRequest>(&inner, JOIN, (address, local), &headers, body).await?;
+    inner
+        .documents
+        .attest(&inner.root_key, request, &asker)
+        .await
+        .map(answer)
+}
+
+/// `POST /v1/challenge`.
+pub(super) async fn challenge(
+    State(inner): State<Arc<Inner>>,
+    address: Address,
+    local: Local,
+    headers: HeaderMap,
+    body: Payload,
+) -> Result<Response, Recorded> {
+    let (asker, request) =
+        admit::<ChallengeRequest>(&inner, CHALLENGE, (address, local), &headers, body).await?;
+    let challenge = inner
+        .documents
+        .challenge(&inner.root_key, &request, &asker)
+        .await?;
+    // Texts always serialize.
+    Ok(json_response(
+        serde_json::to_vec(&challenge).unwrap_or_default(),
+    ))
+}
+
+/// Who asks and what, once the rate of where it comes from has room.
+async fn admit<T: DeserializeOwned>(
+    inner: &Inner,
+    action: &'static str,
+    (address, local): (Address, Local),
+    headers: &HeaderMap,
+    body: Payload,
+) -> Result<(Asker, T), Recorded> {
+    let asker = match (local, address) {
+        (Some(Extension(LocalPeer(peer))), _) => Asker::Process(peer),
+        (None, Some(Extension(PeerAddress(address)))) => Asker::Address(address.ip()),
         // Only a router without a listener gets here.
-        None => Ok(()),
+        (None, None) => Asker::Unknown,
     };
-    let request = counted.and_then(|()| input::json::<JoinRequest>(&headers, body));
+    let request = inner
+        .documents
+        .admit_asker(&asker)
+        .and_then(|()| input::json::<T>(headers, body));
     match request {
-        Ok(request) => inner.documents.join(&request, context).await.map(answer),
-        Err(refusal) => Err(inner
-            .admission
-            .refuse(None, &Call::new(JOIN, "", context), refusal)
-            .await),
+        Ok(request) => Ok((asker, request)),
+        Err(refusal) => {
+            let call = Call::new(action, "", asker.context());
+            Err(inner.admission.refuse(None, &call, refusal).await)
+        }
     }
 }
 
@@ -44,7 +106,7 @@ pub(super) async fn join(
 pub(super) async fn renew(
     State(inner): State<Arc<Inner>>,
     MaybePeer(peer): MaybePeer,
-    address: Option<Extension<PeerAddress>>,
+    address: Address,
     headers: HeaderMap,
     body: Payload,
 ) -> Result<Response, Recorded> {

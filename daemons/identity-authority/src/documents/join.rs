@@ -1,17 +1,15 @@
 //! Joining: a join token makes one identity.
 
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
-use std::time::Instant;
 
+use attest::{AttestError, Context};
 use identity::issue::Csr;
 use identity::join::{JoinTokenRecord, Redemption, RedemptionRefusal};
 use identity::policy::Facts;
-use identity::wire::{DocumentResponse, JoinRequest};
+use identity::wire::{DocumentResponse, Evidence, JoinRequest};
 use identity::{Attributes, SpiffeId};
-use service::audit::AuditContext;
 
-use super::{Documents, Subject, verify_csr, vouched};
+use super::{Asker, Documents, Subject, verify_csr, vouched};
 use crate::call::{Call, Recorded};
 use crate::facts::with_spiffe_id;
 use crate::metrics::Issued;
@@ -29,28 +27,14 @@ struct Prepared {
 }
 
 impl Documents {
-    /// Counts an attempt to join from `address`, before its body is looked at.
-    ///
-    /// # Errors
-    ///
-    /// Too many from there.
-    pub(crate) fn admit_join(&self, address: IpAddr) -> Result<(), Refusal> {
-        let source = source_of(address);
-        self.joins
-            .take(&source, 1, Instant::now())
-            .map_err(|exceeded| {
-                Refusal::rate_limited("JOIN_RATE", &format!("joins from {source}"), exceeded)
-            })
-    }
-
     /// Redeems a join token: one identity per token, whatever runs at the same time.
     pub(crate) async fn join(
         &self,
         request: &JoinRequest,
-        context: AuditContext,
+        asker: &Asker,
     ) -> Result<DocumentResponse, Recorded> {
         let hash = *request.token_secret.hash().as_bytes();
-        let mut call = Call::new(JOIN, "", context.with_hex("token_sha256", &hash));
+        let mut call = Call::new(JOIN, "", asker.context().with_hex("token_sha256", &hash));
         let prepared = match self.prepare_join(request, &hash, &mut call).await {
             Ok(prepared) => prepared,
             Err(refusal) => return Err(self.admission.refuse(None, &call, refusal).await),
@@ -93,28 +77,52 @@ impl Documents {
             )
         })?;
         call.resource = format!("site/{}", row.site);
-        call.context = with_spiffe_id(std::mem::take(&mut call.context), &row.spiffe_id);
+        call.note(|context| with_spiffe_id(context, &row.spiffe_id));
         let csr = verify_csr(&request.csr)?;
-        call.context =
-            std::mem::take(&mut call.context).with_hex("csr_key_sha256", csr.public_key_sha256());
+        call.note(|context| context.with_hex("csr_key_sha256", csr.public_key_sha256()));
         let (record, lifetime) = record_of(request, row)?;
-        check_redemption(&record, &csr, now)?;
-        let snapshot = self.registry.snapshot();
+        let snapshot = self.registry.fresh()?;
         let site = vouched(
             &snapshot,
             &record.spiffe_id,
             &record.attributes,
             JOIN_REFUSED,
         )?;
+        let context = Context {
+            now,
+            csr_key_sha256: csr.public_key_sha256(),
+            site: &site.name,
+            trust_domain: self.registry.trust_domain(),
+            audience: &self.registry.trust_domain().identity_authority(),
+            challenge: None,
+            unix_peer: None,
+            join_token: Some(&record),
+        };
+        let evidence = Evidence::JoinToken {
+            secret_hash: request.token_secret.hash(),
+        };
+        site.rules
+            .attestors()
+            .verify(&evidence, &context)
+            .map_err(|error| match error {
+                AttestError::JoinToken(refusal) => redemption_refused(&record.spiffe_id, refusal),
+                AttestError::NotAllowed(_) => {
+                    token_refused("ATTESTOR_NOT_ALLOWED", error.to_string())
+                }
+                _ => token_refused("EVIDENCE", error.to_string()),
+            })?;
         if record.redeemed.is_some() {
             // Within its minute a used token must not wear out the rate of its whole site.
             self.admit_again(&record.spiffe_id, &record.attributes)?;
         }
         site.take()?;
+        site.take_day(self.registry.tables(), now).await?;
         let subject = Subject {
             spiffe_id: record.spiffe_id.clone(),
             attributes: record.attributes.clone(),
             lifetime: site.rules.lifetime(Some(lifetime)),
+            not_before: None,
+            attestor: Some(evidence.kind()),
             csr,
             refused: JOIN_REFUSED,
         };
@@ -179,19 +187,21 @@ fn record_of(request: &JoinRequest, row: TokenRow) -> Result<(JoinTokenRecord, u
 fn check_redemption(record: &JoinTokenRecord, csr: &Csr, now: u64) -> Result<(), Refusal> {
     match record.redeem(csr.public_key_sha256(), now) {
         Redemption::First(_) | Redemption::Repeat => Ok(()),
-        Redemption::Refused(refusal) => {
-            let name = match refusal {
-                RedemptionRefusal::Expired => "TOKEN_EXPIRED",
-                RedemptionRefusal::OtherKey => {
-                    // Two parties hold this token: one of them may have stolen it.
-                    tracing::warn!(spiffe_id = %record.spiffe_id, "a used join token was shown with another key");
-                    "TOKEN_USED_BY_OTHER"
-                }
-                _ => "TOKEN_USED",
-            };
-            Err(token_refused(name, refusal.to_string()))
-        }
+        Redemption::Refused(refusal) => Err(redemption_refused(&record.spiffe_id, refusal)),
     }
+}
+
+fn redemption_refused(spiffe_id: &SpiffeId, refusal: RedemptionRefusal) -> Refusal {
+    let name = match refusal {
+        RedemptionRefusal::Expired => "TOKEN_EXPIRED",
+        RedemptionRefusal::OtherKey => {
+            // Two parties hold this token: one of them may have stolen it.
+            tracing::warn!(%spiffe_id, "a used join token was shown with another key");
+            "TOKEN_USED_BY_OTHER"
+        }
+        _ => "TOKEN_USED",
+    };
+    token_refused(name, refusal.to_string())
 }
 
 fn token_refused(record: &'static str, why: impl Into<String>) -> Refusal {
@@ -201,11 +211,3 @@ fn token_refused(record: &'static str, why: impl Into<String>) -> Refusal {
 /// One answer for whatever is wrong with a token.
 const JOIN_REFUSED: &str = "the join token is not valid: it is unknown, expired, already used, or its site no longer \
                             allows it; ask for a new one";
-
-/// Whose joins are counted together: an IPv4 address, or the /64 that one IPv6 subscriber has.
-fn source_of(address: IpAddr) -> String {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => v4.to_string(),
-        IpAddr::V6(v6) => format!("{}/64", Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
-    }
-}

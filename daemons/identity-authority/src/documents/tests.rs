@@ -47,6 +47,8 @@ async fn site_is_asked_again_after_the_decision_was_recorded() {
         spiffe_id: SpiffeId::parse("spiffe://acme.example/paris/x").unwrap(),
         attributes,
         lifetime: 3600,
+        not_before: None,
+        attestor: Some("join_token"),
         csr: Csr::parse(&key.csr_der(&mut random::system()).unwrap()).unwrap(),
         refused: "the one answer",
     };
