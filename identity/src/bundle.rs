@@ -39,7 +39,7 @@ use std::fmt;
 use rustls_pki_types::{CertificateDer, TrustAnchor};
 use sha2::{Digest, Sha256};
 
-use crate::attributes::Attributes;
+use crate::attributes::{Attributes, INSTANCE};
 use crate::limits::{
     DEFAULT_REFRESH_HINT_SECONDS, MAX_BUNDLE_BYTES, MAX_DISABLED_SITES, MAX_INSTANCE_BYTES,
     MAX_ISSUERS, MAX_REFRESH_HINT_SECONDS, MAX_REVOKED_INSTANCES, MAX_TRUST_ANCHORS,
@@ -385,8 +385,6 @@ impl Anchor {
     }
 }
 
-/// Key of the attribute that tells one launched instance from all others.
-pub const INSTANCE: &str = "instance";
 
 /// Whether `text` can be revoked as an instance: 1 to 64 ASCII letters, digits, dots, hyphens and underscores.
 #[must_use]

@@ -20,9 +20,10 @@ use service::authorize::Grant;
 use crate::call::{Admission, Call, Recorded};
 use crate::config::TokensConfig;
 use crate::refusal::Refusal;
-use crate::registry::Registry;
+use crate::registry::{Registry, RegistryError};
 use crate::rules::RulesError;
 
+mod revocations;
 mod sites;
 mod tokens;
 
@@ -38,6 +39,12 @@ pub(crate) const DISABLE_SITE: &str = "disable-site";
 pub(crate) const ENABLE_SITE: &str = "enable-site";
 /// Action: make a join token.
 pub(crate) const CREATE_TOKEN: &str = "create-token";
+/// Action: revoke an instance or an issuing certificate.
+pub(crate) const REVOKE: &str = "revoke";
+/// Action: see all revocations.
+pub(crate) const LIST_REVOCATIONS: &str = "list-revocations";
+/// Resource of [`LIST_REVOCATIONS`].
+pub(crate) const ALL_REVOCATIONS: &str = "revocations";
 /// Resource of [`LIST_SITES`].
 pub(crate) const ALL_SITES: &str = "sites";
 
@@ -116,8 +123,8 @@ impl Administration {
         };
         let now = match self.admission.clock().now() {
             Ok(now) => now,
-            // A site must be switched off whatever the clock shows.
-            Err(error) if call.action == DISABLE_SITE => error.latest,
+            // What is to be refused must be, whatever the clock shows.
+            Err(error) if matches!(call.action, DISABLE_SITE | REVOKE) => error.latest,
             Err(error) => return Err(self.refuse(caller, &call, error.into()).await),
         };
         let grant = self.grant(caller, &call, now).await?;
@@ -150,6 +157,14 @@ impl Administration {
                     .await
             }
         }
+    }
+
+    /// Takes what was just written into memory, before the answer leaves.
+    async fn reload(&self) -> Result<(), Refusal> {
+        self.registry
+            .reload()
+            .await
+            .map_err(|error: RegistryError| Refusal::unavailable("STORE", error.to_string()))
     }
 
     async fn refuse(&self, caller: Caller<'_>, call: &Call, refusal: Refusal) -> Recorded {

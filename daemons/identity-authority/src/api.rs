@@ -24,7 +24,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use identity::limits::MAX_WIRE_REQUEST_BYTES;
 use identity::wire::{
-    ATTEST_PATH, BUNDLE_PATH, BUNDLES_PATH, CHALLENGE_PATH, CONTENT_TYPE, ErrorCode, JOIN_PATH, RENEW_PATH, REVOCATIONS_PATH, SITES_PATH,
+    ATTEST_PATH, BUNDLE_PATH, BUNDLES_PATH, CHALLENGE_PATH, ErrorCode, JOIN_PATH, RENEW_PATH, REVOCATIONS_PATH, SITES_PATH,
     SPIFFE_BUNDLE_PATH, TOKENS_PATH,
 };
 use service::listener::MaybePeer;

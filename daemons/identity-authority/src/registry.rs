@@ -12,7 +12,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use axum::body::Bytes;
 use identity::limits::MAX_DOCUMENT_LIFETIME_SECONDS;
 use identity::tls::TlsIdentity;
 use identity::wire::IssuerState;
@@ -30,9 +29,15 @@ use crate::tables::{
 
 mod contact;
 mod days;
+mod published;
+mod waiters;
 
 use contact::Contact;
 use days::DayQuota;
+pub(crate) use published::Published;
+pub(crate) use waiters::{Place, Waiters};
+
+pub(crate) use days::DAY_SECONDS;
 
 /// Reason the sites can't be taken from the store.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +68,7 @@ pub(crate) struct Registry {
     snapshot: ArcSwap<Snapshot>,
     reloading: Mutex<()>,
     revisions: watch::Sender<u64>,
+    waiters: Arc<Waiters>,
     contact: Contact,
     tls: OnceLock<Arc<TlsIdentity>>,
 }
@@ -72,9 +78,7 @@ pub(crate) struct Registry {
 pub(crate) struct Snapshot {
     pub(crate) revision: u64,
     pub(crate) bundle: TrustBundle,
-    pub(crate) bundle_json: Bytes,
-    /// Strong validator of `bundle_json`: its sequence, and which trust domain's.
-    pub(crate) etag: String,
+    pub(crate) published: Published,
     /// Trust anchors, the one that was added last first.
     pub(crate) roots: Vec<RootRow>,
     /// Issuing CAs, newest first.
@@ -120,6 +124,7 @@ impl Registry {
             revisions: watch::Sender::new(snapshot.revision),
             snapshot: ArcSwap::from_pointee(snapshot),
             reloading: Mutex::new(()),
+            waiters: Waiters::new(),
             contact,
             tls: OnceLock::new(),
         })
@@ -150,13 +155,24 @@ impl Registry {
         Ok(self.snapshot())
     }
 
+    /// How long ago the store was reached last, and memory was then true to it.
+    pub(crate) fn silent_for(&self) -> Duration {
+        self.contact.silent_for()
+    }
+
     /// Told of every new revision, after its snapshot is there.
     pub(crate) fn revisions(&self) -> watch::Receiver<u64> {
         self.revisions.subscribe()
     }
 
-    /// Hands every later bundle to `tls` too.
+    /// Who waits for the bundle to change.
+    pub(crate) fn waiters(&self) -> &Arc<Waiters> {
+        &self.waiters
+    }
+
+    /// Hands every later bundle to `tls` too, and those of other trust domains.
     pub(crate) fn feed(&self, tls: Arc<TlsIdentity>) {
+        follow_federated(&tls, &self.snapshot());
         // Set once, by whoever opens the authority; a second one would find the first and change nothing.
         let _ = self.tls.set(tls);
     }
@@ -190,6 +206,9 @@ impl Registry {
             Snapshot::new(&self.trust_domain, self.refresh_hint, view, Some(&former))?;
         let revision = snapshot.revision;
         let bundle = (snapshot.bundle != former.bundle).then(|| snapshot.bundle.clone());
+        if let Some(tls) = self.tls.get() {
+            follow_federated(tls, &snapshot);
+        }
         self.snapshot.store(Arc::new(snapshot));
         self.contact.confirm(asked);
         if let (Some(bundle), Some(tls)) = (bundle, self.tls.get())
@@ -220,11 +239,17 @@ impl Snapshot {
             .filter(|site| !site.enabled)
             .map(|site| site.name.clone());
         let anchors = anchors_of(&view.roots)?;
-        let issuers = view
+        let mut issuers: Vec<_> = view
             .issuers
             .iter()
             .filter(|issuer| issuer.state != IssuerState::Revoked)
-            .map(|issuer| issuer.fingerprint);
+            .map(|issuer| issuer.fingerprint)
+            .collect();
+        if issuers.is_empty() {
+            // INVARIANT (allow-list): a bundle that names nobody would allow everybody below the roots.
+            issuers.push(NO_ISSUER);
+        }
+        let newest_issuer = view.issuers.iter().map(|issuer| issuer.not_before).max();
         let instances = view
             .revocations
             .iter()
@@ -233,14 +258,13 @@ impl Snapshot {
             .with_refresh_hint(refresh_hint)?
             .with_disabled_sites(disabled)?
             .with_issuers(issuers)?
-            .with_revoked_instances(instances)?;
-        let bundle_json = Bytes::from(bundle.to_json());
-        let etag = format!("\"{trust_domain}-{}\"", view.bundle_sequence);
+            .with_revoked_instances(instances)?
+            .with_newest_issuer(newest_issuer);
+        let published = Published::new(&bundle, &view.issuers, &view.federations)?;
         Ok(Self {
             revision: view.revision,
             bundle,
-            bundle_json,
-            etag,
+            published,
             roots: view.roots,
             issuers: view.issuers,
             revocations: view.revocations,
@@ -254,6 +278,14 @@ impl Snapshot {
     pub(crate) fn site_of(&self, spiffe_id: &SpiffeId) -> Option<&Arc<Site>> {
         let name = SiteName::parse(spiffe_id.site()?).ok()?;
         self.sites.get(&name)
+    }
+}
+
+/// Hands the bundles of other trust domains to the TLS side.
+fn follow_federated(tls: &TlsIdentity, snapshot: &Snapshot) {
+    let bundles = snapshot.published.federated_bundles().iter().cloned();
+    if let Err(error) = tls.replace_federated(bundles) {
+        tracing::error!(%error, "the TLS side did not take the bundles of other trust domains");
     }
 }
 
@@ -380,6 +412,8 @@ fn quota(per_minute: u32) -> QuotaTable {
 }
 
 const UNITS_PER_DOCUMENT: u32 = 60;
+/// Fingerprint of no certificate: nobody knows one with this hash.
+const NO_ISSUER: [u8; 32] = [0; 32];
 
 #[cfg(test)]
 mod tests {

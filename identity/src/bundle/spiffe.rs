@@ -199,7 +199,9 @@ mod tests {
         }
         let stranger = written(&Realm::new("elsewhere.example", 4))["keys"][0].clone();
         let keys = json["keys"].as_array_mut().unwrap();
-        keys.push(json!({"use": "jwt-svid", "kty": "EC", "kid": "2", "crv": "P-256", "x": "", "y": ""}));
+        keys.push(
+            json!({"use": "jwt-svid", "kty": "EC", "kid": "2", "crv": "P-256", "x": "", "y": ""}),
+        );
         keys.push(json!({"use": "x509-svid", "kty": "RSA", "n": "", "e": "", "x5c": ["AAAA"]}));
         keys.push(json!({"kty": "EC"}));
         keys.push(stranger);

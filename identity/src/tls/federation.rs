@@ -64,7 +64,9 @@ impl AcceptedDomains {
 
     /// The foreign trust domains.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&TrustDomain, ForeignAttributes)> {
-        self.0.iter().map(|(domain, attributes)| (domain, *attributes))
+        self.0
+            .iter()
+            .map(|(domain, attributes)| (domain, *attributes))
     }
 }
 

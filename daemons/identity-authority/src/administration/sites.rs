@@ -12,7 +12,6 @@ use crate::call::{Call, Recorded};
 use crate::facts::with_json_sha256;
 use crate::limits;
 use crate::refusal::Refusal;
-use crate::registry::RegistryError;
 use crate::rules::Rules;
 use crate::tables::SiteInsertion;
 
@@ -166,13 +165,6 @@ impl Administration {
             .get(name)
             .map(|site| site.to_wire())
             .ok_or_else(|| unknown_site(name))
-    }
-
-    async fn reload(&self) -> Result<(), Refusal> {
-        self.registry
-            .reload()
-            .await
-            .map_err(|error: RegistryError| Refusal::unavailable("STORE", error.to_string()))
     }
 }
 

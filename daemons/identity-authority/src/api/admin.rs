@@ -152,7 +152,7 @@ pub(super) async fn create_token(
 }
 
 /// The peer and what it asks, once both are known and it is still welcome.
-async fn admit<T>(
+pub(super) async fn admit<T>(
     inner: &Inner,
     peer: Option<Arc<Principal>>,
     call: &Call,
@@ -173,19 +173,19 @@ async fn admit<T>(
     }
 }
 
-/// The site may have been switched off since the connection was made; the listener asks too, of its own clock.
+/// It may have been revoked since the connection was made; the listener asks too, of its own clock.
 fn welcome(inner: &Inner, principal: &Principal) -> Result<(), Refusal> {
-    if inner
-        .registry
-        .snapshot()
-        .bundle
-        .is_disabled(principal.spiffe_id())
+    let snapshot = inner.registry.snapshot();
+    let bundle = &snapshot.bundle;
+    if bundle.is_disabled(principal.spiffe_id()) {
+        let why = "the administrator's site is disabled";
+        return Err(Refusal::denied("SITE_DISABLED", "denied", why));
+    }
+    if bundle.is_revoked(principal.attributes(), principal.not_before())
+        || !bundle.allows_issuer(principal.issuer_fingerprint())
     {
-        return Err(Refusal::denied(
-            "SITE_DISABLED",
-            "denied",
-            "the administrator's site is disabled",
-        ));
+        let why = "the administrator's document is revoked";
+        return Err(Refusal::denied("REVOKED", "denied", why));
     }
     Ok(())
 }

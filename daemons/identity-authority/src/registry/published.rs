@@ -1,0 +1,124 @@
+//! What the snapshot looks like to those who ask for bundles.
+
+use axum::body::Bytes;
+use identity::bundle::{SpiffeBundle, spiffe_bundle_json};
+use identity::wire::{FederatedBundles, IssuerState};
+use identity::{BundleError, TrustBundle, TrustDomain};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use sha2::{Digest, Sha256};
+
+use super::RegistryError;
+use crate::limits;
+use crate::tables::{FederationRow, IssuerRow, TablesError};
+
+/// Bodies and validators of the bundle's endpoints.
+#[derive(Debug)]
+pub(crate) struct Published {
+    pub(crate) bundle: Bytes,
+    /// Changes with everything that whoever holds the bundle wants to know: its own content, and the federated bundles.
+    pub(crate) etag: String,
+    /// The same for other SPIFFE software.
+    pub(crate) spiffe: Bytes,
+    pub(crate) spiffe_etag: String,
+    /// Of other trust domains; nothing without one.
+    pub(crate) federated: Option<Federated>,
+}
+
+/// The bundles of other trust domains.
+#[derive(Debug)]
+pub(crate) struct Federated {
+    pub(crate) bundles: Vec<TrustBundle>,
+    pub(crate) json: Bytes,
+    pub(crate) etag: String,
+}
+
+impl Published {
+    pub(super) fn new(
+        bundle: &TrustBundle,
+        issuers: &[IssuerRow],
+        federations: &[FederationRow],
+    ) -> Result<Self, RegistryError> {
+        let trust_domain = bundle.trust_domain();
+        let federated = Federated::new(trust_domain, federations)?;
+        let sequence = bundle.sequence();
+        let etag = match &federated {
+            None => format!("\"{trust_domain}-{sequence}\""),
+            Some(federated) => format!(
+                "\"{trust_domain}-{sequence}-{}\"",
+                federated.etag.trim_matches('"')
+            ),
+        };
+        let hint = limits::FEDERATION_REFRESH_HINT.as_secs();
+        let authorities = authorities_of(issuers)?;
+        Ok(Self {
+            bundle: Bytes::from(bundle.to_json()),
+            etag,
+            spiffe: Bytes::from(spiffe_bundle_json(&authorities, sequence, hint)?),
+            spiffe_etag: format!("\"spiffe-{trust_domain}-{sequence}\""),
+            federated,
+        })
+    }
+
+    /// The bundles of other trust domains.
+    pub(crate) fn federated_bundles(&self) -> &[TrustBundle] {
+        self.federated
+            .as_ref()
+            .map_or(&[], |federated| &federated.bundles)
+    }
+}
+
+impl Federated {
+    /// Reads the stored documents again: they were read before they were stored, so that none is damaged.
+    fn new(
+        own: &TrustDomain,
+        rows: &[FederationRow],
+    ) -> Result<Option<Self>, RegistryError> {
+        let damaged = || RegistryError::Tables(TablesError::Damaged("a federated bundle"));
+        let mut bundles = Vec::new();
+        for row in rows {
+            let trust_domain = TrustDomain::parse(&row.trust_domain).map_err(|_| damaged())?;
+            if trust_domain == *own {
+                return Err(damaged());
+            }
+            let read = SpiffeBundle::from_json(&trust_domain, row.bundle.as_bytes());
+            // None: it has revoked everything.
+            bundles.extend(read.map_err(|_| damaged())?.bundle);
+        }
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let answer = FederatedBundles { bundles };
+        let json = serde_json::to_vec(&answer)
+            .map_err(|error| RegistryError::Bundle(BundleError::Json(error.to_string())))?;
+        let hash: [u8; 32] = Sha256::digest(&json).into();
+        let short: String = hash
+            .iter()
+            .take(ETAG_BYTES)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        Ok(Some(Self {
+            bundles: answer.bundles,
+            json: Bytes::from(json),
+            etag: format!("\"{short}\""),
+        }))
+    }
+}
+
+/// Enough that no two federated bundles in the life of a daemon share a validator.
+const ETAG_BYTES: usize = 16;
+
+/// The issuing CAs whose documents count, as certificates.
+fn authorities_of(issuers: &[IssuerRow]) -> Result<Vec<CertificateDer<'static>>, RegistryError> {
+    issuers
+        .iter()
+        .filter(|issuer| issuer.state != IssuerState::Revoked)
+        .map(|issuer| {
+            CertificateDer::from_pem_slice(issuer.chain.as_bytes()).map_err(|_| {
+                RegistryError::Tables(TablesError::Damaged(
+                    "an issuing CA that is no PEM certificate",
+                ))
+            })
+        })
+        .collect()
+}
