@@ -39,4 +39,6 @@ pub mod quota;
 pub mod root_key;
 pub mod shutdown;
 pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod trust;

@@ -15,7 +15,6 @@ mod high;
 mod hostile;
 mod hsm;
 mod operations;
-mod postgres;
 mod store;
 mod streaming;
 mod support;

@@ -6,11 +6,12 @@
 use std::{path::PathBuf, time::Duration};
 
 use kms::store::{KmsStore, StoreConfig, StoreError};
-use service::root_key::{RootKey, RootKeys};
+use service::{
+    root_key::{RootKey, RootKeys},
+    testing::Postgres,
+};
 use sqlx::{AnyPool, any::AnyPoolOptions};
 use tempfile::TempDir;
-
-use crate::postgres::Postgres;
 
 mod changes;
 mod crash;

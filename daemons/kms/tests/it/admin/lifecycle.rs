@@ -9,13 +9,10 @@ use kms_client::{
     Algorithm, Operation, State,
     wire::{ErrorCode, admin::Settings},
 };
-use service::clock::ManualClock;
+use service::{clock::ManualClock, testing::Postgres};
 
 use super::{ADA, as_admin, code, create, with_policy};
-use crate::{
-    postgres::Postgres,
-    support::{API, Running, TENANT, World, decrypt, until},
-};
+use crate::support::{API, Running, TENANT, World, decrypt, until};
 
 /// A service that looks often, and lets things happen soon.
 fn hasty() -> World {

@@ -23,7 +23,7 @@ use service::root_key::{RootKey, RootKeys};
 use sha2::{Digest, Sha256};
 
 use super::{Bench, keys};
-use crate::postgres::Postgres;
+use service::testing::Postgres;
 
 const REPLICA: &str = "KMS_TEST_CRASH_REPLICA";
 const SECONDS: &str = "KMS_CRASH_SECONDS";

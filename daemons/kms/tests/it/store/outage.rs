@@ -10,7 +10,7 @@ use super::{
     Bench,
     keys::{filled, revision},
 };
-use crate::postgres::Postgres;
+use service::testing::Postgres;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lost_connections_are_not_noticed() {

@@ -8,13 +8,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use service::files::{self, MODE_SECRET};
 use tempfile::TempDir;
+
+use crate::files::{self, MODE_SECRET};
 
 const PASSWORD: &str = "p/ss: w@rd?";
 
 /// A running server; dropped, it is ended and its folder removed.
-pub(crate) struct Postgres {
+#[derive(Debug)]
+pub struct Postgres {
     folder: TempDir,
     server: Child,
     user: Option<(u32, u32)>,
@@ -73,7 +75,12 @@ fn command(user: Option<(u32, u32)>, name: &str) -> Command {
 
 impl Postgres {
     /// Makes a cluster and starts it. The thread that calls must live as long as the server.
-    pub(crate) fn start() -> Self {
+    ///
+    /// # Panics
+    ///
+    /// PostgreSQL is not installed, or does not start within a minute.
+    #[must_use]
+    pub fn start() -> Self {
         // In /tmp, since the path of a socket has at most 107 bytes and the other user has to reach it.
         let folder = tempfile::Builder::new()
             .prefix("pg")
@@ -92,7 +99,7 @@ impl Postgres {
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
         let made = command(user, "initdb")
             .args([
-                "--username=kms",
+                "--username=blindfold",
                 "--auth=scram-sha-256",
                 "--encoding=UTF8",
                 "--no-sync",
@@ -162,30 +169,42 @@ impl Postgres {
     }
 
     /// What the server wrote.
-    pub(crate) fn log(&self) -> String {
+    #[must_use]
+    pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
     /// The file with the password.
-    pub(crate) fn password_file(&self) -> PathBuf {
+    #[must_use]
+    pub fn password_file(&self) -> PathBuf {
         self.folder.path().join("password")
     }
 
     /// URL of a database, without password.
-    pub(crate) fn url(&self, database: &str) -> String {
+    ///
+    /// # Panics
+    ///
+    /// The folder for temporary files is not UTF-8.
+    #[must_use]
+    pub fn url(&self, database: &str) -> String {
         let socket = self.folder.path().join("s");
         let socket = socket.to_str().unwrap().replace('/', "%2F");
-        format!("postgres://kms@{socket}/{database}")
+        format!("postgres://blindfold@{socket}/{database}")
     }
 
     /// URL of a database for a test's own connections.
-    pub(crate) fn url_with_password(&self, database: &str) -> String {
+    #[must_use]
+    pub fn url_with_password(&self, database: &str) -> String {
         self.url(database)
-            .replace("kms@", "kms:p%2Fss%3A%20w%40rd%3F@")
+            .replace("blindfold@", "blindfold:p%2Fss%3A%20w%40rd%3F@")
     }
 
     /// Makes a database.
-    pub(crate) async fn create(&self, database: &str) {
+    ///
+    /// # Panics
+    ///
+    /// It can't be made within a minute.
+    pub async fn create(&self, database: &str) {
         sqlx::any::install_default_drivers();
         let deadline = Instant::now() + Duration::from_secs(60);
         // It listens before it takes connections.
@@ -207,7 +226,12 @@ impl Postgres {
     }
 
     /// Processes that serve a connection.
-    pub(crate) fn backends(&self) -> Vec<i32> {
+    ///
+    /// # Panics
+    ///
+    /// The kernel lists what is no process.
+    #[must_use]
+    pub fn backends(&self) -> Vec<i32> {
         let mother = self.server.id();
         let children = fs::read_to_string(format!("/proc/{mother}/task/{mother}/children"))
             .unwrap_or_default();
@@ -215,21 +239,29 @@ impl Postgres {
             .split_whitespace()
             .filter(|pid| {
                 let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-                line.starts_with(b"postgres: kms ")
+                line.starts_with(b"postgres: blindfold ")
             })
             .map(|pid| pid.parse().unwrap())
             .collect()
     }
 
     /// Ends the server as a failing machine would, without a word to its clients' transactions.
-    pub(crate) fn stop(&mut self) {
+    ///
+    /// # Panics
+    ///
+    /// It was stopped already.
+    pub fn stop(&mut self) {
         let pid = rustix::process::Pid::from_child(&self.server);
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::QUIT);
         self.server.wait().unwrap();
     }
 
     /// Starts it again after [`Postgres::stop`].
-    pub(crate) fn start_again(&mut self) {
+    ///
+    /// # Panics
+    ///
+    /// It does not start within a minute.
+    pub fn start_again(&mut self) {
         self.server = Self::run(self.folder.path(), self.user);
         self.await_start();
     }
