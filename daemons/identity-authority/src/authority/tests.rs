@@ -313,7 +313,7 @@ async fn store_of_another_trust_domain_or_none_is_refused() {
     let config = config(folder.path(), |_| ());
     let error = Authority::open(config.clone()).await.unwrap_err();
     assert!(
-        !config.store.path.exists(),
+        !config.store.path.as_ref().unwrap().exists(),
         "no empty store was left behind"
     );
     assert!(

@@ -69,6 +69,10 @@ mod tests {
         let strict = Contact::new(Duration::from_secs(3_600));
         strict.confirm(Instant::now() + Duration::from_secs(5));
         strict.confirm(Instant::now());
-        assert_eq!(strict.silent_for(), Duration::ZERO, "an older answer takes nothing back");
+        assert_eq!(
+            strict.silent_for(),
+            Duration::ZERO,
+            "an older answer takes nothing back"
+        );
     }
 }

@@ -70,10 +70,7 @@ impl Published {
 
 impl Federated {
     /// Reads the stored documents again: they were read before they were stored, so that none is damaged.
-    fn new(
-        own: &TrustDomain,
-        rows: &[FederationRow],
-    ) -> Result<Option<Self>, RegistryError> {
+    fn new(own: &TrustDomain, rows: &[FederationRow]) -> Result<Option<Self>, RegistryError> {
         let damaged = || RegistryError::Tables(TablesError::Damaged("a federated bundle"));
         let mut bundles = Vec::new();
         for row in rows {

@@ -128,13 +128,13 @@ impl Tables {
     ) -> Result<Attestation, TablesError> {
         self.patiently(|| async {
             let mut transaction = self.begin_rows().await?;
-            let attestation = admit(&mut transaction, attested).await?;
-            if matches!(admission, Attestation::Admitted { .. }) {
+            let outcome = admit(&mut transaction, attested).await?;
+            if matches!(outcome, Attestation::Admitted { .. }) {
                 transaction.commit().await?;
             } else {
                 transaction.rollback().await?;
             }
-            Ok(admission)
+            Ok(outcome)
         })
         .await
     }
@@ -255,27 +255,31 @@ async fn admit(
             superseded: false,
         });
     };
-    let admission = claim_subject(connection, attested, claim, repeat).await?;
+    let outcome = claim_subject(connection, attested, claim, repeat).await?;
     if let (Some(single_use), Attestation::Admitted { instance, .. }) =
-        (&attested.single_use, &admission)
+        (&attested.single_use, &outcome)
         && !repeat
     {
-        sqlx::query("UPDATE single_uses SET instance = $1 WHERE site = $2 AND kind = $3 AND id = $4")
-            .bind(instance)
-            .bind(&attested.site)
-            .bind(&attested.kind)
-            .bind(single_use.id.as_slice())
-            .execute(connection)
-            .await?;
+        sqlx::query(
+            "UPDATE single_uses SET instance = $1 WHERE site = $2 AND kind = $3 AND id = $4",
+        )
+        .bind(instance)
+        .bind(&attested.site)
+        .bind(&attested.kind)
+        .bind(single_use.id.as_slice())
+        .execute(connection)
+        .await?;
     }
-    Ok(admission)
+    Ok(outcome)
 }
 
 enum Use {
     First,
     /// By the same key, a moment ago; its instance.
     Again(String),
-    Refused { by_other_key: bool },
+    Refused {
+        by_other_key: bool,
+    },
 }
 
 async fn use_up(
@@ -405,7 +409,9 @@ async fn claim_subject(
     .bind(&row.instance)
     .execute(&mut *connection)
     .await?;
-    let superseded = !same && row.latest_not_after >= attested.now;
+    // Verifiers whose clocks are behind take documents for that much longer.
+    let superseded =
+        !same && row.latest_not_after.saturating_add(attested.backdate) >= attested.now;
     if superseded {
         count_change(connection, Concerns::Bundle, attested.now).await?;
         let entry = RevocationRow {

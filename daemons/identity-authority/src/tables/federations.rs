@@ -86,14 +86,16 @@ pub(super) async fn all(connection: &mut AnyConnection) -> Result<Vec<Federation
     .fetch_all(connection)
     .await?;
     rows.into_iter()
-        .map(|(trust_domain, bundle, sequence, refresh_hint, fetched_at)| {
-            Ok(FederationRow {
-                trust_domain,
-                bundle,
-                sequence: sequence.map(unsigned).transpose()?,
-                refresh_hint: refresh_hint.map(unsigned).transpose()?,
-                fetched_at: unsigned(fetched_at)?,
-            })
-        })
+        .map(
+            |(trust_domain, bundle, sequence, refresh_hint, fetched_at)| {
+                Ok(FederationRow {
+                    trust_domain,
+                    bundle,
+                    sequence: sequence.map(unsigned).transpose()?,
+                    refresh_hint: refresh_hint.map(unsigned).transpose()?,
+                    fetched_at: unsigned(fetched_at)?,
+                })
+            },
+        )
         .collect()
 }

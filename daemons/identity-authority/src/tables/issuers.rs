@@ -268,12 +268,16 @@ fn state_name(state: IssuerState) -> Result<&'static str, TablesError> {
     STATES
         .iter()
         .find_map(|(known, name)| (*known == state).then_some(*name))
-        .ok_or(TablesError::Damaged("a state of an issuing certificate that can't be stored"))
+        .ok_or(TablesError::Damaged(
+            "a state of an issuing certificate that can't be stored",
+        ))
 }
 
 fn state_of(text: &str) -> Result<IssuerState, TablesError> {
     STATES
         .iter()
         .find_map(|(state, name)| (*name == text).then_some(*state))
-        .ok_or(TablesError::Damaged("an unknown state of an issuing certificate"))
+        .ok_or(TablesError::Damaged(
+            "an unknown state of an issuing certificate",
+        ))
 }

@@ -1,268 +1,136 @@
-use identity::join::Redeemed;
+//! The same promises on SQLite and on PostgreSQL.
+//!
+//! Each scenario is a function over a [`Store`]. On SQLite each is a test of its own; on PostgreSQL one test runs them
+//! all, each in a database of its own on one private server.
+
+use service::testing::Postgres;
 
 use super::*;
+use crate::tables::issuers::IssuerRow;
+use identity::wire::IssuerState;
 
-async fn tables() -> (tempfile::TempDir, Tables) {
-    let folder = tempfile::tempdir().unwrap();
-    let config = StoreConfig {
-        path: folder.path().join("a.db").into(),
+mod attested;
+mod basic;
+mod others;
+
+/// A store of trust domain `acme.example` with root 1, issuing CA 1 and site `paris`, made at time 100.
+pub(super) struct Store {
+    pub(super) tables: Tables,
+    location: Location,
+    _folder: Option<tempfile::TempDir>,
+}
+
+impl Store {
+    async fn sqlite() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let location = Location::Sqlite(folder.path().join("a.db"));
+        Self::at(location, Some(folder)).await
+    }
+
+    async fn postgres(server: &Postgres, name: &str) -> Self {
+        server.create(name).await;
+        let location = Location::postgres(&server.url(name), Some(server.password_file()));
+        Self::at(location.unwrap(), None).await
+    }
+
+    async fn at(location: Location, folder: Option<tempfile::TempDir>) -> Self {
+        let tables = Tables::open(&location).await.unwrap();
+        let new = NewAuthority {
+            trust_domain: "acme.example",
+            root: &root(1),
+            issuer: Some(&issuer(1, IssuerState::Active)),
+            site: ("paris", "{}"),
+        };
+        assert!(tables.create_authority(&new, 100).await.unwrap());
+        Self {
+            tables,
+            location,
+            _folder: folder,
+        }
+    }
+
+    /// Handles as of three replicas, each with connections of its own.
+    pub(super) async fn replicas(&self) -> [Tables; 3] {
+        [
+            self.tables.clone(),
+            Tables::open(&self.location).await.unwrap(),
+            Tables::open(&self.location).await.unwrap(),
+        ]
+    }
+}
+
+pub(super) fn root(number: u8) -> RootRow {
+    RootRow {
+        fingerprint: [number; 32],
+        certificate: format!("root {number}"),
+        key_wrapped: (number != 2).then(|| vec![number]),
+        not_after: 10_000,
+    }
+}
+
+pub(super) fn issuer(number: u8, state: IssuerState) -> IssuerRow {
+    IssuerRow {
+        fingerprint: [number; 32],
+        state,
+        chain: format!("chain {number}"),
+        key_wrapped: vec![number],
+        not_before: 100,
+        not_after: 5_000,
+        last_document_not_after: 5_000,
+    }
+}
+
+macro_rules! scenarios {
+    ($($module:ident::$name:ident),* $(,)?) => {
+        mod sqlite {
+            use super::*;
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    $module::$name(Store::sqlite().await).await;
+                }
+            )*
+        }
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn on_postgres() {
+            let server = Postgres::start();
+            $(
+                eprintln!(stringify!($name));
+                let database = stringify!($name);
+                let database = database.get(..60).unwrap_or(database);
+                $module::$name(Store::postgres(&server, database).await).await;
+            )*
+        }
     };
-    let tables = Tables::open(&config).await.unwrap();
-    let row = AuthorityRow {
-        trust_domain: "acme.example".into(),
-        root_certificate: "root".into(),
-        root_key_wrapped: vec![1],
-        issuer_chain: "chain".into(),
-        issuer_key_wrapped: vec![2],
-        latest_time: 100,
-    };
-    assert!(
-        tables
-            .create_authority(&row, "paris", "{}", 100)
-            .await
-            .unwrap()
-    );
-    (folder, tables)
 }
 
-fn token(hash: u8, expires_at: u64) -> NewToken {
-    NewToken {
-        secret_hash: [hash; 32],
-        site: "paris".into(),
-        spiffe_id: "spiffe://acme.example/paris/x".into(),
-        attributes: vec![0x30, 0],
-        lifetime: 60,
-        created_at: 100,
-        expires_at,
-    }
-}
-
-const BOUNDS: TokenBounds = TokenBounds { live: 3, rows: 5 };
-
-async fn insert(tables: &Tables, hash: u8, expires_at: u64) -> TokenInsertion {
-    tables
-        .insert_token(&token(hash, expires_at), BOUNDS)
-        .await
-        .unwrap()
-}
-
-async fn redeem(tables: &Tables, hash: u8, key: u8, at: u64) -> bool {
-    tables
-        .redeem_token(
-            &[hash; 32],
-            &Redeemed {
-                csr_key_sha256: [key; 32],
-                at,
-            },
-        )
-        .await
-        .unwrap()
-}
-
-#[tokio::test]
-async fn second_authority_changes_nothing() {
-    let (_folder, tables) = tables().await;
-    let mut other = tables.authority().await.unwrap().unwrap();
-    other.trust_domain = "evil.example".into();
-    assert!(
-        !tables
-            .create_authority(&other, "rome", "{}", 200)
-            .await
-            .unwrap()
-    );
-    assert_eq!(
-        tables.authority().await.unwrap().unwrap().trust_domain,
-        "acme.example"
-    );
-    assert_eq!(tables.sites().await.unwrap().sites.len(), 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn one_of_a_hundred_redemptions_wins() {
-    let (_folder, tables) = tables().await;
-    assert_eq!(insert(&tables, 1, 1_000).await, TokenInsertion::Done);
-    let tasks: Vec<_> = (0..100u8)
-        .map(|key| {
-            let tables = tables.clone();
-            tokio::spawn(async move { redeem(&tables, 1, key, 200).await.then_some(key) })
-        })
-        .collect();
-    let mut winners = Vec::new();
-    for task in tasks {
-        winners.extend(task.await.unwrap());
-    }
-    assert_eq!(winners.len(), 1);
-    let row = tables.token(&[1; 32]).await.unwrap().unwrap();
-    assert_eq!(
-        row.redeemed,
-        Some(Redeemed {
-            csr_key_sha256: [winners[0]; 32],
-            at: 200
-        })
-    );
-}
-
-#[tokio::test]
-async fn expired_unknown_and_disabled_are_not_redeemed() {
-    let (_folder, tables) = tables().await;
-    assert_eq!(insert(&tables, 1, 1_000).await, TokenInsertion::Done);
-    assert!(!redeem(&tables, 1, 1, 1_000).await, "at its end");
-    assert!(!redeem(&tables, 2, 1, 200).await, "unknown");
-    assert_eq!(insert(&tables, 3, 1_000).await, TokenInsertion::Done);
-    sqlx::query("UPDATE sites SET enabled = 0")
-        .execute(tables.pool())
-        .await
-        .unwrap();
-    assert!(
-        !redeem(&tables, 3, 1, 200).await,
-        "disabled, and the token was not removed"
-    );
-    sqlx::query("UPDATE sites SET enabled = 1")
-        .execute(tables.pool())
-        .await
-        .unwrap();
-    assert!(redeem(&tables, 3, 1, 999).await);
-}
-
-#[tokio::test]
-async fn tokens_per_site_are_bounded() {
-    let (_folder, tables) = tables().await;
-    for hash in 1..=3 {
-        assert_eq!(insert(&tables, hash, 1_000).await, TokenInsertion::Done);
-    }
-    assert_eq!(insert(&tables, 4, 1_000).await, TokenInsertion::Refused);
-    for hash in 1..=2 {
-        assert!(redeem(&tables, hash, 1, 200).await);
-        assert_eq!(
-            insert(&tables, 10 + hash, 1_000).await,
-            TokenInsertion::Done
-        );
-    }
-    assert!(redeem(&tables, 3, 1, 200).await);
-    assert_eq!(
-        insert(&tables, 4, 1_000).await,
-        TokenInsertion::Refused,
-        "redeemed ones count for the rows"
-    );
-    assert_eq!(tables.live_tokens(500).await.unwrap(), 2);
-    assert_eq!(tables.live_tokens(1_000).await.unwrap(), 0);
-}
-
-#[tokio::test]
-async fn purge_removes_what_expired_and_nothing_else() {
-    let (_folder, tables) = tables().await;
-    for (hash, expires_at) in [(1, 300), (2, 400), (3, 500)] {
-        assert_eq!(
-            insert(&tables, hash, expires_at).await,
-            TokenInsertion::Done
-        );
-    }
-    assert_eq!(tables.purge_tokens(400, 10).await.unwrap(), 1);
-    assert!(tables.token(&[1; 32]).await.unwrap().is_none());
-    assert!(tables.token(&[2; 32]).await.unwrap().is_some());
-    assert_eq!(tables.purge_tokens(1_000, 1).await.unwrap(), 1);
-    assert_eq!(tables.purge_tokens(1_000, 1).await.unwrap(), 1);
-    assert_eq!(tables.purge_tokens(1_000, 1).await.unwrap(), 0);
-}
-
-#[tokio::test]
-async fn switching_counts_and_removes_unused_tokens() {
-    let (_folder, tables) = tables().await;
-    let before = tables.sites().await.unwrap();
-    assert_eq!(insert(&tables, 1, 1_000).await, TokenInsertion::Done);
-    assert_eq!(insert(&tables, 2, 1_000).await, TokenInsertion::Done);
-    assert!(redeem(&tables, 2, 1, 200).await);
-    assert!(tables.switch_site("paris", false, 300).await.unwrap());
-    assert!(
-        !tables.switch_site("paris", false, 300).await.unwrap(),
-        "already off"
-    );
-    assert!(
-        !tables.switch_site("rome", false, 300).await.unwrap(),
-        "unknown"
-    );
-    assert!(tables.token(&[1; 32]).await.unwrap().is_none());
-    assert!(tables.token(&[2; 32]).await.unwrap().is_some());
-    assert_eq!(
-        insert(&tables, 3, 1_000).await,
-        TokenInsertion::Refused,
-        "its site is off"
-    );
-    let off = tables.sites().await.unwrap();
-    assert!(!off.sites[0].enabled);
-    assert_eq!(
-        (off.revision, off.sequence),
-        (before.revision + 1, 300),
-        "never below the time"
-    );
-    assert!(tables.switch_site("paris", true, 10).await.unwrap());
-    let on = tables.sites().await.unwrap();
-    assert_eq!(
-        (on.revision, on.sequence),
-        (off.revision + 1, 301),
-        "and never back"
-    );
-}
-
-#[tokio::test]
-async fn sites_are_bounded_and_unique() {
-    let (_folder, tables) = tables().await;
-    assert_eq!(
-        tables.insert_site("rome", "{}", 200, 2).await.unwrap(),
-        SiteInsertion::Done
-    );
-    assert_eq!(
-        tables.insert_site("rome", "{}", 200, 9).await.unwrap(),
-        SiteInsertion::NameTaken
-    );
-    assert_eq!(
-        tables.insert_site("oslo", "{}", 200, 2).await.unwrap(),
-        SiteInsertion::TooMany
-    );
-    let view = tables.sites().await.unwrap();
-    assert_eq!(
-        view.sites
-            .iter()
-            .map(|site| site.name.as_str())
-            .collect::<Vec<_>>(),
-        ["paris", "rome"]
-    );
-    assert_eq!(view.sequence, 100, "a new site does not change the bundle");
-    assert_eq!(view.revision, 2);
-    assert!(
-        tables
-            .replace_rules("rome", "{\"a\":1}", 300)
-            .await
-            .unwrap()
-    );
-    assert!(!tables.replace_rules("oslo", "{}", 300).await.unwrap());
-    assert_eq!(tables.revision().await.unwrap(), 3);
-}
-
-#[tokio::test]
-async fn latest_time_only_rises_unless_set() {
-    let (_folder, tables) = tables().await;
-    let latest = async || tables.authority().await.unwrap().unwrap().latest_time;
-    tables.raise_latest_time(500).await.unwrap();
-    tables.raise_latest_time(400).await.unwrap();
-    assert_eq!(latest().await, 500);
-    tables.set_latest_time(300).await.unwrap();
-    assert_eq!(latest().await, 300);
-}
-
-#[tokio::test]
-async fn issuer_is_replaced_only_by_who_knows_the_former() {
-    let (_folder, tables) = tables().await;
-    assert!(
-        !tables
-            .replace_issuer("another", "next", &[9])
-            .await
-            .unwrap()
-    );
-    assert!(tables.replace_issuer("chain", "next", &[9]).await.unwrap());
-    let row = tables.authority().await.unwrap().unwrap();
-    assert_eq!(
-        (row.issuer_chain.as_str(), row.issuer_key_wrapped),
-        ("next", vec![9])
-    );
+scenarios! {
+    basic::second_authority_changes_nothing,
+    basic::one_of_a_hundred_redemptions_wins,
+    basic::expired_unknown_and_disabled_are_not_redeemed,
+    basic::tokens_per_site_are_bounded,
+    basic::purge_removes_what_expired_and_nothing_else,
+    basic::switching_counts_and_removes_unused_tokens,
+    basic::sites_are_bounded_and_unique,
+    basic::latest_time_only_rises_unless_set,
+    others::issuers_change_together_or_not_at_all,
+    others::one_of_many_rotations_wins,
+    others::roots_overlap_and_the_last_one_stays,
+    others::requests_for_issuers_are_bounded,
+    others::a_day_is_never_exceeded,
+    others::revocations_widen_and_end,
+    others::foreign_bundles_replace_older_ones,
+    others::documents_are_remembered_until_their_end,
+    others::sites_are_read_only_when_they_changed,
+    attested::evidence_counts_once,
+    attested::the_same_key_may_ask_again_for_a_while,
+    attested::sequences_do_not_go_back,
+    attested::a_change_refuses_what_began_earlier,
+    attested::renewals_and_changes_exclude_each_other,
+    attested::changes_that_outrun_the_clock_are_refused,
+    attested::a_full_bundle_refuses_changes_and_writes_nothing,
+    attested::a_revoked_instance_stays_so,
+    attested::subjects_of_sites_and_attestors_are_apart,
+    attested::purge_keeps_what_must_be_remembered,
 }

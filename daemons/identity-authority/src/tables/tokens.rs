@@ -74,10 +74,11 @@ impl Tables {
     ) -> Result<TokenInsertion, TablesError> {
         // Bounds hold against other replicas too, which PostgreSQL's single statement alone would not do.
         let mut transaction = self.begin().await?;
-        let known: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM join_tokens WHERE secret_hash = $1")
-            .bind(token.secret_hash.as_slice())
-            .fetch_one(&mut *transaction)
-            .await?;
+        let known: i64 =
+            sqlx::query_scalar("SELECT COUNT(*) FROM join_tokens WHERE secret_hash = $1")
+                .bind(token.secret_hash.as_slice())
+                .fetch_one(&mut *transaction)
+                .await?;
         if known == 1 {
             // A secret is drawn once: this is the same call again, whose answer was lost.
             return Ok(TokenInsertion::Done);
@@ -153,18 +154,18 @@ impl Tables {
         redeemed: &Redeemed,
     ) -> Result<bool, TablesError> {
         self.patiently(|| async {
-        // INVARIANT (one identity per token)
-        let done = sqlx::query(
-            "UPDATE join_tokens SET csr_key_sha256 = $2, redeemed_at = $3 \
+            // INVARIANT (one identity per token)
+            let done = sqlx::query(
+                "UPDATE join_tokens SET csr_key_sha256 = $2, redeemed_at = $3 \
              WHERE secret_hash = $1 AND csr_key_sha256 IS NULL AND expires_at > $3 \
              AND EXISTS (SELECT 1 FROM sites WHERE name = join_tokens.site AND enabled = 1)",
-        )
-        .bind(secret_hash.as_slice())
-        .bind(redeemed.csr_key_sha256.as_slice())
-        .bind(signed(redeemed.at))
-        .execute(self.database.pool())
-        .await?;
-        Ok(done.rows_affected() == 1)
+            )
+            .bind(secret_hash.as_slice())
+            .bind(redeemed.csr_key_sha256.as_slice())
+            .bind(signed(redeemed.at))
+            .execute(self.database.pool())
+            .await?;
+            Ok(done.rows_affected() == 1)
         })
         .await
     }
@@ -172,15 +173,15 @@ impl Tables {
     /// Removes tokens that expired before `before`, at most `at_most`, and says how many.
     pub(crate) async fn purge_tokens(&self, before: u64, at_most: u32) -> Result<u64, TablesError> {
         self.patiently(|| async {
-        let done = sqlx::query(
-            "DELETE FROM join_tokens WHERE secret_hash IN \
+            let done = sqlx::query(
+                "DELETE FROM join_tokens WHERE secret_hash IN \
              (SELECT secret_hash FROM join_tokens WHERE expires_at < $1 LIMIT $2)",
-        )
-        .bind(signed(before))
-        .bind(i64::from(at_most))
-        .execute(self.database.pool())
-        .await?;
-        Ok(done.rows_affected())
+            )
+            .bind(signed(before))
+            .bind(i64::from(at_most))
+            .execute(self.database.pool())
+            .await?;
+            Ok(done.rows_affected())
         })
         .await
     }
