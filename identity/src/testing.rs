@@ -13,6 +13,7 @@ use crate::issue::{Csr, IssueRequest, Issuer, RootAuthority, Usages};
 use crate::spiffe_id::{SpiffeId, TrustDomain};
 use crate::x509::authority::Authority;
 use crate::x509::build::{self, EMPTY_NAME, Extension, Template};
+use crate::x509::key_identifier;
 
 /// 2026-01-01T00:00:00Z.
 pub(crate) const NOW: u64 = 1_767_225_600;
@@ -117,7 +118,7 @@ impl Draft {
                 &attributes(),
                 Usages::BOTH,
                 &point,
-                &issuer_point,
+                &key_identifier(&issuer_point),
             )
             .unwrap(),
         }
@@ -138,8 +139,13 @@ impl Draft {
             spki: key.spki_der().unwrap(),
             not_before: NOW - 300,
             not_after: NOW + DAY,
-            extensions: build::authority_extensions(&trust_domain, path_len, &point, &issuer_point)
-                .unwrap(),
+            extensions: build::authority_extensions(
+                &trust_domain,
+                path_len,
+                &point,
+                &key_identifier(&issuer_point),
+            )
+            .unwrap(),
         }
     }
 

@@ -13,7 +13,7 @@ use der::{Decode, Encode, Sequence, Tag, Tagged};
 use sha2::{Digest, Sha256};
 use spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
 use x509_cert::ext::pkix::name::GeneralName;
-use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, SubjectAltName};
+use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, SubjectAltName, SubjectKeyIdentifier};
 use x509_cert::time::Validity;
 
 use crate::ec::{self, Curve};
@@ -263,6 +263,18 @@ impl<'a> Parsed<'a> {
         } else {
             Ok(())
         }
+    }
+
+    /// Its subject key identifier; where it has none, as this crate makes them.
+    fn key_identifier(&self) -> Result<Vec<u8>, CertificateError> {
+        let identifier: Option<SubjectKeyIdentifier> = self.decode(oid::SUBJECT_KEY_IDENTIFIER)?;
+        Ok(match identifier {
+            Some(identifier) => identifier.0.as_bytes().to_vec(),
+            None => {
+                let point = self.spki().subject_public_key.as_bytes();
+                key_identifier(point.unwrap_or_default()).to_vec()
+            }
+        })
     }
 
     fn basic_constraints(&self) -> Result<Option<BasicConstraints>, CertificateError> {

@@ -11,6 +11,7 @@ use crate::pem;
 use crate::spiffe_id::TrustDomain;
 use crate::x509::authority::Authority;
 use crate::x509::build::{self, Template};
+use crate::x509::key_identifier;
 
 /// Certificate and key of a CA.
 pub(super) struct Ca {
@@ -66,8 +67,9 @@ impl Ca {
     ) -> der::Result<CertificateDer<'static>> {
         let subject = build::authority_name("root", &key.public_point())?;
         let spki = key.spki_der()?;
+        let identifier = key_identifier(&key.public_point());
         certify(
-            (&subject, key),
+            (&subject, key, &identifier),
             (&subject, &spki, 1),
             trust_domain,
             validity,
@@ -83,7 +85,11 @@ impl Ca {
         rng: &mut impl CryptoRng,
     ) -> der::Result<CertificateDer<'static>> {
         let subject = build::authority_name(ISSUER_ROLE, &ec::point_of(spki_der)?)?;
-        let issuer = (self.authority.subject_der.as_slice(), &*self.key);
+        let issuer = (
+            self.authority.subject_der.as_slice(),
+            &*self.key,
+            self.authority.key_identifier.as_slice(),
+        );
         certify(
             issuer,
             (&subject, spki_der, 0),
@@ -94,9 +100,9 @@ impl Ca {
     }
 }
 
-/// Signs a CA certificate: issuer's name and key, then subject's name, public key and path length.
+/// Signs a CA certificate: issuer's name, key and key identifier, then subject's name, public key and path length.
 fn certify(
-    (issuer, issuer_key): (&[u8], &EcKey),
+    (issuer, issuer_key, issuer_key_identifier): (&[u8], &EcKey, &[u8]),
     (subject, spki, path_len): (&[u8], &[u8], u8),
     trust_domain: &TrustDomain,
     (not_before, not_after): (u64, u64),
@@ -112,7 +118,7 @@ fn certify(
             &trust_domain.spiffe_id(),
             path_len,
             &ec::point_of(spki)?,
-            &issuer_key.public_point(),
+            issuer_key_identifier,
         )?,
     };
     build::sign(&template, issuer_key, rng)

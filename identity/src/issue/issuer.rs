@@ -222,7 +222,7 @@ impl Issuer {
                 &request.attributes,
                 request.usages,
                 spki.subject_public_key.as_bytes().unwrap_or_default(),
-                &self.0.key.public_point(),
+                &self.0.authority.key_identifier,
             )?,
         };
         build::sign(&template, &self.0.key, rng)

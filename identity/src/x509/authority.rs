@@ -15,6 +15,8 @@ pub(crate) struct Authority {
     pub(crate) path_len: Option<u8>,
     pub(crate) subject_der: Vec<u8>,
     pub(crate) spki_der: Vec<u8>,
+    /// By which those below name its key: as its certificate says, whoever made that.
+    pub(crate) key_identifier: Vec<u8>,
 }
 
 impl Authority {
@@ -67,6 +69,7 @@ impl Authority {
             subject_der: parsed
                 .subject_der()
                 .map_err(|_| CertificateError::Encoding)?,
+            key_identifier: parsed.key_identifier()?,
             spki_der: parsed.spki_der.clone(),
         })
     }

@@ -93,14 +93,14 @@ pub(crate) fn authority_extensions(
     trust_domain: &SpiffeId,
     path_len: u8,
     point: &[u8],
-    issuer_point: &[u8],
+    issuer_key_identifier: &[u8],
 ) -> der::Result<Vec<Extension>> {
     Ok(vec![
         basic_constraints(true, Some(path_len))?,
         key_usage(KeyUsages::KeyCertSign.into())?,
         uri_name(trust_domain, false)?,
         subject_key_identifier(point)?,
-        authority_key_identifier(issuer_point)?,
+        authority_key_identifier(issuer_key_identifier)?,
     ])
 }
 
@@ -110,7 +110,7 @@ pub(crate) fn leaf_extensions(
     attributes: &Attributes,
     roles: Usages,
     point: &[u8],
-    issuer_point: &[u8],
+    issuer_key_identifier: &[u8],
 ) -> der::Result<Vec<Extension>> {
     let mut usages = Vec::new();
     if roles.client {
@@ -126,7 +126,7 @@ pub(crate) fn leaf_extensions(
         key_usage(KeyUsages::DigitalSignature.into())?,
         extension(oid::EXTENDED_KEY_USAGE, false, &ExtendedKeyUsage(usages))?,
         subject_key_identifier(point)?,
-        authority_key_identifier(issuer_point)?,
+        authority_key_identifier(issuer_key_identifier)?,
         Extension {
             id: &oid::ATTRIBUTES,
             critical: false,
@@ -182,8 +182,8 @@ fn subject_key_identifier(point: &[u8]) -> der::Result<Extension> {
     )
 }
 
-fn authority_key_identifier(issuer_point: &[u8]) -> der::Result<Extension> {
-    let key_identifier = Some(OctetString::new(key_identifier(issuer_point))?);
+fn authority_key_identifier(issuer_key_identifier: &[u8]) -> der::Result<Extension> {
+    let key_identifier = Some(OctetString::new(issuer_key_identifier)?);
     let identifier = AuthorityKeyIdentifier {
         key_identifier,
         ..AuthorityKeyIdentifier::default()
