@@ -9,7 +9,8 @@ use crate::aws::Aws;
 use crate::error::{AttestError, RuleError};
 use crate::join_token::JoinTokens;
 use crate::limits::MAX_ATTESTORS;
-use crate::mapping::{Mapping, TemplateError};
+use crate::mapping::Mapping;
+use crate::tpm::Tpm;
 use crate::unix::{self, Unix};
 use crate::voucher::Vouchers;
 use crate::x509::X509;
@@ -40,61 +41,58 @@ impl Entry {
     fn compile(
         site: &SiteName,
         trust_domain: &TrustDomain,
+        index: usize,
         rule: &AttestorRule,
-    ) -> Result<Self, Fault> {
-        let mapped = |attestor: Box<dyn Attestor>, mapping: &wire::Mapping, known: &[&str]| {
-            Mapping::compile(site, trust_domain, mapping, |fact| known.contains(&fact))
-                .map(|mapping| Self {
-                    attestor,
-                    mapping: Some(mapping),
-                })
-                .map_err(Fault::Template)
+    ) -> Result<Self, RuleError> {
+        let fault = |(member, why)| RuleError::Member { index, member, why };
+        let compile_mapping = |mapping, known: &dyn Fn(&str) -> bool| {
+            Mapping::compile(site, trust_domain, mapping, known)
+                .map_err(|error| RuleError::Template { index, error })
         };
         match rule {
             AttestorRule::JoinToken {} => Ok(Self::named(JoinTokens)),
             AttestorRule::Voucher { keys } => Vouchers::new(keys)
                 .map(Self::named)
-                .map_err(|error| Fault::Member("keys", error.to_string())),
-            AttestorRule::X509 { anchors, mapping } => {
-                let attestor = X509::new(anchors).map_err(|why| Fault::Member("anchors", why))?;
-                mapped(Box::new(attestor), mapping, X509::FACTS)
-            }
+                .map_err(|error| fault(("keys", error.to_string()))),
+            AttestorRule::X509 { anchors, mapping } => Ok(Self {
+                attestor: Box::new(X509::new(anchors).map_err(|why| fault(("anchors", why)))?),
+                mapping: Some(compile_mapping(mapping, &|fact| {
+                    X509::FACTS.contains(&fact)
+                })?),
+            }),
             AttestorRule::Aws {
                 certificates,
                 accounts,
                 mapping,
-            } => {
-                let attestor = Aws::new(certificates, accounts)
-                    .map_err(|(member, why)| Fault::Member(member, why))?;
-                mapped(Box::new(attestor), mapping, Aws::FACTS)
-            }
+            } => Ok(Self {
+                attestor: Box::new(Aws::new(certificates, accounts).map_err(fault)?),
+                mapping: Some(compile_mapping(mapping, &|fact| {
+                    Aws::FACTS.contains(&fact)
+                })?),
+            }),
+            AttestorRule::Tpm {
+                anchors,
+                endorsement_keys,
+                mapping,
+            } => Ok(Self {
+                attestor: Box::new(Tpm::compile(index, anchors, endorsement_keys)?),
+                mapping: Some(compile_mapping(mapping, &Tpm::finds)?),
+            }),
             AttestorRule::Unix {
                 uids,
                 executables,
                 mapping,
             } => {
-                let attestor = Unix::new(uids, executables, names(mapping, unix::EXECUTABLE))
-                    .map_err(|(member, why)| Fault::Member(member, why))?;
-                mapped(Box::new(attestor), mapping, Unix::FACTS)
+                let measures = names(mapping, unix::EXECUTABLE);
+                Ok(Self {
+                    attestor: Box::new(Unix::new(uids, executables, measures).map_err(fault)?),
+                    mapping: Some(compile_mapping(mapping, &|fact| {
+                        Unix::FACTS.contains(&fact)
+                    })?),
+                })
             }
-            _ => Err(Fault::Unsupported),
-        }
-    }
-}
-
-/// What is wrong with one rule.
-enum Fault {
-    Member(&'static str, String),
-    Template(TemplateError),
-    Unsupported,
-}
-
-impl Fault {
-    fn into_error(self, index: usize) -> RuleError {
-        match self {
-            Self::Member(member, why) => RuleError::Member { index, member, why },
-            Self::Template(error) => RuleError::Template { index, error },
-            Self::Unsupported => RuleError::Unsupported { index },
+            // A type that a newer version of the wire has.
+            _ => Err(RuleError::Unsupported { index }),
         }
     }
 }
@@ -153,8 +151,7 @@ impl Attestors {
         }
         let mut attestors: Vec<Entry> = Vec::new();
         for (index, rule) in listed.iter().enumerate() {
-            let entry = Entry::compile(site, trust_domain, rule)
-                .map_err(|fault| fault.into_error(index))?;
+            let entry = Entry::compile(site, trust_domain, index, rule)?;
             if attestors
                 .iter()
                 .any(|other| other.attestor.kind() == entry.attestor.kind())

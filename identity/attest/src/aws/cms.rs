@@ -65,6 +65,10 @@ impl Signer {
             return Err("has no RSA key: take the certificate for 'rsa2048' of the region");
         }
         let key = spki.subject_public_key.as_bytes().unwrap_or_default();
+        // AWS-LC looks at the length only when it verifies.
+        if !modulus_bits(key).is_some_and(|bits| RSA_BITS.contains(&bits)) {
+            return Err("has an RSA key below 2048 or above 8192 bits");
+        }
         Ok(Self {
             issuer: tbs
                 .issuer()
@@ -72,7 +76,7 @@ impl Signer {
                 .map_err(|_| "has an issuer that does not encode")?,
             serial: tbs.serial_number().as_bytes().to_vec(),
             public_key: ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key)
-                .map_err(|_| "has an RSA key below 2048 or above 8192 bits")?,
+                .map_err(|_| "has an RSA key that is none")?,
         })
     }
 }
@@ -262,4 +266,16 @@ fn unsigned(serial: &[u8]) -> &[u8] {
     serial.get(zeros..).unwrap_or_default()
 }
 
+/// Bits of the modulus of an `RSAPublicKey` (RFC 8017, appendix A.1.1).
+fn modulus_bits(key: &[u8]) -> Option<usize> {
+    let key = Value::parse(key)?;
+    let [modulus, _exponent] = key.children(SEQUENCE)? else {
+        return None;
+    };
+    let modulus = unsigned(modulus.bytes(INTEGER)?);
+    let zeros = usize::try_from(modulus.first()?.leading_zeros()).ok()?;
+    Some(modulus.len() * 8 - zeros)
+}
+
 const NULL: u8 = 0x05;
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
