@@ -410,7 +410,7 @@ mod tests {
         );
         let other = directory.path().join(".other.0123456789abcdef.new");
         for file in [&path, &old, &young, &other] {
-            write_new(file, b"secret").unwrap();
+            write_new(file, b"secret", 0o600).unwrap();
         }
         let long_ago = SystemTime::now() - limits::LEFTOVER_AGE * 2;
         for file in [&path, &old, &other] {

@@ -66,6 +66,8 @@ mod directory;
 mod error;
 mod evidence;
 mod freshness;
+mod obtaining;
+mod refreshing;
 mod renewal;
 mod schedule;
 mod shared;

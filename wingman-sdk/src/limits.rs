@@ -96,6 +96,10 @@ pub(crate) const REFUSED_BACKOFF_LONGEST: Duration = Duration::from_secs(300);
 /// Least pause between two tries, whatever the dice say.
 pub(crate) const RENEWAL_BACKOFF_LEAST: Duration = Duration::from_millis(100);
 
+/// Those whom an overloaded authority asked to wait come back over at least this time: ten thousand of them are then a
+/// thousand in a second.
+pub(crate) const OVERLOAD_SPREAD: Duration = Duration::from_secs(10);
+
 /// What an authority may ask to wait: a document of an hour has half of that left when its renewal is due.
 pub(crate) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
 

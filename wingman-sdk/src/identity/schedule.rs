@@ -71,10 +71,14 @@ impl Schedule {
             .retry_after
             .unwrap_or_default()
             .min(limits::LONGEST_RETRY_AFTER);
-        // Those who were asked to wait for the same time do not come back in one moment.
+        // Those who were asked to wait for the same time do not come back in one moment: there are too many of them.
+        let least = match failure.retry_after {
+            Some(_) => asked.max(limits::OVERLOAD_SPREAD),
+            None => Duration::ZERO,
+        };
         let bound = limits::RENEWAL_BACKOFF_FIRST
             .saturating_mul(factor)
-            .max(asked)
+            .max(least)
             .min(longest);
         let mut spread = bound.mul_f64(fraction.clamp(0.0, 1.0));
         if !failure.left.is_zero() {
