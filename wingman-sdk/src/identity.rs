@@ -261,7 +261,7 @@ impl IdentitySource {
         if self.shared.state().tls.is_none() {
             self.obtain()?;
         }
-        self.shared.refresh().map(drop)
+        self.shared.refresh(std::time::Duration::ZERO).map(drop)
     }
 
     /// Starts the thread that renews at half-life, with jitter, and refreshes the bundle at its refresh hint; at once

@@ -64,7 +64,7 @@ mod wingman;
 /// Mutual TLS to other members of the trust domain: [`::identity::http`].
 pub mod http {
     pub(crate) use ::identity::http::{
-        Backoff, Deadline, Exchange, JSON, check_url, fraction, shorten,
+        Backoff, Conditional, Deadline, Exchange, JSON, check_url, fraction, shorten,
     };
     pub use ::identity::http::{HttpClient, HttpError};
 }

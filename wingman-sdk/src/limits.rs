@@ -84,6 +84,13 @@ pub(crate) const SHORTEST_BUNDLE_REFRESH: Duration = Duration::from_secs(1);
 /// Bundles are refreshed at least this often, whatever their hint says.
 pub(crate) const LONGEST_BUNDLE_REFRESH: Duration = Duration::from_secs(300);
 
+/// Longest time the authority is asked to hold a question; shorter for bundles with a shorter refresh hint, since an
+/// answer confirms the bundle as of the question.
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(::identity::limits::MAX_WAIT_SECONDS);
+
+/// Greatest pause after a new bundle, or a question that broke, in which a fleet spreads out.
+pub(crate) const BUNDLE_PAUSE: Duration = Duration::from_millis(500);
+
 /// Bound of the random pause after the first failed renewal; it doubles.
 pub(crate) const RENEWAL_BACKOFF_FIRST: Duration = Duration::from_secs(1);
 

@@ -15,7 +15,7 @@ use super::{
     AuthorityContact, IdentityError, clock::Clocks, freshness::Confirmed, shared::Obtained, time,
 };
 use crate::{
-    http::{Backoff, Deadline, Exchange, HttpClient, HttpError, JSON},
+    http::{Backoff, Conditional, Deadline, Exchange, HttpClient, HttpError, JSON},
     limits,
 };
 
@@ -228,7 +228,61 @@ pub(super) fn refresh(
     current: &TrustBundle,
 ) -> Result<TrustBundle, IdentityError> {
     let json = get_bundle(client).map_err(IdentityError::Authority)?;
-    let bundle = TrustBundle::from_json(&json).map_err(|error| answer_error(error.to_string()))?;
+    read_bundle(&json, current)
+}
+
+/// What an authority says to somebody who may have its bundle already.
+#[derive(Debug)]
+pub(super) struct Watched {
+    /// The current bundle; nothing if it is the one that goes with the validator.
+    pub(super) bundle: Option<TrustBundle>,
+    /// Goes with the bundle.
+    pub(super) validator: Option<String>,
+    /// Goes with the bundles of federated trust domains, if there are any.
+    pub(super) federation: Option<String>,
+    /// Whether the authority held the question.
+    pub(super) waited: bool,
+}
+
+/// Asks for the current bundle, or, with the `validator` of `current`, for another one: for up to `wait`.
+pub(super) fn watch(
+    client: &HttpClient,
+    current: &TrustBundle,
+    validator: Option<&str>,
+    wait: Duration,
+) -> Result<Watched, IdentityError> {
+    let question = Conditional {
+        path: wire::BUNDLE_PATH,
+        etag: validator,
+        wait,
+        limit: limits::MAX_BUNDLE_BYTES,
+    };
+    let answer = client
+        .get_conditionally(&question)
+        .map_err(IdentityError::Authority)?;
+    let bundle = answer
+        .content
+        .map(|content| read_bundle(&content.body, current))
+        .transpose()?;
+    Ok(Watched {
+        bundle,
+        validator: answer.etag,
+        federation: answer.federation,
+        waited: answer.waited,
+    })
+}
+
+/// Asks for the bundles of federated trust domains.
+pub(super) fn federated(client: &HttpClient) -> Result<Vec<TrustBundle>, IdentityError> {
+    let limit = ::identity::limits::MAX_FEDERATED_BYTES as u64;
+    let answer: wire::FederatedBundles = client
+        .json(wire::BUNDLES_PATH, None, limit)
+        .map_err(IdentityError::Authority)?;
+    Ok(answer.bundles)
+}
+
+fn read_bundle(json: &[u8], current: &TrustBundle) -> Result<TrustBundle, IdentityError> {
+    let bundle = TrustBundle::from_json(json).map_err(|error| answer_error(error.to_string()))?;
     check_succession(current, &bundle)?;
     Ok(bundle)
 }

@@ -1,10 +1,17 @@
 //! The second background thread: keeps the trust bundle fresh, whatever the document does.
+//!
+//! It has a question open at the authority nearly always, which is answered when the bundle changes: a revocation is
+//! known here as soon as it is decided. An authority that does not hold the question is asked again at the bundle's
+//! refresh hint.
 
 use std::{sync::Arc, time::Duration};
 
 use tracing::{debug, info, warn};
 
-use super::{IdentityError, authority, shared::Shared};
+use super::{
+    IdentityError, authority,
+    shared::{Changed, Shared},
+};
 use crate::{error::Chain, http::fraction, limits};
 
 /// Starts the thread.
@@ -18,48 +25,73 @@ pub(super) fn spawn(shared: Arc<Shared>) -> Result<(), IdentityError> {
 
 struct BundleRefresh {
     shared: Arc<Shared>,
-    fails: bool,
+    failures: u32,
+    last: Changed,
 }
 
 impl BundleRefresh {
     fn new(shared: Arc<Shared>) -> Self {
         Self {
             shared,
-            fails: false,
+            failures: 0,
+            // The bundle came with the document, and without its validator.
+            last: Changed {
+                bundle: true,
+                ..Changed::default()
+            },
         }
     }
 
     fn run(mut self) {
         if self.shared.freshness().bundle_age.is_none() {
-            self.refresh();
+            self.refresh(Duration::ZERO);
         }
         while !self.shared.wait_for_end(self.pause()) {
-            self.refresh();
+            let wait = self.shared.refresh_interval().min(limits::LONGEST_WAIT);
+            self.refresh(wait);
         }
     }
 
-    /// A tenth of jitter, so that a fleet that was started together spreads out.
+    /// How long to leave the authority alone.
     fn pause(&self) -> Duration {
-        self.shared
-            .refresh_interval()
-            .mul_f64(0.9 + fraction() / 10.0)
+        let soon = limits::BUNDLE_PAUSE.mul_f64(fraction());
+        match (self.failures, self.last) {
+            // It broke while it was open, perhaps since the document it was asked under was replaced.
+            (1, _) => soon,
+            // A whole fleet has heard this; others may follow.
+            (0, Changed { bundle: true, .. }) => soon,
+            (0, Changed { waited: true, .. }) => Duration::ZERO,
+            // A tenth of jitter, so that a fleet that was started together spreads out.
+            _ => self
+                .shared
+                .refresh_interval()
+                .mul_f64(0.9 + fraction() / 10.0),
+        }
     }
 
-    fn refresh(&mut self) {
-        let refreshed = self.shared.refresh();
-        match &refreshed {
-            Ok(changed) if changed.document => self.shared.nudge(),
-            Ok(_) => {}
-            // Told once: the next try is seconds away.
-            Err(error) if !self.fails => {
-                warn!(error = %Chain(error), "the trust bundle could not be refreshed");
+    fn refresh(&mut self, wait: Duration) {
+        match self.shared.refresh(wait) {
+            Ok(changed) => {
+                if changed.document {
+                    self.shared.nudge();
+                }
+                if self.failures > 1 {
+                    info!("the trust bundle is refreshed again");
+                }
+                self.failures = 0;
+                self.last = changed;
             }
-            Err(error) => debug!(error = %Chain(error), "the trust bundle could not be refreshed"),
+            Err(error) => {
+                self.failures = self.failures.saturating_add(1);
+                let error = Chain(&error);
+                // Told once: the next try is seconds away, and the first one follows at once.
+                if self.failures == 2 {
+                    warn!(%error, "the trust bundle could not be refreshed");
+                } else {
+                    debug!(%error, "the trust bundle could not be refreshed");
+                }
+            }
         }
-        if self.fails && refreshed.is_ok() {
-            info!("the trust bundle is refreshed again");
-        }
-        self.fails = refreshed.is_err();
     }
 }
 

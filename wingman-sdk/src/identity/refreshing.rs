@@ -1,20 +1,24 @@
 //! How the trust bundle is kept fresh, and what other processes store is taken over.
 
+use std::time::Duration;
+
 use ::identity::{IdentityDocument, TrustBundle, tls::TlsIdentity};
 
 use super::{
-    IdentityError, authority,
+    IdentityError,
+    authority::{self, Watched},
     directory::Directory,
     freshness::Confirmed,
     shared::{Changed, Shared, replace_bundle},
 };
-use crate::error::Chain;
+use crate::{error::Chain, http::HttpClient};
 
 impl Shared {
-    /// Refreshes the bundle and notes how it went.
-    pub(super) fn refresh(&self) -> Result<Changed, IdentityError> {
+    /// Refreshes the bundle and notes how it went. The authority may hold the question for `wait` as long as nothing
+    /// has changed.
+    pub(super) fn refresh(&self, wait: Duration) -> Result<Changed, IdentityError> {
         // The authority may take its time to answer: nothing is held meanwhile.
-        let asked = self.ask();
+        let asked = self.ask(wait);
         let _work = self.work();
         let directory = self.origin.directory.as_ref();
         let stored = directory.map_or(Ok(Changed::default()), |own| self.adopt_newer(own));
@@ -24,11 +28,16 @@ impl Shared {
                 self.note_directory(stored.as_ref().err());
                 stored
             }
-            Ok(Some(bundle)) => {
+            Ok(Some(asked)) => {
                 // In force already: a directory that cannot be written must not keep a site enabled either.
-                let saved = directory.map_or(Ok(()), |own| own.store_bundle(&bundle));
+                let store = |(own, bundle): (&Directory, _)| own.store_bundle(bundle);
+                let saved = directory.zip(asked.bundle.as_ref()).map_or(Ok(()), store);
                 self.note_directory(stored.as_ref().err().or(saved.as_ref().err()));
-                Ok(stored.unwrap_or_default())
+                Ok(Changed {
+                    bundle: asked.bundle.is_some(),
+                    waited: asked.waited,
+                    ..stored.unwrap_or_default()
+                })
             }
             Err(error) => {
                 self.note_directory(stored.as_ref().err());
@@ -41,7 +50,7 @@ impl Shared {
     }
 
     /// Asks the authority, if one is known, for its bundle and puts it into force.
-    fn ask(&self) -> Result<Option<TrustBundle>, IdentityError> {
+    fn ask(&self, wait: Duration) -> Result<Option<Watched>, IdentityError> {
         let (tls, authority) = {
             let state = self.state();
             (state.tls.clone(), state.authority.clone())
@@ -52,21 +61,61 @@ impl Shared {
         let asked = Confirmed::now(&self.clocks);
         let known = tls.bundle();
         // Whoever shows a document that is refused is not answered.
-        let bundle = match self.current() {
-            Ok(_) => authority::refresh(&client, &known)?,
-            Err(_) => authority::refresh_anonymously(&contact, &known, &self.clocks)?,
+        let answer = match self.current() {
+            Ok(_) => {
+                let validator = self.state().validators.of_bundle(&known);
+                authority::watch(&client, &known, validator.as_deref(), wait)?
+            }
+            Err(_) => Watched {
+                bundle: Some(authority::refresh_anonymously(
+                    &contact,
+                    &known,
+                    &self.clocks,
+                )?),
+                validator: None,
+                federation: self.state().validators.federation.clone(),
+                waited: false,
+            },
         };
-        match replace_bundle(&tls, bundle.clone()) {
-            // Somebody was faster with a later one.
-            Err(_) if tls.bundle().sequence() > bundle.sequence() => {}
-            // Of the same number with another content is refused.
-            other => other?,
+        if let Some(bundle) = &answer.bundle {
+            match replace_bundle(&tls, bundle.clone()) {
+                // Somebody was faster with a later one.
+                Err(_) if tls.bundle().sequence() > bundle.sequence() => {}
+                // Of the same number with another content is refused.
+                other => other?,
+            }
+            let validator = answer.validator.clone();
+            self.state().validators.bundle = validator.map(|etag| (etag, bundle.sequence()));
+            if bundle.sequence() > known.sequence() {
+                self.nudge();
+            }
         }
+        // What did not change was asked about the bundle that was known then, or an older one.
         self.state().confirmed = Some(asked);
-        if bundle.sequence() > known.sequence() {
-            self.nudge();
+        self.follow_federation(&tls, &client, answer.federation.as_deref())?;
+        Ok(Some(answer))
+    }
+
+    /// Gets the bundles of federated trust domains if the authority has others than those at hand.
+    fn follow_federation(
+        &self,
+        tls: &TlsIdentity,
+        client: &HttpClient,
+        validator: Option<&str>,
+    ) -> Result<(), IdentityError> {
+        if self.state().validators.federation.as_deref() == validator {
+            return Ok(());
         }
-        Ok(Some(bundle))
+        let bundles = match validator {
+            Some(_) => authority::federated(client)?,
+            None => Vec::new(),
+        };
+        tls.replace_federated(bundles)
+            .map_err(|error| IdentityError::Answer {
+                why: error.to_string(),
+            })?;
+        self.state().validators.federation = validator.map(str::to_owned);
+        Ok(())
     }
 
     /// Looks whether another process stored something; cheap if not.
@@ -107,7 +156,10 @@ impl Shared {
         if document {
             self.adopt(stored)?;
         }
-        Ok(Changed { document })
+        Ok(Changed {
+            document,
+            ..Changed::default()
+        })
     }
 }
 

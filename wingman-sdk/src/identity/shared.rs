@@ -76,6 +76,7 @@ pub(super) struct State {
     own: Option<Principal>,
     pub(super) authority: Option<(AuthorityContact, Arc<HttpClient>)>,
     pub(super) confirmed: Option<Confirmed>,
+    pub(super) validators: Validators,
     pub(super) bundle_error: Option<String>,
     pub(super) directory_error: Option<String>,
     pub(super) renewal: RenewalState,
@@ -86,10 +87,33 @@ pub(super) struct State {
     pub(super) nudged: bool,
 }
 
+/// What the authority's answers are known by.
+#[derive(Debug, Default)]
+pub(super) struct Validators {
+    /// Of the bundle with this sequence number.
+    pub(super) bundle: Option<(String, u64)>,
+    /// Of the bundles of federated trust domains.
+    pub(super) federation: Option<String>,
+}
+
+impl Validators {
+    /// The validator of `bundle`, if it came with one.
+    pub(super) fn of_bundle(&self, bundle: &TrustBundle) -> Option<String> {
+        self.bundle
+            .as_ref()
+            .filter(|(_, sequence)| *sequence == bundle.sequence())
+            .map(|(validator, _)| validator.clone())
+    }
+}
+
 /// What a refresh found new.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Changed {
     pub(super) document: bool,
+    /// The authority sent a bundle.
+    pub(super) bundle: bool,
+    /// The authority held the question until there was something to say.
+    pub(super) waited: bool,
 }
 
 impl Shared {
@@ -99,6 +123,7 @@ impl Shared {
             own: None,
             authority: None,
             confirmed: None,
+            validators: Validators::default(),
             bundle_error: None,
             directory_error: None,
             renewal: RenewalState::NotStarted,
