@@ -202,6 +202,10 @@ pub const HTTP_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 #[cfg(feature = "axum")]
 pub const HTTP2_PING: Duration = Duration::from_secs(30);
 
+/// How often one request meets a server that is just going away, before that is an error: twice in a row is rare.
+#[cfg(feature = "hyper")]
+pub const GOAWAY_ATTEMPTS: u32 = 5;
+
 /// One exchange of a `reqwest` client, to the last byte; set another one where answers are long.
 #[cfg(feature = "reqwest")]
 pub const REQWEST_TIMEOUT: Duration = Duration::from_secs(30);

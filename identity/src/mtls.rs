@@ -194,7 +194,7 @@ impl Settings {
         }
         let principal = self
             .identity
-            .peer_principal(connection, usage)
+            .peer_principal_of(connection, usage, &self.authorizer.accepted_domains())
             .and_then(|principal| principal.ok_or(VerifyError::NoCertificate))
             .map_err(MtlsError::Peer)?;
         let peer = Peer::new(&self.identity, self.authorizer.clone(), principal, own);
@@ -228,7 +228,9 @@ pub enum MtlsError {
     #[error("no connection: check address and port, and whether the server runs")]
     Io(#[source] io::Error),
     /// The handshake took too long.
-    #[error("no TLS handshake within {0:?}: check that the server speaks TLS and is not overloaded")]
+    #[error(
+        "no TLS handshake within {0:?}: check that the server speaks TLS and is not overloaded"
+    )]
     Timeout(Duration),
     /// The handshake failed; a refusal by this end has its [`VerifyError`] as [`MtlsError::Peer`].
     #[error("TLS handshake failed")]

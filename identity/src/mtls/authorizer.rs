@@ -272,8 +272,14 @@ mod tests {
         };
         let api = principal("spiffe://acme.example/paris/api");
         for (authorizer, admitted) in [
-            (Authorizer::from(id("spiffe://acme.example/paris/api")), true),
-            (Authorizer::from(id("spiffe://acme.example/paris/ap")), false),
+            (
+                Authorizer::from(id("spiffe://acme.example/paris/api")),
+                true,
+            ),
+            (
+                Authorizer::from(id("spiffe://acme.example/paris/ap")),
+                false,
+            ),
             (Authorizer::from(id("spiffe://acme.example/paris")), false),
             (
                 Authorizer::any_of([
@@ -287,7 +293,10 @@ mod tests {
             (domain("acme2.example"), false),
             (paris(), true),
             (Authorizer::within(id("spiffe://acme.example/pari")), false),
-            (Authorizer::within(id("spiffe://other.example/paris")), false),
+            (
+                Authorizer::within(id("spiffe://other.example/paris")),
+                false,
+            ),
             (
                 Authorizer::matching("spiffe://acme.example/*/api").unwrap(),
                 true,
@@ -301,8 +310,14 @@ mod tests {
             (selector("tier=gold"), false),
             // Binary: the fact is absent.
             (selector("measurement=x"), false),
-            (policy("{v: 1, rules: [{effect: allow, actions: connect, resource: db}]}"), true),
-            (policy("{v: 1, rules: [{effect: allow, actions: open}]}"), false),
+            (
+                policy("{v: 1, rules: [{effect: allow, actions: connect, resource: db}]}"),
+                true,
+            ),
+            (
+                policy("{v: 1, rules: [{effect: allow, actions: open}]}"),
+                false,
+            ),
             (policy("{v: 1, rules: []}"), false),
             (paris().with_check(|_| true).with_check(|_| false), false),
             (paris().with_check(|peer| peer.not_before() < NOW), true),

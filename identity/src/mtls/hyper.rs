@@ -36,7 +36,7 @@ use tower::Service;
 use super::horizon::Horizon;
 use super::tokio::MtlsStream;
 use super::{Authorizer, Connector, MtlsError};
-use crate::limits::{IDLE_CONNECTION_AGE, IDLE_CONNECTIONS};
+use crate::limits::{GOAWAY_ATTEMPTS, IDLE_CONNECTION_AGE, IDLE_CONNECTIONS};
 use crate::tls::{Alpn, TlsError, TlsIdentity};
 
 /// A client of one service; HTTP/2 where the server speaks it, else HTTP/1.1.
@@ -65,17 +65,29 @@ where
 
     /// Sends a request to an `https` URI. The answer has the server's [`Peer`](super::Peer) among its extensions.
     ///
+    /// A server that closes its connection in order, because it got a new document say, and did not look at the request
+    /// any more, is asked again, whatever the method (RFC 9113, section 6.8).
+    ///
     /// # Errors
     ///
     /// - [`ClientError::Tls`]: the TLS library refuses the parameters.
     /// - [`ClientError::Exchange`]: there is no answer; [`MtlsError`] is among its causes if there is no connection.
-    pub async fn request(&self, request: Request<B>) -> Result<Response<Incoming>, ClientError> {
-        let pool = self.pool().map_err(ClientError::Tls)?;
-        pool.request(request).await.map_err(ClientError::Exchange)
+    pub async fn request(&self, request: Request<B>) -> Result<Response<Incoming>, ClientError>
+    where
+        B: Clone,
+    {
+        for _ in 1..GOAWAY_ATTEMPTS {
+            match self.pool()?.request(request.clone()).await {
+                Err(error) if was_not_looked_at(&error) => {}
+                answer => return answer.map_err(ClientError::Exchange),
+            }
+        }
+        let last = self.pool()?.request(request).await;
+        last.map_err(ClientError::Exchange)
     }
 
     /// The connections made with the document and the bundle of this moment.
-    fn pool(&self) -> Result<Pool<B>, TlsError> {
+    fn pool(&self) -> Result<Pool<B>, ClientError> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((horizon, pool)) = &*current
             && horizon.holds(&self.identity)
@@ -83,7 +95,7 @@ where
             return Ok(pool.clone());
         }
         let (horizon, servers) = Horizon::new(&self.identity, &self.servers);
-        let connector = HttpsConnector::new(&self.identity, servers)?;
+        let connector = HttpsConnector::new(&self.identity, servers).map_err(ClientError::Tls)?;
         let pool = legacy::Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
@@ -102,6 +114,20 @@ impl<B> fmt::Debug for Client<B> {
             .field("servers", &self.servers)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether the server went away in order, and told that it did nothing about this request.
+///
+/// h2 gives this error to streams above the last one that the server's `GOAWAY` names, and to none that it may have seen.
+fn was_not_looked_at(error: &legacy::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(h2) = error.downcast_ref::<h2::Error>() {
+            return h2.is_go_away() && h2.is_remote() && h2.reason() == Some(h2::Reason::NO_ERROR);
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// The connections of a [`Client`], for `hyper_util`'s legacy client with other settings, and other clients over tower.

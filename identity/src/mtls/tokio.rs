@@ -145,10 +145,7 @@ pub struct MtlsListener {
 impl MtlsListener {
     /// Has refused handshakes told to `tell`, for logs and metrics; it must be quick.
     #[must_use]
-    pub fn on_refusal(
-        mut self,
-        tell: impl FnMut(SocketAddr, &MtlsError) + Send + 'static,
-    ) -> Self {
+    pub fn on_refusal(mut self, tell: impl FnMut(SocketAddr, &MtlsError) + Send + 'static) -> Self {
         self.on_refusal = Some(Box::new(tell));
         self
     }
@@ -285,15 +282,11 @@ impl Watch {
     /// Ready when something may have changed; asked again, it waits for the next time.
     fn poll(&mut self, peer: &Peer, context: &mut Context<'_>) -> Poll<()> {
         if self.changes.poll_changed(context).is_ready() {
-            self.timer
-                .as_mut()
-                .reset(Instant::now() + peer.next_look());
+            self.timer.as_mut().reset(Instant::now() + peer.next_look());
             return Poll::Ready(());
         }
         ready!(self.timer.as_mut().poll(context));
-        self.timer
-            .as_mut()
-            .reset(Instant::now() + peer.next_look());
+        self.timer.as_mut().reset(Instant::now() + peer.next_look());
         Poll::Ready(())
     }
 
@@ -337,10 +330,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for MtlsStream<S> {
         }
     }
 
-    fn poll_flush(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         this.peer.check()?;
         match Pin::new(&mut this.tls).poll_flush(context) {
@@ -350,10 +340,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for MtlsStream<S> {
     }
 
     /// Of a connection that has ended too, so that it can be closed in order.
-    fn poll_shutdown(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         match Pin::new(&mut this.tls).poll_shutdown(context) {
             Poll::Pending => this.writing.poll_end(&this.peer, context),

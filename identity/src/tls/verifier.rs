@@ -76,9 +76,7 @@ impl PeerVerifier {
         };
         let now = now.as_secs();
         match &self.role {
-            Role::Clients(_, accepted) => {
-                self.trust.verify(&chain, usage, now, accepted).map(drop)
-            }
+            Role::Clients(_, accepted) => self.trust.verify(&chain, usage, now, accepted).map(drop),
             Role::AdmittedClients(admitted) | Role::Server(admitted) => {
                 let accepted = admitted.accepted_domains();
                 let principal = self.trust.verify(&chain, usage, now, &accepted)?;
