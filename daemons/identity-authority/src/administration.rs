@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `create-site`, `replace-site-rules`, `disable-site`, `enable-site` | `site/<name>` |
 //! | `list-sites` | `sites` |
+//! | `list-issuers`, `rotate-issuer`, `request-issuer`, `install-issuer`, `add-root`, `remove-root` | `issuers` |
 //! | `create-token` | `token/<path of the SPIFFE ID>` |
 
 use std::sync::Arc;
@@ -19,10 +20,12 @@ use service::authorize::Grant;
 
 use crate::call::{Admission, Call, Recorded};
 use crate::config::TokensConfig;
+use crate::issuers::Issuers;
 use crate::refusal::Refusal;
 use crate::registry::{Registry, RegistryError};
 use crate::rules::RulesError;
 
+mod issuers;
 mod revocations;
 mod sites;
 mod tokens;
@@ -45,6 +48,20 @@ pub(crate) const REVOKE: &str = "revoke";
 pub(crate) const LIST_REVOCATIONS: &str = "list-revocations";
 /// Resource of [`LIST_REVOCATIONS`].
 pub(crate) const ALL_REVOCATIONS: &str = "revocations";
+/// Action: see the issuing CAs and roots.
+pub(crate) const LIST_ISSUERS: &str = "list-issuers";
+/// Action: make another issuing CA sign.
+pub(crate) const ROTATE_ISSUER: &str = "rotate-issuer";
+/// Action: make the request for a root elsewhere.
+pub(crate) const REQUEST_ISSUER: &str = "request-issuer";
+/// Action: take what a root elsewhere has signed.
+pub(crate) const INSTALL_ISSUER: &str = "install-issuer";
+/// Action: add a root.
+pub(crate) const ADD_ROOT: &str = "add-root";
+/// Action: remove a root.
+pub(crate) const REMOVE_ROOT: &str = "remove-root";
+/// Resource of all six.
+pub(crate) const ALL_ISSUERS: &str = "issuers";
 /// Resource of [`LIST_SITES`].
 pub(crate) const ALL_SITES: &str = "sites";
 
@@ -65,6 +82,7 @@ pub(crate) enum Caller<'a> {
 pub(crate) struct Administration {
     pub(crate) registry: Arc<Registry>,
     pub(crate) admission: Arc<Admission>,
+    issuers: Arc<Issuers>,
     policy: Policy,
     host_policy: Policy,
     /// The authority's own SPIFFE ID.
@@ -79,6 +97,7 @@ impl Administration {
     pub(crate) fn new(
         registry: Arc<Registry>,
         admission: Arc<Admission>,
+        issuers: Arc<Issuers>,
         policy: Policy,
         url: Option<String>,
         tokens: TokensConfig,
@@ -96,6 +115,7 @@ impl Administration {
         Ok(Self {
             registry,
             admission,
+            issuers,
             policy,
             host_policy,
             authority_id,

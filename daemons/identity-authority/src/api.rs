@@ -11,6 +11,7 @@
 //! | `PUT /v1/admin/sites/{name}` | mTLS, administration policy |
 //! | `POST /v1/admin/sites/{name}/disable`, `…/enable` | mTLS, administration policy |
 //! | `POST /v1/admin/tokens` | mTLS, administration policy |
+//! | `GET /v1/admin/issuers`, `POST …/rotate` | mTLS, administration policy |
 //! | `GET`, `POST /v1/admin/revocations` | mTLS, administration policy |
 //!
 //! Bodies are [`identity::wire`]'s. Every refusal has its JSON, and is in the audit log before it is answered.
@@ -24,8 +25,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use identity::limits::MAX_WIRE_REQUEST_BYTES;
 use identity::wire::{
-    ATTEST_PATH, BUNDLE_PATH, BUNDLES_PATH, CHALLENGE_PATH, ErrorCode, JOIN_PATH, RENEW_PATH, REVOCATIONS_PATH, SITES_PATH,
-    SPIFFE_BUNDLE_PATH, TOKENS_PATH,
+    ATTEST_PATH, BUNDLE_PATH, BUNDLES_PATH, CHALLENGE_PATH, ErrorCode, ISSUERS_PATH, JOIN_PATH,
+    RENEW_PATH, REVOCATIONS_PATH, ROTATE_ISSUER_PATH, SITES_PATH, SPIFFE_BUNDLE_PATH, TOKENS_PATH,
 };
 use service::listener::MaybePeer;
 
@@ -37,6 +38,7 @@ mod admin;
 mod bundle;
 mod documents;
 mod input;
+mod issuers;
 mod revocations;
 
 /// All routes.
@@ -50,6 +52,8 @@ pub(crate) fn app(inner: Arc<Inner>) -> Router {
             REVOCATIONS_PATH,
             get(revocations::list).post(revocations::revoke),
         )
+        .route(ISSUERS_PATH, get(issuers::list))
+        .route(ROTATE_ISSUER_PATH, post(issuers::rotate))
         .route(JOIN_PATH, post(documents::join))
         .route(CHALLENGE_PATH, post(documents::challenge))
         .route(ATTEST_PATH, post(documents::attest))

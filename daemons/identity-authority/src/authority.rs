@@ -1,5 +1,6 @@
 //! The identity authority as a library: open, administer, serve.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,11 +20,11 @@ use tokio::net::TcpListener;
 use crate::administration::Administration;
 use crate::api;
 use crate::call::Admission;
-use crate::certificates;
 use crate::config::Config;
 use crate::documents::Documents;
 use crate::error::AuthorityError;
 use crate::foundation::{Foundation, SERVICE};
+use crate::issuers::Issuers;
 use crate::local::LocalListener;
 use crate::metrics::{AuthorityMetrics, Issued};
 use crate::operator::Operator;
@@ -32,7 +33,7 @@ use crate::upkeep;
 
 mod signing;
 
-use signing::{active, is_due, make_issuer, own_document, usable_issuer};
+use signing::own_document;
 
 /// An identity authority that is open and bound to its address, and not yet serving.
 #[derive(Debug)]
@@ -65,6 +66,7 @@ pub(crate) struct Inner {
     pub(crate) admission: Arc<Admission>,
     pub(crate) administration: Arc<Administration>,
     pub(crate) documents: Documents,
+    pub(crate) issuers: Arc<Issuers>,
     pub(crate) tls: Arc<TlsIdentity>,
     pub(crate) metrics: AuthorityMetrics,
     pub(crate) root_key: RootKeys,
@@ -73,7 +75,7 @@ pub(crate) struct Inner {
 impl Authority {
     /// Opens an initialized authority and binds its address; nothing answers before [`Authority::serve`].
     ///
-    /// A new issuing certificate is made if the current one would end within six lifetimes of a document.
+    /// What is due for the issuing certificates is done first.
     ///
     /// # Errors
     ///
@@ -112,7 +114,9 @@ impl Authority {
         let foundation =
             Foundation::open(&config, Arc::clone(&clock), audit, metrics, root_keys).await?;
         let now = foundation.admission.clock().now()?;
-        let issuer = usable_issuer(&config, &foundation, now).await?;
+        // Whatever became due while no replica ran.
+        foundation.issuers.advance(now).await?;
+        let issuer = foundation.issuers.load_active()?;
         let own_metrics = AuthorityMetrics::new(metrics);
         let (own, bundle) = (
             own_document(&config, &issuer, now)?,
@@ -121,6 +125,7 @@ impl Authority {
         let tls = TlsIdentity::with_clock(own, bundle, Arc::new(TlsClock(clock)))?;
         own_metrics.issued(Issued::Own);
         own_metrics.root_ends(foundation.root_not_after);
+        own_metrics.outlook(foundation.issuers.outlook(now));
         foundation.registry.feed(Arc::clone(&tls));
 
         let bind = |cause| AuthorityError::Bind {
@@ -145,6 +150,7 @@ impl Authority {
             registry,
             admission,
             root_key,
+            issuers,
             ..
         } = foundation;
         let documents = Documents::new(
@@ -161,6 +167,7 @@ impl Authority {
             admission,
             administration,
             documents,
+            issuers,
             tls,
             metrics: own_metrics,
             root_key,
@@ -260,11 +267,12 @@ impl Authority {
         let release = async {
             shutdown.wait().await;
             inner.registry.waiters().close();
-            std::future::pending::<std::convert::Infallible>().await
+            std::future::pending::<Infallible>().await
         };
         let served = tokio::select! {
             (served, ()) = async { tokio::join!(server.serve(listener, shutdown.clone()), serve_local) } => served,
             never = upkeep::run(&inner) => match never {},
+            never = inner.follow_issuers() => match never {},
             never = release => match never {},
         };
         upkeep::remember_time(&inner).await;
@@ -275,35 +283,43 @@ impl Authority {
 }
 
 impl Inner {
-    /// Makes the next issuing certificate if it is time, and signs with it.
+    /// Does what is due for the issuing certificates, and signs with the one that signs now; says whether it is another.
     ///
     /// # Errors
     ///
     /// [`AuthorityError`]; the former one stays in use.
     pub(crate) async fn replace_issuer_if_due(&self, now: u64) -> Result<bool, AuthorityError> {
-        if !is_due(&self.config, &self.documents.issuer(), now) {
+        let advanced = self.issuers.advance(now).await;
+        self.metrics.outlook(self.issuers.outlook(now));
+        let followed = self.follow_issuer()?;
+        advanced.map(|()| followed)
+    }
+
+    /// Signs with the issuing CA that signs by the latest snapshot; says whether it is another.
+    fn follow_issuer(&self) -> Result<bool, AuthorityError> {
+        if self.issuers.is_active(&self.documents.issuer()) {
             return Ok(false);
         }
-        // What another replica did since the last look counts.
-        self.registry.refresh().await?;
-        let row = active(&self.registry)?;
-        let stored = certificates::load_issuer(&row, self.registry.trust_domain(), &self.root_key)?;
-        let next = if is_due(&self.config, &stored, now) {
-            let audit = self.admission.authorizer().audit();
-            make_issuer(
-                &self.config,
-                &row,
-                &self.root_key,
-                audit,
-                &self.registry,
-                now,
-            )
-            .await?
-        } else {
-            stored
-        };
-        self.documents.replace_issuer(next);
+        self.documents.replace_issuer(self.issuers.load_active()?);
         Ok(true)
+    }
+
+    /// Follows what this replica or another does to the issuing CAs, at once: after a compromise, seconds count.
+    async fn follow_issuers(&self) -> Infallible {
+        let mut revisions = self.registry.revisions();
+        loop {
+            if revisions.changed().await.is_err() {
+                // Only when the registry is gone, and this with it.
+                return std::future::pending().await;
+            }
+            let followed = match (self.follow_issuer(), self.admission.clock().now()) {
+                (Ok(true), Ok(now)) => self.renew_own_document(now),
+                (followed, _) => followed.map(drop),
+            };
+            if let Err(error) = followed {
+                tracing::error!(%error, "the issuing certificate in force can't be used; trying again");
+            }
+        }
     }
 
     /// Gives the authority a new document of its own; connections made from now on see it.

@@ -1,4 +1,4 @@
-//! The trust domain's root and issuing CA: made, wrapped, read, replaced.
+//! The trust domain's roots and issuing CAs: made, wrapped, read.
 //!
 //! The root's private key is unwrapped to sign the next issuing certificate and at start, to see that key and
 //! certificate belong together; it is not kept. The issuing key is in memory while the authority runs.
@@ -7,7 +7,7 @@
 //! certificate exchanged in the store, does not unwrap.
 
 use identity::TrustDomain;
-use identity::issue::{IssueError, Issuer, RootAuthority};
+use identity::issue::{CaCertificate, IssueError, Issuer, IssuerKey, IssuerRequest, RootAuthority};
 use identity::limits::BACKDATE_SECONDS;
 use identity::wire::IssuerState;
 use service::root_key::{RootKeyError, RootKeys};
@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::config::CertificatesConfig;
 use crate::random;
-use crate::tables::{IssuerRow, RootRow};
+use crate::tables::{IssuerRequestRow, IssuerRow, RootRow};
 
 /// Reason the certificates can't be made or read.
 #[derive(Debug, thiserror::Error)]
@@ -31,16 +31,19 @@ pub enum CertificateError {
     /// Not a certificate or key of ours, or one that can't sign what is needed.
     #[error("{0}: {1}")]
     Issue(&'static str, IssueError),
+    /// The root is not valid yet, or ends before what is to be below it.
+    #[error(
+        "the root is valid from Unix time {not_before} to {not_after}, which is too soon for what is to be signed below it: add another root"
+    )]
+    RootEnds {
+        /// Start of its validity, Unix seconds.
+        not_before: u64,
+        /// Last second of its validity, Unix seconds.
+        not_after: u64,
+    },
     /// The unwrapped key is not text.
     #[error("{0}: its private key is not PEM; restore the store from a backup")]
     NotPem(&'static str),
-}
-
-/// An issuing CA with the columns that keep it.
-#[derive(Debug)]
-pub(crate) struct StoredIssuer {
-    pub(crate) issuer: Issuer,
-    pub(crate) row: IssuerRow,
 }
 
 /// Makes root and issuing CA of a new trust domain.
@@ -50,6 +53,19 @@ pub(crate) fn create(
     config: &CertificatesConfig,
     now: u64,
 ) -> Result<(RootRow, IssuerRow), CertificateError> {
+    let (root, row) = create_root(trust_domain, root_key, config, now)?;
+    let validity = (backdated(now), now);
+    let issuer = create_issuer(&root, root_key, config, validity, IssuerState::Active)?;
+    Ok((row, issuer))
+}
+
+/// Makes a root whose key stays here.
+pub(crate) fn create_root(
+    trust_domain: &TrustDomain,
+    root_key: &RootKeys,
+    config: &CertificatesConfig,
+    now: u64,
+) -> Result<(RootAuthority, RootRow), CertificateError> {
     let not_after = now.saturating_add(config.root_lifetime.as_secs());
     let root = RootAuthority::create(
         trust_domain,
@@ -61,40 +77,129 @@ pub(crate) fn create(
     let certificate = root.certificate_pem();
     let key = root.expose_key_pem().map_err(issue_error(ROOT))?;
     let key_wrapped = wrap(root_key, ROOT, trust_domain, &certificate, &key)?;
-    let issuer = create_issuer(&root, root_key, config, now)?;
-    let root = RootRow {
+    let row = RootRow {
         fingerprint: Sha256::digest(root.certificate()).into(),
         certificate,
         key_wrapped: Some(key_wrapped),
         not_after: root.not_after(),
     };
-    Ok((root, issuer.row))
+    Ok((root, row))
 }
 
-/// Makes an issuing CA below `root`, to sign at once.
+/// A root whose key is elsewhere, of its certificate alone.
+///
+/// # Errors
+///
+/// - [`CertificateError::Issue`]: not a root's, or of another trust domain.
+/// - [`CertificateError::RootEnds`]: not valid now, or not for two lifetimes of an issuing certificate.
+pub(crate) fn root_elsewhere(
+    pem: &str,
+    trust_domain: &TrustDomain,
+    config: &CertificatesConfig,
+    now: u64,
+) -> Result<RootRow, CertificateError> {
+    let root = CaCertificate::root_from_pem(pem).map_err(issue_error(ROOT))?;
+    if root
+        .trust_domain()
+        .is_some_and(|named| named != trust_domain)
+    {
+        return Err(CertificateError::Issue(ROOT, IssueError::TrustDomain));
+    }
+    let least = now.saturating_add(config.issuer_lifetime.as_secs().saturating_mul(2));
+    if root.not_before() > now || root.not_after() < least {
+        return Err(CertificateError::RootEnds {
+            not_before: root.not_before(),
+            not_after: root.not_after(),
+        });
+    }
+    Ok(RootRow {
+        fingerprint: root.fingerprint(),
+        certificate: root.to_pem(),
+        key_wrapped: None,
+        not_after: root.not_after(),
+    })
+}
+
+/// The certificate of a stored root.
+pub(crate) fn root_of(row: &RootRow) -> Result<CaCertificate, CertificateError> {
+    CaCertificate::root_from_pem(&row.certificate).map_err(issue_error(ROOT))
+}
+
+/// Makes an issuing CA below `root`, valid from the first of `validity` to one lifetime after the second.
 pub(crate) fn create_issuer(
     root: &RootAuthority,
     root_key: &RootKeys,
     config: &CertificatesConfig,
-    now: u64,
-) -> Result<StoredIssuer, CertificateError> {
-    let not_after = now.saturating_add(config.issuer_lifetime.as_secs());
+    (not_before, now): (u64, u64),
+    state: IssuerState,
+) -> Result<IssuerRow, CertificateError> {
+    let lifetime = config.issuer_lifetime.as_secs();
+    let not_after = now.saturating_add(lifetime).min(root.not_after());
+    if not_after.saturating_sub(now) < lifetime / 2 {
+        // Documents would be cut short by it, and more so each time.
+        return Err(CertificateError::RootEnds {
+            not_before: 0,
+            not_after: root.not_after(),
+        });
+    }
     let issuer = root
-        .create_issuer(backdated(now), not_after, &mut random::system())
+        .create_issuer(not_before, not_after, &mut random::system())
         .map_err(issue_error(ISSUER))?;
+    issuer_row(&issuer, root.trust_domain(), root_key, state)
+}
+
+/// The row of an issuing CA, its key wrapped.
+pub(crate) fn issuer_row(
+    issuer: &Issuer,
+    trust_domain: &TrustDomain,
+    root_key: &RootKeys,
+    state: IssuerState,
+) -> Result<IssuerRow, CertificateError> {
     let chain = issuer.chain_pem();
     let key = issuer.expose_key_pem().map_err(issue_error(ISSUER))?;
-    let key_wrapped = wrap(root_key, ISSUER, root.trust_domain(), &chain, &key)?;
-    let row = IssuerRow {
+    let key_wrapped = wrap(root_key, ISSUER, trust_domain, &chain, &key)?;
+    Ok(IssuerRow {
         fingerprint: issuer.fingerprint(),
-        state: IssuerState::Active,
+        state,
         chain,
         key_wrapped,
         not_before: issuer.not_before(),
         not_after: issuer.not_after(),
         last_document_not_after: issuer.not_after(),
-    };
-    Ok(StoredIssuer { issuer, row })
+    })
+}
+
+/// Makes a key for an issuing CA, and the request for its root.
+pub(crate) fn create_request(
+    trust_domain: &TrustDomain,
+    root_key: &RootKeys,
+    now: u64,
+) -> Result<IssuerRequestRow, CertificateError> {
+    let rng = &mut random::system();
+    let key = IssuerKey::generate(rng);
+    let csr = key
+        .request_pem(trust_domain, rng)
+        .map_err(issue_error(REQUEST))?;
+    let text = key.expose_pem().map_err(issue_error(REQUEST))?;
+    let key_wrapped = wrap(root_key, REQUEST, trust_domain, &csr, &text)?;
+    let parsed = IssuerRequest::from_pem(&csr)
+        .map_err(|_| CertificateError::Issue(REQUEST, IssueError::Encoding))?;
+    Ok(IssuerRequestRow {
+        csr_key_sha256: parsed.public_key_sha256(),
+        csr,
+        key_wrapped,
+        created_at: now,
+    })
+}
+
+/// Reads the key of a request.
+pub(crate) fn load_request(
+    row: &IssuerRequestRow,
+    trust_domain: &TrustDomain,
+    root_key: &RootKeys,
+) -> Result<IssuerKey, CertificateError> {
+    let key = unwrap(root_key, REQUEST, trust_domain, &row.csr, &row.key_wrapped)?;
+    IssuerKey::from_pem(&key).map_err(issue_error(REQUEST))
 }
 
 /// Reads a root with its key; drop it soon.
@@ -167,6 +272,7 @@ fn backdated(now: u64) -> u64 {
 
 const ROOT: &str = "root certificate";
 const ISSUER: &str = "issuing certificate";
+const REQUEST: &str = "request for an issuing certificate";
 
 #[cfg(test)]
 mod tests {

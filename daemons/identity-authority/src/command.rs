@@ -4,16 +4,22 @@ use std::error::Error;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 use identity::SiteName;
+use service::clock::SystemClock;
 use service::config::{ConfigError, EXIT_CONFIG};
 use service::files;
 use zeroize::Zeroizing;
 
 use crate::config::Config;
 use crate::error::AuthorityError;
-use crate::foundation::{accept_clock, init, with_operator};
+use crate::foundation::{accept_clock, init, init_below, with_operator};
+
+mod issuers;
+
+pub use issuers::{IssuerCommand, RootCommand};
 
 /// Arguments of the program.
 #[derive(Debug, Parser)]
@@ -38,6 +44,9 @@ pub enum Command {
         /// Name of the first administrator: its identity is blindfold/admin/NAME in the trust domain
         #[arg(long, value_name = "NAME", default_value = "first")]
         admin_name: String,
+        /// Certificate (PEM) of a root whose key is elsewhere; none is made here then
+        #[arg(long, value_name = "FILE")]
+        root: Option<PathBuf>,
     },
     /// Serve until SIGTERM or SIGINT
     Run {
@@ -75,6 +84,24 @@ pub enum Command {
         config: ConfigArgument,
         /// The site.
         site: SiteName,
+    },
+    /// Show, request, install and replace issuing certificates, also while the authority runs
+    Issuer {
+        /// Which authority.
+        #[command(flatten)]
+        config: ConfigArgument,
+        /// What to do.
+        #[command(subcommand)]
+        command: IssuerCommand,
+    },
+    /// Show, add and remove roots, also while the authority runs
+    Root {
+        /// Which authority.
+        #[command(flatten)]
+        config: ConfigArgument,
+        /// What to do.
+        #[command(subcommand)]
+        command: RootCommand,
     },
     /// Confirm the clock after it was wrong; only while the authority is stopped
     AcceptClock {
@@ -122,6 +149,7 @@ async fn perform(command: Command) -> Result<String, Box<dyn Error>> {
             config,
             admin_token_out,
             admin_name,
+            root,
         } => {
             let config = load(&config)?;
             if let Some(out) = &admin_token_out {
@@ -129,13 +157,21 @@ async fn perform(command: Command) -> Result<String, Box<dyn Error>> {
                 refuse_existing(out)?;
                 config.url_at(config.listen.address)?;
             }
-            init(&config).await?;
+            let below = root.as_deref().map(issuers::read).transpose()?;
+            match &below {
+                Some(root) => init_below(&config, Arc::new(SystemClock), root).await?,
+                None => init(&config).await?,
+            }
             let made = format!(
                 "trust domain {} was made; back up {} and {}",
                 config.trust_domain,
                 config.root_key.path.display(),
                 config.store.place()
             );
+            let made = match below {
+                Some(_) => format!("{made}\n{}", issuers::NEXT_AFTER_INIT),
+                None => made,
+            };
             match admin_token_out {
                 Some(out) => Ok(format!(
                     "{made}\n{}",
@@ -165,6 +201,8 @@ async fn perform(command: Command) -> Result<String, Box<dyn Error>> {
             .await?;
             Ok(format!("site {} is enabled", site.name))
         }
+        Command::Issuer { config, command } => issuers::issuer(&load(&config)?, command).await,
+        Command::Root { config, command } => issuers::root(&load(&config)?, command).await,
         Command::AcceptClock { config } => {
             accept_clock(&load(&config)?).await?;
             Ok("the clock is confirmed; start the authority".to_owned())

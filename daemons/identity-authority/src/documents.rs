@@ -129,7 +129,10 @@ impl Documents {
     /// Too many for that instance.
     fn admit_again(&self, spiffe_id: &SpiffeId, attributes: &Attributes) -> Result<(), Refusal> {
         let instance = attributes.text(INSTANCE).unwrap_or_default();
-        self.admit_repeat(&format!("{spiffe_id}#{instance}"), "renewals of this instance")
+        self.admit_repeat(
+            &format!("{spiffe_id}#{instance}"),
+            "renewals of this instance",
+        )
     }
 
     /// Counts what `whose` may do a few times.
@@ -161,9 +164,20 @@ impl Documents {
             && !site.rules.attestors().allows(kind)
         {
             let why = format!("site {} no longer allows the attestor {kind}", site.name);
-            return Err(Refusal::denied("ATTESTOR_NOT_ALLOWED", subject.refused, why));
+            return Err(Refusal::denied(
+                "ATTESTOR_NOT_ALLOWED",
+                subject.refused,
+                why,
+            ));
         }
         let issuer = self.issuer();
+        if !snapshot.bundle.allows_issuer(&issuer.fingerprint()) {
+            // Revoked this moment: the next one signs in the next.
+            return Err(Refusal::unavailable(
+                "ISSUER",
+                "the issuing certificate was replaced",
+            ));
+        }
         let lifetime = site
             .rules
             .lifetime(Some(subject.lifetime))

@@ -19,6 +19,7 @@ use crate::certificates;
 use crate::clock::ClockGuard;
 use crate::config::Config;
 use crate::error::AuthorityError;
+use crate::issuers::Issuers;
 use crate::operator::Operator;
 use crate::registry::Registry;
 use crate::rules::{Rules, site_id};
@@ -33,6 +34,7 @@ pub(crate) struct Foundation {
     pub(crate) registry: Arc<Registry>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) root_key: RootKeys,
+    pub(crate) issuers: Arc<Issuers>,
     pub(crate) root_not_after: u64,
 }
 
@@ -59,19 +61,41 @@ impl Foundation {
         let guard = ClockGuard::new(clock, row.latest_time);
         guard.now()?;
         let hint = config.bundle.refresh_hint.as_secs();
-        let registry = Registry::load(config.trust_domain.clone(), hint, config.store.max_unreachable, tables).await?;
+        let registry = Registry::load(
+            config.trust_domain.clone(),
+            hint,
+            config.store.max_unreachable,
+            tables,
+        )
+        .await?;
         let snapshot = registry.snapshot();
-        for root in snapshot.roots.iter().filter(|root| root.key_wrapped.is_some()) {
+        for root in snapshot
+            .roots
+            .iter()
+            .filter(|root| root.key_wrapped.is_some())
+        {
             // Key and certificate belong together; the key is not kept.
-            drop(certificates::load_root(root, &config.trust_domain, &root_key)?);
+            drop(certificates::load_root(
+                root,
+                &config.trust_domain,
+                &root_key,
+            )?);
         }
         let root_not_after = snapshot.roots.iter().map(|root| root.not_after).min();
         let authorizer = Authorizer::new(audit, Arc::clone(metrics));
-        let admission = Admission::new(authorizer, guard);
+        let admission = Arc::new(Admission::new(authorizer, guard));
+        let registry = Arc::new(registry);
+        let issuers = Issuers::new(
+            Arc::clone(&registry),
+            Arc::clone(&admission),
+            root_key.clone(),
+            config,
+        );
         Ok(Self {
-            registry: Arc::new(registry),
-            admission: Arc::new(admission),
+            registry,
+            admission,
             root_key,
+            issuers: Arc::new(issuers),
             root_not_after: root_not_after.unwrap_or_default(),
         })
     }
@@ -85,6 +109,7 @@ impl Foundation {
         Ok(Administration::new(
             Arc::clone(&self.registry),
             Arc::clone(&self.admission),
+            Arc::clone(&self.issuers),
             config.administration_policy()?,
             url,
             config.tokens.clone(),
@@ -111,6 +136,30 @@ pub async fn init(config: &Config) -> Result<(), AuthorityError> {
 ///
 /// As [`init`].
 pub async fn init_with_clock(config: &Config, clock: Arc<dyn Clock>) -> Result<(), AuthorityError> {
+    init_as(config, clock, None).await
+}
+
+/// Makes a new trust domain below a root whose key is elsewhere, of its certificate in PEM.
+///
+/// Nothing is issued before a chain was installed that the root has signed: see [`Operator::issuer_request`] and
+/// [`Operator::install_issuer`].
+///
+/// # Errors
+///
+/// As [`init`]; [`AuthorityError::Certificates`]: not a root's, of another trust domain, or about to end.
+pub async fn init_below(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    root: &str,
+) -> Result<(), AuthorityError> {
+    init_as(config, clock, Some(root)).await
+}
+
+async fn init_as(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    root: Option<&str>,
+) -> Result<(), AuthorityError> {
     config.validate()?;
     let now = unix_seconds(clock.now());
     let metrics = Metrics::new(SERVICE);
@@ -119,7 +168,7 @@ pub async fn init_with_clock(config: &Config, clock: Arc<dyn Clock>) -> Result<(
         return Err(already_initialized(config, row.trust_domain));
     }
     let audit = AuditLog::open_with(&config.audit, SERVICE, &metrics)?;
-    let made = make(config, &tables, &audit, now).await;
+    let made = make(config, &tables, &audit, (root, now)).await;
     tables.close().await;
     audit.close().await;
     made
@@ -129,17 +178,29 @@ async fn make(
     config: &Config,
     tables: &Tables,
     audit: &AuditLog,
-    now: u64,
+    (root, now): (Option<&str>, u64),
 ) -> Result<(), AuthorityError> {
+    let (trust_domain, certificates) = (&config.trust_domain, &config.certificates);
+    // Before the root key is made: a certificate that is refused leaves nothing behind.
+    let elsewhere = root
+        .map(|pem| certificates::root_elsewhere(pem, trust_domain, certificates, now))
+        .transpose()?;
     let root_key = RootKeys::load_or_create(&config.root_key)?;
-    let (root, issuer) =
-        certificates::create(&config.trust_domain, &root_key, &config.certificates, now)?;
+    let (root, issuer) = match elsewhere {
+        Some(root) => (root, None),
+        None => {
+            let (root, issuer) = certificates::create(trust_domain, &root_key, certificates, now)?;
+            (root, Some(issuer))
+        }
+    };
     let site = SiteName::parse(ADMINISTRATION_SITE)
         .map_err(|error| AuthorityError::Refused(error.to_string()))?;
     let rules = administration_rules(config, &site)?;
     let context = AuditContext::new()
         .with("trust_domain", config.trust_domain.as_str())
         .with("root_key_id", root_key.newest().to_string())
+        .with_hex("root_sha256", &root.fingerprint)
+        .with("root_key_is_here", root.key_wrapped.is_some())
         .with("operator", "host");
     audit
         .notice("initializing the trust domain", context)
@@ -148,7 +209,7 @@ async fn make(
     let new = NewAuthority {
         trust_domain: config.trust_domain.as_str(),
         root: &root,
-        issuer: Some(&issuer),
+        issuer: issuer.as_ref(),
         site: (site.as_str(), &rules),
     };
     if tables.create_authority(&new, now).await? {

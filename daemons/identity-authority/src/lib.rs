@@ -29,8 +29,8 @@
 //!
 //! # Not promised
 //!
-//! Rate limits start anew when the daemon does. A root is not replaced while the authority runs; it lives ten years
-//! unless configured otherwise.
+//! Rate limits start anew when the daemon does. Join tokens pin the roots: those that were not redeemed are void once a
+//! root was added or removed.
 #![forbid(unsafe_code)]
 
 mod administration;
@@ -46,6 +46,7 @@ mod documents;
 mod error;
 mod facts;
 mod foundation;
+mod issuers;
 pub mod limits;
 mod local;
 mod metrics;
@@ -62,7 +63,7 @@ pub use certificates::CertificateError;
 pub use clock::ClockWentBack;
 pub use config::Config;
 pub use error::AuthorityError;
-pub use foundation::{accept_clock, init, init_with_clock, with_operator};
+pub use foundation::{accept_clock, init, init_below, init_with_clock, with_operator};
 pub use operator::Operator;
 pub use registry::RegistryError;
 pub use rules::RulesError;

@@ -134,3 +134,26 @@ pub const STORE_RETRY: Duration = Duration::from_millis(25);
 
 /// Greatest pause before an operation on the store is tried again: how late the end of an outage is noticed.
 pub const STORE_RETRY_MAX: Duration = Duration::from_millis(400);
+
+/// How many times the refresh hint a next issuing certificate is in the bundle before it signs: a verifier whose first
+/// attempt failed has had two more.
+pub const HORIZON_REFRESHES: u64 = 3;
+
+/// The least time that a next issuing certificate is in the bundle before it signs, seconds: replicas and verifiers that
+/// are restarted just then.
+pub const LEAST_HORIZON_SECONDS: u64 = 60;
+
+/// Steps in the life of issuing certificates that are taken at once; each is due once, so that more would be a loop.
+pub const ISSUER_STEPS: usize = 16;
+
+/// Keys that wait for a root elsewhere to sign: one, and some that were given up.
+pub const ISSUER_REQUESTS: u32 = 8;
+
+/// Documents whose records wait for the store at most, 48 bytes each: a minute of one core's signatures.
+pub const CERTIFICATES_WAITING: usize = 1 << 18;
+
+/// How often the records of signed documents are stored: what a crash loses.
+pub const CERTIFICATES_FLUSH: Duration = Duration::from_millis(200);
+
+/// Records of signed documents that are stored with one transaction.
+pub const CERTIFICATES_BLOCK: usize = 512;

@@ -8,6 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use service::metrics::{Condition, Metrics};
 
+use crate::issuers::Outlook;
 use crate::registry::Snapshot;
 
 /// Kind of an issued document.
@@ -34,10 +35,13 @@ pub(crate) struct AuthorityMetrics {
     voucher_clock: Gauge<i64, AtomicI64>,
     root_not_after: Gauge<i64, AtomicI64>,
     issuer_not_after: Gauge<i64, AtomicI64>,
+    issuer_request_due: Gauge<i64, AtomicI64>,
     bundle_sequence: Gauge<i64, AtomicI64>,
     sites: Gauge<i64, AtomicI64>,
     sites_disabled: Gauge<i64, AtomicI64>,
     tokens_live: Gauge<i64, AtomicI64>,
+    /// An issuing certificate signs that is not about to end without another one.
+    issuer: Condition,
     /// The clock did not go back.
     pub(crate) clock: Condition,
     /// The store can be read, and what is in memory is true to it.
@@ -53,10 +57,12 @@ impl AuthorityMetrics {
             voucher_clock: Gauge::default(),
             root_not_after: Gauge::default(),
             issuer_not_after: Gauge::default(),
+            issuer_request_due: Gauge::default(),
             bundle_sequence: Gauge::default(),
             sites: Gauge::default(),
             sites_disabled: Gauge::default(),
             tokens_live: Gauge::default(),
+            issuer: metrics.readiness().condition("issuer"),
             clock: metrics.readiness().condition("clock"),
             store: metrics.readiness().condition("store"),
         };
@@ -90,6 +96,11 @@ impl AuthorityMetrics {
                 "issuer_not_after_timestamp_seconds",
                 "When the issuing certificate ends",
                 own.issuer_not_after.clone(),
+            );
+            r.register(
+                "issuer_request_due",
+                "1 when a root elsewhere has to sign the next issuing certificate",
+                own.issuer_request_due.clone(),
             );
             r.register(
                 "bundle_sequence",
@@ -135,6 +146,19 @@ impl AuthorityMetrics {
 
     pub(crate) fn root_ends(&self, not_after: u64) {
         self.root_not_after.set(signed(not_after));
+    }
+
+    /// How it stands with the issuing certificate: readiness falls when documents are cut short by its end.
+    pub(crate) fn outlook(&self, outlook: Outlook) {
+        self.issuer.set(outlook != Outlook::Overdue);
+        self.issuer_request_due
+            .set(i64::from(matches!(outlook, Outlook::Due { .. })));
+        if let Outlook::Due { replace_at } = outlook {
+            tracing::debug!(
+                replace_at,
+                "the root has to sign the next issuing certificate"
+            );
+        }
     }
 
     pub(crate) fn issuer_ends(&self, not_after: u64) {

@@ -5,7 +5,10 @@
 
 use std::sync::Arc;
 
-use identity::wire::{CreateSiteRequest, CreateTokenRequest, CreateTokenResponse, Site, SiteRules};
+use identity::issue::CaCertificate;
+use identity::wire::{
+    CreateSiteRequest, CreateTokenRequest, CreateTokenResponse, IssuerList, Site, SiteRules,
+};
 use identity::{Attributes, SiteName, SpiffeId};
 
 use crate::administration::{ADMINISTRATION_SITE, Administration, Caller};
@@ -108,6 +111,96 @@ impl Operator {
     ) -> Result<CreateTokenResponse, AuthorityError> {
         self.administration
             .create_token(Caller::Host, request)
+            .await
+            .map_err(refused)
+    }
+
+    /// All issuing CAs, newest first.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::Refused`]: the call could not be recorded.
+    pub async fn issuers(&self) -> Result<IssuerList, AuthorityError> {
+        self.administration
+            .issuers(Caller::Host)
+            .await
+            .map_err(refused)
+    }
+
+    /// Makes another issuing CA sign: in its time, or at once with all former ones revoked.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::Refused`]: the root is elsewhere, or the next one is prepared already.
+    pub async fn rotate_issuer(&self, revoke_former: bool) -> Result<IssuerList, AuthorityError> {
+        self.administration
+            .rotate_issuer(Caller::Host, revoke_former)
+            .await
+            .map_err(refused)
+    }
+
+    /// The request for a root elsewhere, in PEM: the newest that waits, or one for a new key.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::Refused`]: too many wait already, or the store can't be written.
+    pub async fn issuer_request(&self, fresh_key: bool) -> Result<String, AuthorityError> {
+        let row = self
+            .administration
+            .issuer_request(Caller::Host, fresh_key)
+            .await
+            .map_err(refused)?;
+        Ok(row.csr)
+    }
+
+    /// Takes the chain (PEM, issuing CA first) that a root elsewhere has signed for a request; gives its fingerprint.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::Refused`]: for no request of this authority, or verifiers would refuse it.
+    pub async fn install_issuer(
+        &self,
+        chain: &str,
+        revoke_former: bool,
+    ) -> Result<[u8; 32], AuthorityError> {
+        self.administration
+            .install_issuer(Caller::Host, chain, revoke_former)
+            .await
+            .map_err(refused)
+    }
+
+    /// The roots, newest first, and whether each has its key here.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::Refused`]: the call could not be recorded.
+    pub async fn roots(&self) -> Result<Vec<(CaCertificate, bool)>, AuthorityError> {
+        self.administration
+            .roots(Caller::Host)
+            .await
+            .map_err(refused)
+    }
+
+    /// Adds a root beside the others: of a certificate in PEM, or a new one whose key stays here.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::Refused`]: no root, of another trust domain, about to end, or one too many.
+    pub async fn add_root(&self, certificate: Option<&str>) -> Result<[u8; 32], AuthorityError> {
+        self.administration
+            .add_root(Caller::Host, certificate)
+            .await
+            .map_err(refused)
+    }
+
+    /// Removes a root below which no issuing CA is in force any more.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::Refused`]: unknown, the last one, or still needed.
+    pub async fn remove_root(&self, fingerprint: &[u8; 32]) -> Result<(), AuthorityError> {
+        self.administration
+            .remove_root(Caller::Host, fingerprint)
             .await
             .map_err(refused)
     }

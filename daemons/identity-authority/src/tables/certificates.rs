@@ -1,6 +1,6 @@
 //! Rows of signed documents: by what the authority tells its own from forged ones.
 
-use super::{Tables, TablesError, signed};
+use super::{Tables, TablesError, signed, unsigned};
 
 /// A document that was signed.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -53,6 +53,20 @@ impl Tables {
             })
             .await?;
         Ok(count == 1)
+    }
+
+    /// When the last document that is remembered of that issuing CA ends; 0 if none is.
+    pub(crate) async fn latest_certificate(&self, issuer: &[u8; 32]) -> Result<u64, TablesError> {
+        let latest: Option<i64> = self
+            .patiently(|| async {
+                let sql = "SELECT MAX(not_after) FROM certificates WHERE issuer = $1";
+                Ok(sqlx::query_scalar(sql)
+                    .bind(issuer.as_slice())
+                    .fetch_one(self.database.pool())
+                    .await?)
+            })
+            .await?;
+        unsigned(latest.unwrap_or_default())
     }
 
     /// Removes documents that ended before `before`, at most `at_most`, and says how many.
