@@ -66,6 +66,9 @@ shopt -u nullglob
 need setpriv util-linux
 # A token for the tests of keys in an HSM.
 need softhsm2-util softhsm2
+# TPMs for the tests of machines, with certificates of their maker.
+need swtpm swtpm
+need swtpm_setup swtpm-tools
 # A terminal for the tests of its questions.
 need script bsdutils
 cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest

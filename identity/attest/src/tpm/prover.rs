@@ -34,7 +34,10 @@ pub struct TpmOptions {
     pub endorsement_key: KeyKind,
     /// Which registers are quoted.
     pub registers: Registers,
-    /// Certificates between the endorsement key's, which the TPM holds, and the anchors of the site; DER.
+    /// Certificate of the endorsement key, DER, in place of the one that the TPM holds: some makers give it out over the
+    /// network only.
+    pub certificate: Option<Vec<u8>>,
+    /// Certificates between the endorsement key's and the anchors of the site; DER.
     pub intermediates: Vec<Vec<u8>>,
 }
 
@@ -44,6 +47,7 @@ impl Default for TpmOptions {
             address: TpmAddress::default(),
             endorsement_key: KeyKind::default(),
             registers: Registers::boot(),
+            certificate: None,
             intermediates: Vec::new(),
         }
     }
@@ -219,24 +223,37 @@ fn load_endorsement_key(
 }
 
 fn read_chain(commands: &mut Commands, options: &TpmOptions) -> Result<Vec<Vec<u8>>, ProverError> {
-    let index = match options.endorsement_key {
-        KeyKind::Rsa2048 => CERTIFICATE_RSA,
-        KeyKind::P256 => CERTIFICATE_P256,
+    let leaf = match &options.certificate {
+        Some(certificate) => Some(certificate.clone()),
+        None => read_certificate(commands, options.endorsement_key)?,
     };
-    let Some(stored) = commands.read_nv(index)? else {
+    let Some(leaf) = leaf else {
         return Ok(Vec::new());
     };
-    // Some makers fill the rest of the index.
-    let (_, padding) = AnyRef::from_der_partial(&stored).map_err(|_| ProverError::Certificates)?;
-    let length = stored.len() - padding.len();
-    let leaf = stored.get(..length).ok_or(ProverError::Certificates)?;
-    let mut chain = vec![leaf.to_vec()];
+    let mut chain = vec![leaf];
     chain.extend(options.intermediates.iter().cloned());
     let fits = |der: &Vec<u8>| der.len() <= MAX_TPM_CERTIFICATE_BYTES;
     if chain.len() > MAX_TPM_CHAIN_CERTIFICATES || !chain.iter().all(fits) {
         return Err(ProverError::Certificates);
     }
     Ok(chain)
+}
+
+fn read_certificate(
+    commands: &mut Commands,
+    kind: KeyKind,
+) -> Result<Option<Vec<u8>>, ProverError> {
+    let index = match kind {
+        KeyKind::Rsa2048 => CERTIFICATE_RSA,
+        KeyKind::P256 => CERTIFICATE_P256,
+    };
+    let Some(stored) = commands.read_nv(index)? else {
+        return Ok(None);
+    };
+    // Some makers fill the rest of the index.
+    let (_, padding) = AnyRef::from_der_partial(&stored).map_err(|_| ProverError::Certificates)?;
+    let certificate = stored.get(..stored.len() - padding.len());
+    Ok(certificate.map(<[u8]>::to_vec))
 }
 
 /// P-256, which every TPM makes fast. Its unique value keeps it apart from keys of other programs.
