@@ -88,8 +88,7 @@ pub(crate) fn open(
     if text.len() > MAX_TEXT_BYTES {
         return Err(ChallengeError::Unauthentic);
     }
-    let sealed =
-        Base64UrlUnpadded::decode_vec(text).map_err(|_| ChallengeError::Unauthentic)?;
+    let sealed = Base64UrlUnpadded::decode_vec(text).map_err(|_| ChallengeError::Unauthentic)?;
     let plain = keys
         .derived(PURPOSE)
         .map_err(ChallengeError::Keys)?

@@ -110,6 +110,13 @@ pub const ATTEMPTS_PER_ISSUE: u32 = 4;
 /// out a site by bad evidence needs more addresses than one.
 pub const LEAST_ATTEMPTS_PER_MINUTE: u32 = 6_000;
 
+/// Instances in the bundle whose attributes changed while former documents lasted. The rest of what a bundle holds is kept
+/// for people, who must be able to revoke whatever attestors do.
+pub const SUPERSEDED_INSTANCES: usize = identity::limits::MAX_REVOKED_INSTANCES / 4 * 3;
+
+/// Of these, instances of one site: a hostile voucher leaves room for those of the others.
+pub const SUPERSEDED_INSTANCES_PER_SITE: usize = SUPERSEDED_INSTANCES / 6;
+
 /// A voucher's clock that differs by more is told of: a token takes less from there to here.
 pub const NOTABLE_SKEW_SECONDS: u64 = 5;
 

@@ -201,7 +201,10 @@ mod tests {
             mode: 0o600,
         };
         let first = LocalListener::bind(&config).unwrap();
-        let mode = std::fs::metadata(&config.socket).unwrap().permissions().mode();
+        let mode = std::fs::metadata(&config.socket)
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
         assert!(LocalListener::bind(&config).is_err(), "somebody listens");
         drop(first);

@@ -9,7 +9,7 @@ use attest::{AttestError, ChallengeContext, Context, OpenedChallenge, SingleUse,
 use base64ct::{Base64, Encoding};
 use identity::attributes::INSTANCE;
 use identity::issue::Csr;
-use identity::limits::{BACKDATE_SECONDS, MAX_REVOKED_INSTANCES, REDEMPTION_REPEAT_SECONDS};
+use identity::limits::{BACKDATE_SECONDS, REDEMPTION_REPEAT_SECONDS};
 use identity::policy::Facts;
 use identity::wire::{
     AttestRequest, ChallengeRequest, ChallengeResponse, DocumentResponse, Evidence,
@@ -30,7 +30,7 @@ use crate::random;
 use crate::refusal::Refusal;
 use crate::registry::Site;
 use crate::rules::JOIN;
-use crate::tables::{Attestation, AttestedUse, SubjectClaim, SingleUse as SingleUseRow};
+use crate::tables::{Attestation, AttestedUse, SingleUse as SingleUseRow, SubjectClaim};
 
 /// Who shows evidence, as far as it is known without it.
 #[derive(Clone, Debug)]
@@ -108,7 +108,9 @@ impl Documents {
         let kind = request.evidence.kind();
         let context = asker.context().with("attestor", kind);
         let mut call = Call::new(JOIN, resource_of(&request.site), context);
-        let prepared = self.prepare_attestation(keys, request, asker, &mut call).await;
+        let prepared = self
+            .prepare_attestation(keys, request, asker, &mut call)
+            .await;
         let Prepared {
             vouched,
             mut subject,
@@ -130,7 +132,9 @@ impl Documents {
             Ok((repeat, superseded)) => {
                 self.issue(&grant, &call, &subject, now)
                     .map(|(response, context)| {
-                        let context = context.with("repeat", repeat).with("superseded", superseded);
+                        let context = context
+                            .with("repeat", repeat)
+                            .with("superseded", superseded);
                         (response, context)
                     })
             }
@@ -199,7 +203,10 @@ impl Documents {
         let snapshot = self.registry.fresh()?;
         let denied = |record, why: String| Refusal::denied(record, ATTEST_REFUSED, why);
         let Some(site) = snapshot.sites.get(name) else {
-            return Err(denied("SITE_UNKNOWN", "the site is not registered".to_owned()));
+            return Err(denied(
+                "SITE_UNKNOWN",
+                "the site is not registered".to_owned(),
+            ));
         };
         if !site.enabled {
             return Err(denied("SITE_DISABLED", format!("site {name} is disabled")));
@@ -237,7 +244,14 @@ impl Documents {
         call.note(|context| context.with_hex("csr_key_sha256", csr.public_key_sha256()));
         let opened = open_challenge(keys, &site.name, &evidence, &csr, now)?;
         let mut vouched = self
-            .verify(Arc::clone(&site), evidence, &csr, opened.as_ref(), asker, now)
+            .verify(
+                Arc::clone(&site),
+                evidence,
+                &csr,
+                opened.as_ref(),
+                asker,
+                now,
+            )
             .await
             .map_err(refused)?;
         if let Some(opened) = opened {
@@ -373,7 +387,8 @@ impl Documents {
             backdate: BACKDATE_SECONDS,
             not_after: now.saturating_add(subject.lifetime.min(self.greatest_lifetime)),
             repeat_seconds: REDEMPTION_REPEAT_SECONDS,
-            greatest_revocations: MAX_REVOKED_INSTANCES,
+            greatest_revocations: limits::SUPERSEDED_INSTANCES,
+            greatest_revocations_of_site: limits::SUPERSEDED_INSTANCES_PER_SITE,
         };
         let (instance, not_before, repeat, superseded) =
             admitted(self.registry.tables().admit_attested(&attested).await?)?;
@@ -482,7 +497,10 @@ fn admitted(attestation: Attestation) -> Result<(String, u64, bool, bool), Refus
         Attestation::Used { by_other_key: true } => {
             // Two parties hold it: one of them may have stolen it.
             tracing::warn!("evidence that was used up was shown with another key");
-            ("EVIDENCE_USED_BY_OTHER", "used up with another key".to_owned())
+            (
+                "EVIDENCE_USED_BY_OTHER",
+                "used up with another key".to_owned(),
+            )
         }
         Attestation::Used { .. } => ("EVIDENCE_USED", "used up".to_owned()),
         Attestation::SequenceWentBack { latest } => (

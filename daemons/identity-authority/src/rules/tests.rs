@@ -321,10 +321,7 @@ fn attestors_are_those_named_and_join_tokens_otherwise() {
     };
     assert_eq!(kinds(with(json!([])).unwrap()), [""; 0]);
     let twice = with(json!([{"type": "join_token"}, {"type": "join_token"}]));
-    assert!(
-        matches!(twice, Err(RulesError::Attestors(_))),
-        "{twice:?}"
-    );
+    assert!(matches!(twice, Err(RulesError::Attestors(_))), "{twice:?}");
     let no_key = with(json!([{"type": "voucher", "keys": [{"kid": "a", "public_key": "none"}]}]));
     assert!(
         matches!(no_key, Err(RulesError::Attestors(_))),

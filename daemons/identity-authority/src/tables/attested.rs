@@ -30,6 +30,8 @@ pub(crate) struct AttestedUse {
     pub(crate) repeat_seconds: u64,
     /// As many revoked instances the bundle holds at most.
     pub(crate) greatest_revocations: usize,
+    /// As many of them one site may have: no voucher leaves the others without.
+    pub(crate) greatest_revocations_of_site: usize,
 }
 
 /// Evidence that counts once.
@@ -423,7 +425,17 @@ async fn claim_subject(
             reason: SUPERSEDED.to_owned(),
         };
         let now = attested.now;
-        if !revocations::put(connection, &entry, attested.greatest_revocations, now).await? {
+        let of_site: i64 = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM revoked_instances WHERE site = $1 AND instance <> $2",
+        )
+        .bind(&entry.site)
+        .bind(&entry.instance)
+        .fetch_one(&mut *connection)
+        .await?;
+        let full = unsigned(of_site)? >= attested.greatest_revocations_of_site as u64;
+        if full
+            || !revocations::put(connection, &entry, attested.greatest_revocations, now).await?
+        {
             return Ok(Attestation::RevocationsFull);
         }
     }

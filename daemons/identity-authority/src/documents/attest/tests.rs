@@ -21,7 +21,10 @@ fn attempts_follow_the_sites_rate() {
         let units = (ATTEMPT_UNITS / attempts).max(1);
         let taken = (0..attempts + 2).take_while(|_| table.take(name, units, now).is_ok());
         let taken = u32::try_from(taken.count()).unwrap();
-        assert!((attempts..=attempts + 1).contains(&taken), "{name}: {taken}");
+        assert!(
+            (attempts..=attempts + 1).contains(&taken),
+            "{name}: {taken}"
+        );
     }
 }
 
@@ -33,7 +36,9 @@ fn digest_of_a_claim_leaves_the_instance_out_and_nothing_else() {
     attributes.insert("tier", "gold").unwrap();
     let digest = claim_digest(&api, &attributes);
     let mut with_instance = attributes.clone();
-    with_instance.set_new_instance(&mut random::system()).unwrap();
+    with_instance
+        .set_new_instance(&mut random::system())
+        .unwrap();
     assert_eq!(claim_digest(&api, &with_instance), digest);
     let mut other = attributes.clone();
     other.insert("tier", "silver").unwrap();
