@@ -260,6 +260,12 @@ impl TrustBundle {
         &self.trust_anchors
     }
 
+    /// When the first of the trust anchors ends, Unix seconds.
+    #[must_use]
+    pub fn first_anchor_ends(&self) -> Option<u64> {
+        self.anchors.iter().map(|anchor| anchor.not_after).min()
+    }
+
     /// The sites whose documents are refused.
     #[must_use]
     pub fn disabled_sites(&self) -> &BTreeSet<SiteName> {

@@ -61,6 +61,9 @@ mod put;
 mod retry;
 mod unix;
 
+/// Any media type, as a request says it: for documents whose specification names none.
+pub const ANY: &str = "*/*";
+
 /// The media type of JSON.
 pub const JSON: &str = "application/json";
 
@@ -117,6 +120,20 @@ impl HttpClient {
     ///
     /// [`HttpError::Url`]: not `https://host[:port]`.
     pub fn first_contact(url: &str, config: Arc<rustls::ClientConfig>) -> Result<Self, HttpError> {
+        Self::stranger(url, config, "the identity authority of the join token")
+    }
+
+    /// Makes a client without an identity of its own; whom it trusts is what `config` verifies, and `expected` says so
+    /// in errors.
+    ///
+    /// # Errors
+    ///
+    /// [`HttpError::Url`]: not `https://host[:port]`.
+    pub fn stranger(
+        url: &str,
+        config: Arc<rustls::ClientConfig>,
+        expected: &str,
+    ) -> Result<Self, HttpError> {
         let clock = Arc::clone(&config.time_provider);
         let lifetime: Lifetime = Arc::new(move |_| {
             let clock = Arc::clone(&clock);
@@ -125,11 +142,7 @@ impl HttpClient {
             Validity::new(until, now)
         });
         let agent = new_agent(config, lifetime);
-        Self::over(
-            url,
-            "the identity authority of the join token".to_owned(),
-            Link::Fixed(agent),
-        )
+        Self::over(url, expected.to_owned(), Link::Fixed(agent))
     }
 
     /// Makes a client of whoever listens on a Unix socket of this host, in HTTP/1.1 without TLS: the owner of the
@@ -362,7 +375,7 @@ impl HttpClient {
                 retry_after,
             });
         }
-        if found != exchange.accept && !body.is_empty() {
+        if exchange.accept != ANY && found != exchange.accept && !body.is_empty() {
             return Err(HttpError::ContentType {
                 server: self.server.clone(),
                 expected: exchange.accept,

@@ -46,6 +46,10 @@ pub(crate) const CREATE_TOKEN: &str = "create-token";
 pub(crate) const REVOKE: &str = "revoke";
 /// Action: see all revocations.
 pub(crate) const LIST_REVOCATIONS: &str = "list-revocations";
+/// Action: see how federations are.
+pub(crate) const LIST_FEDERATIONS: &str = "list-federations";
+/// Resource of [`LIST_FEDERATIONS`].
+pub(crate) const ALL_FEDERATIONS: &str = "federations";
 /// Resource of [`LIST_REVOCATIONS`].
 pub(crate) const ALL_REVOCATIONS: &str = "revocations";
 /// Action: see the issuing CAs and roots.

@@ -13,6 +13,7 @@
 //! | `POST /v1/admin/tokens` | mTLS, administration policy |
 //! | `GET /v1/admin/issuers`, `POST …/rotate` | mTLS, administration policy |
 //! | `GET`, `POST /v1/admin/revocations` | mTLS, administration policy |
+//! | `GET /v1/admin/federations` | mTLS, administration policy |
 //!
 //! Bodies are [`identity::wire`]'s. Every refusal has its JSON, and is in the audit log before it is answered.
 
@@ -25,7 +26,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use identity::limits::MAX_WIRE_REQUEST_BYTES;
 use identity::wire::{
-    ATTEST_PATH, BUNDLE_PATH, BUNDLES_PATH, CHALLENGE_PATH, ErrorCode, ISSUERS_PATH, JOIN_PATH,
+    ATTEST_PATH, BUNDLE_PATH, BUNDLES_PATH, CHALLENGE_PATH, ErrorCode, FEDERATIONS_PATH, ISSUERS_PATH, JOIN_PATH,
     RENEW_PATH, REVOCATIONS_PATH, ROTATE_ISSUER_PATH, SITES_PATH, SPIFFE_BUNDLE_PATH, TOKENS_PATH,
 };
 use service::listener::MaybePeer;
@@ -35,7 +36,7 @@ use crate::call::{Call, Recorded};
 use crate::refusal::Refusal;
 
 mod admin;
-mod bundle;
+pub(crate) mod bundle;
 mod documents;
 mod input;
 mod issuers;
@@ -54,6 +55,7 @@ pub(crate) fn app(inner: Arc<Inner>) -> Router {
         )
         .route(ISSUERS_PATH, get(issuers::list))
         .route(ROTATE_ISSUER_PATH, post(issuers::rotate))
+        .route(FEDERATIONS_PATH, get(revocations::federations))
         .route(JOIN_PATH, post(documents::join))
         .route(CHALLENGE_PATH, post(documents::challenge))
         .route(ATTEST_PATH, post(documents::attest))

@@ -23,6 +23,7 @@ use crate::call::Admission;
 use crate::config::Config;
 use crate::documents::Documents;
 use crate::error::AuthorityError;
+use crate::federation::{self, endpoint::BundleEndpoint};
 use crate::foundation::{Foundation, SERVICE};
 use crate::issuers::Issuers;
 use crate::local::LocalListener;
@@ -41,6 +42,7 @@ pub struct Authority {
     pub(crate) inner: Arc<Inner>,
     listener: TcpListener,
     local: Option<LocalListener>,
+    bundle_endpoint: Option<BundleEndpoint>,
     address: SocketAddr,
     url: String,
     _metrics_server: MetricsServer,
@@ -70,6 +72,7 @@ pub(crate) struct Inner {
     pub(crate) tls: Arc<TlsIdentity>,
     pub(crate) metrics: AuthorityMetrics,
     pub(crate) root_key: RootKeys,
+    pub(crate) federation_problems: federation::Problems,
 }
 
 impl Authority {
@@ -138,6 +141,10 @@ impl Authority {
         let address = listener.local_addr().map_err(bind)?;
         let url = config.url_at(address)?;
         let local = config.unix.as_ref().map(LocalListener::bind).transpose()?;
+        let bundle_endpoint = match &config.bundle_endpoint {
+            Some(config) => Some(BundleEndpoint::bind(config).await?),
+            None => None,
+        };
         let metrics_server = service::metrics::serve(&config.metrics, Arc::clone(metrics))
             .await
             .map_err(|cause| AuthorityError::Bind {
@@ -171,11 +178,13 @@ impl Authority {
             tls,
             metrics: own_metrics,
             root_key,
+            federation_problems: federation::Problems::default(),
         };
         Ok(Self {
             inner: Arc::new(inner),
             listener,
             local,
+            bundle_endpoint,
             address,
             url,
             _metrics_server: metrics_server,
@@ -192,6 +201,12 @@ impl Authority {
     #[must_use]
     pub fn metrics_addr(&self) -> SocketAddr {
         self._metrics_server.address()
+    }
+
+    /// Where the bundle endpoint with the web certificate answers, if there is one.
+    #[must_use]
+    pub fn bundle_endpoint_addr(&self) -> Option<SocketAddr> {
+        self.bundle_endpoint.as_ref().map(BundleEndpoint::address)
     }
 
     /// What its join tokens carry.
@@ -234,6 +249,7 @@ impl Authority {
             inner,
             listener,
             local,
+            bundle_endpoint,
             address,
             url,
             _metrics_server,
@@ -263,6 +279,11 @@ impl Authority {
                 local.serve(local_app, shutdown.clone()).await;
             }
         };
+        let serve_bundle = async {
+            if let Some(endpoint) = bundle_endpoint {
+                endpoint.serve(Arc::clone(&inner), shutdown.clone()).await;
+            }
+        };
         // The drain is not to wait for those who only wait.
         let release = async {
             shutdown.wait().await;
@@ -270,10 +291,13 @@ impl Authority {
             std::future::pending::<Infallible>().await
         };
         let served = tokio::select! {
-            (served, ()) = async { tokio::join!(server.serve(listener, shutdown.clone()), serve_local) } => served,
+            (served, (), ()) = async {
+                tokio::join!(server.serve(listener, shutdown.clone()), serve_local, serve_bundle)
+            } => served,
             never = upkeep::run(&inner) => match never {},
             never = inner.follow_issuers() => match never {},
             never = release => match never {},
+            never = federation::run(&inner) => match never {},
         };
         upkeep::remember_time(&inner).await;
         inner.registry.tables().close().await;

@@ -23,8 +23,10 @@ use service::files;
 
 use crate::limits;
 
+mod federation;
 mod store;
 
+pub use federation::{BundleEndpointConfig, FederationConfig, FederationConfigs};
 pub use store::StoreConfig;
 
 /// Prefix of the environment variables.
@@ -74,6 +76,12 @@ pub struct Config {
     /// `[bundle]`.
     #[serde(default)]
     pub bundle: BundleConfig,
+    /// `[federation."<trust domain>"]`: other trust domains whose members can be told; none unless configured.
+    #[serde(default)]
+    pub federation: FederationConfigs,
+    /// `[bundle_endpoint]`: our bundle for other trust domains, with a certificate of the web; none unless configured.
+    #[serde(default)]
+    pub bundle_endpoint: Option<BundleEndpointConfig>,
 }
 
 /// `[unix]`: the socket for processes of this host.
@@ -249,6 +257,8 @@ impl Config {
             tokens: TokensConfig::default(),
             rates: RatesConfig::default(),
             bundle: BundleConfig::default(),
+            federation: FederationConfigs::new(),
+            bundle_endpoint: None,
         }
     }
 
@@ -277,6 +287,7 @@ impl Config {
             check_url(url)?;
         }
         self.validate_lifetimes()?;
+        federation::validate(&self.trust_domain, &self.federation)?;
         for (key, value) in [
             ("tokens.live_per_site", self.tokens.live_per_site),
             ("rates.joins_per_second", self.rates.joins_per_second),

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use identity::tls::TlsError;
 use service::audit::{AuditError, AuditUnavailable};
 use service::config::ConfigError;
+use service::database::DatabaseError;
 use service::files::FileError;
 use service::root_key::RootKeyError;
-use service::database::DatabaseError;
 
 use crate::certificates::CertificateError;
 use crate::clock::ClockWentBack;
@@ -40,7 +40,9 @@ pub enum AuthorityError {
         trust_domain: String,
     },
     /// There is no issuing CA that could sign.
-    #[error("the store holds no issuing certificate in use: make one, or install one that the root has signed")]
+    #[error(
+        "the store holds no issuing certificate in use: make one, or install one that the root has signed"
+    )]
     NoIssuer,
     /// The store is another trust domain's.
     #[error(
@@ -96,6 +98,9 @@ pub enum AuthorityError {
         /// Why.
         cause: std::io::Error,
     },
+    /// The bundle endpoint can't be served.
+    #[error("bundle endpoint: {0}")]
+    BundleEndpoint(String),
     /// The Unix socket can't be used.
     #[error("can't {doing} the Unix socket {path}: {cause}")]
     Socket {

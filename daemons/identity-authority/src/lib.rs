@@ -45,6 +45,7 @@ pub mod config;
 mod documents;
 mod error;
 mod facts;
+mod federation;
 mod foundation;
 mod issuers;
 pub mod limits;

@@ -46,6 +46,34 @@ pub const CLOCK_TOLERANCE_SECONDS: u64 = 5;
 /// is to sign is published for longer before it does.
 pub const FEDERATION_REFRESH_HINT: Duration = Duration::from_secs(300);
 
+/// Longest a federated bundle is kept, whatever its publisher says: an hour, so that a CA that another trust domain has
+/// revoked is not believed for longer.
+pub const FEDERATION_LONGEST: Duration = Duration::from_secs(3_600);
+
+/// First pause after a fetch that failed.
+pub const FEDERATION_BACKOFF_FIRST: Duration = Duration::from_secs(1);
+
+/// Greatest pause between fetches that fail.
+pub const FEDERATION_BACKOFF_LONGEST: Duration = Duration::from_secs(60);
+
+/// File with the web's roots; a usual one has 220 KB.
+pub const WEB_ROOTS_BYTES: usize = 4 << 20;
+
+/// File with the bundle endpoint's web certificate, or its key.
+pub const WEB_CHAIN_BYTES: usize = 64 << 10;
+
+/// Connections of the bundle endpoint at a time: other trust domains come every few minutes.
+pub const BUNDLE_ENDPOINT_CONNECTIONS: usize = 64;
+
+/// From accepting a connection of the bundle endpoint to the last byte of the answer.
+pub const BUNDLE_ENDPOINT_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Header lines of a request at the bundle endpoint.
+pub const BUNDLE_ENDPOINT_HEADERS: usize = 64;
+
+/// How often the bundle endpoint looks whether its certificate was renewed, if anybody comes.
+pub const CREDENTIAL_POLL: Duration = Duration::from_secs(10);
+
 /// Questions of one instance that wait for the bundle to change: its SDK holds one, a second while it reconnects, and
 /// there may be two processes.
 pub const WAITS_PER_INSTANCE: usize = 4;

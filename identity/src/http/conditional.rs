@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use ureq::http::header;
 
-use super::{Answer, Exchange, HttpClient, HttpError, JSON, configured, header_text, http_date};
+use super::{Answer, Exchange, HttpClient, HttpError, configured, header_text, http_date};
 use crate::limits::MAX_ETAG_BYTES;
 
 /// A question for JSON that may not have changed.
@@ -20,6 +20,8 @@ pub struct Conditional<'a> {
     pub wait: Duration,
     /// Greatest size of a right answer's body.
     pub limit: u64,
+    /// The one content type of a right answer, or [`super::ANY`].
+    pub accept: &'static str,
 }
 
 /// What came of a [`Conditional`].
@@ -47,7 +49,7 @@ impl HttpClient {
         let exchange = Exchange {
             path: question.path,
             body: None,
-            accept: JSON,
+            accept: question.accept,
             limit: question.limit,
             timeout: self.timeout.saturating_add(question.wait),
         };
@@ -78,9 +80,11 @@ impl HttpClient {
         let federation = bounded(header::HeaderName::from_static(
             crate::wire::FEDERATION_HEADER,
         ));
-        let waited =
-            header_text(headers, header::HeaderName::from_static("preference-applied"))
-                .is_some_and(|applied| applied.trim_start().starts_with("wait"));
+        let waited = header_text(
+            headers,
+            header::HeaderName::from_static("preference-applied"),
+        )
+        .is_some_and(|applied| applied.trim_start().starts_with("wait"));
         let date = header_text(headers, header::DATE).and_then(http_date);
         // What nobody asked under a condition has not "not changed".
         let content = if response.status().as_u16() == 304 && question.etag.is_some() {

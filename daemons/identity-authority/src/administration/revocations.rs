@@ -3,13 +3,12 @@
 use identity::SiteName;
 use identity::bundle::is_instance;
 use identity::limits::{MAX_DOCUMENT_LIFETIME_SECONDS, MAX_REVOKED_INSTANCES};
-use identity::wire::{
-    ErrorCode, IssuerState, RevocationList, RevokeRequest, RevokedInstanceInfo,
-};
+use identity::wire::{ErrorCode, IssuerState, RevocationList, RevokeRequest, RevokedInstanceInfo};
 use service::audit::AuditContext;
 
 use super::{
-    ALL_REVOCATIONS, Administration, Caller, LIST_REVOCATIONS, REVOKE, host_context,
+    ALL_FEDERATIONS, ALL_REVOCATIONS, Administration, Caller, LIST_FEDERATIONS, LIST_REVOCATIONS,
+    REVOKE, host_context,
 };
 use crate::call::{Call, Recorded};
 use crate::limits;
@@ -47,24 +46,33 @@ impl Administration {
             }
             self.reload().await?;
             let snapshot = self.registry.snapshot();
-            let context =
-                AuditContext::new().with("bundle_sequence", snapshot.bundle.sequence());
+            let context = AuditContext::new().with("bundle_sequence", snapshot.bundle.sequence());
             Ok((list_of(&snapshot), context))
         })
         .await
     }
 
     /// All revocations in force.
-    pub(crate) async fn revocations(
-        &self,
-        caller: Caller<'_>,
-    ) -> Result<RevocationList, Recorded> {
+    pub(crate) async fn revocations(&self, caller: Caller<'_>) -> Result<RevocationList, Recorded> {
         let context = host_context(AuditContext::new(), caller);
         let call = Call::new(LIST_REVOCATIONS, ALL_REVOCATIONS, context);
         self.perform(caller, call, async |_| {
             let list = list_of(&self.registry.snapshot());
             let context = AuditContext::new().with("count", list.instances.len());
             Ok((list, context))
+        })
+        .await
+    }
+
+    /// Decides whether the caller may see how `count` federations are.
+    pub(crate) async fn note_federations(
+        &self,
+        caller: Caller<'_>,
+        count: usize,
+    ) -> Result<(), Recorded> {
+        let call = Call::new(LIST_FEDERATIONS, ALL_FEDERATIONS, AuditContext::new());
+        self.perform(caller, call, async |_| {
+            Ok(((), AuditContext::new().with("count", count)))
         })
         .await
     }
@@ -116,9 +124,10 @@ impl Administration {
                     "{MAX_REVOKED_INSTANCES} instances are revoked already, as many as a bundle holds: disable the site"
                 ),
             ),
-            RevocationWrite::OtherSite => {
-                conflict("OTHER_SITE", format!("the instance is not one of site {site}"))
-            }
+            RevocationWrite::OtherSite => conflict(
+                "OTHER_SITE",
+                format!("the instance is not one of site {site}"),
+            ),
         }
     }
 

@@ -29,8 +29,7 @@ pub(super) async fn bundle(
     let mut snapshot = inner.registry.fresh()?;
     let wait = wished(&headers);
     let mut waited = false;
-    if let (Some(wait), Some(peer), true) =
-        (wait, &peer, knows(&headers, &snapshot.published.etag))
+    if let (Some(wait), Some(peer), true) = (wait, &peer, knows(&headers, &snapshot.published.etag))
         && let Some(mut place) = inner.registry.waiters().take(peer, greatest(&inner))
     {
         waited = true;
@@ -60,7 +59,7 @@ pub(super) async fn bundle(
 }
 
 /// `GET /v1/spiffe-bundle`.
-pub(super) async fn spiffe_bundle(
+pub(crate) async fn spiffe_bundle(
     State(inner): State<Arc<Inner>>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
@@ -81,7 +80,11 @@ pub(super) async fn federated(
     let snapshot = inner.registry.fresh()?;
     Ok(match &snapshot.published.federated {
         Some(federated) => conditional(&headers, &federated.json, &federated.etag),
-        None => conditional(&headers, &Bytes::from_static(br#"{"bundles":[]}"#), "\"none\""),
+        None => conditional(
+            &headers,
+            &Bytes::from_static(br#"{"bundles":[]}"#),
+            "\"none\"",
+        ),
     })
 }
 
@@ -201,7 +204,15 @@ mod tests {
         assert_eq!(of(&["respond-async, Wait=\"7\""]), Some(7));
         assert_eq!(of(&["respond-async", "wait=8;foo=bar", "wait=9"]), Some(8));
         assert_eq!(of(&["wait=4000000000"]), Some(MAX_WAIT_SECONDS));
-        for none in ["", "wait", "wait=0", "wait=-1", "wait=x", "waits=5", "wait=99999999999999999999"] {
+        for none in [
+            "",
+            "wait",
+            "wait=0",
+            "wait=-1",
+            "wait=x",
+            "waits=5",
+            "wait=99999999999999999999",
+        ] {
             assert_eq!(of(&[none]), None, "{none}");
         }
     }

@@ -1,4 +1,4 @@
-//! Handlers of revocations.
+//! Handlers of revocations, and of what is known of federations.
 
 use std::sync::Arc;
 
@@ -12,9 +12,12 @@ use service::listener::MaybePeer;
 use super::admin::admit;
 use super::documents::json_response;
 use super::input::{self, Payload};
-use crate::administration::{ALL_REVOCATIONS, Caller, LIST_REVOCATIONS, REVOKE};
+use crate::administration::{
+    ALL_FEDERATIONS, ALL_REVOCATIONS, Caller, LIST_FEDERATIONS, LIST_REVOCATIONS, REVOKE,
+};
 use crate::authority::Inner;
 use crate::call::{Call, Recorded};
+use crate::federation;
 
 /// `POST /v1/admin/revocations`.
 pub(super) async fn revoke(
@@ -42,8 +45,28 @@ pub(super) async fn list(
 ) -> Result<Response, Recorded> {
     let call = Call::new(LIST_REVOCATIONS, ALL_REVOCATIONS, AuditContext::new());
     let (peer, ()) = admit(&inner, peer, &call, || Ok(())).await?;
-    let list = inner.administration.revocations(Caller::Peer(&peer)).await?;
+    let list = inner
+        .administration
+        .revocations(Caller::Peer(&peer))
+        .await?;
     Ok(list_response(&list))
+}
+
+/// `GET /v1/admin/federations`.
+pub(super) async fn federations(
+    State(inner): State<Arc<Inner>>,
+    MaybePeer(peer): MaybePeer,
+) -> Result<Response, Recorded> {
+    let call = Call::new(LIST_FEDERATIONS, ALL_FEDERATIONS, AuditContext::new());
+    let (peer, ()) = admit(&inner, peer, &call, || Ok(())).await?;
+    let list = federation::list(&inner);
+    inner
+        .administration
+        .note_federations(Caller::Peer(&peer), list.federations.len())
+        .await?;
+    Ok(json_response(
+        serde_json::to_vec(&list).unwrap_or_default(),
+    ))
 }
 
 fn list_response(list: &RevocationList) -> Response {
