@@ -152,11 +152,7 @@ impl Attestor for Aws {
             return Err(AttestError::OtherKind(self.kind()));
         };
         let document = self.open(document, signature)?;
-        if !self
-            .accounts
-            .iter()
-            .any(|account| *account == document.account)
-        {
+        if !self.accounts.contains(&document.account) {
             return Err(AwsError::Account.into());
         }
         if document.pending_time > context.now.saturating_add(MAX_CLOCK_SKEW_SECONDS) {

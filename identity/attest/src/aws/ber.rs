@@ -58,29 +58,23 @@ impl<'a> Value<'a> {
         Some(octets)
     }
 
-    /// Encodes with definite lengths, in the fewest bytes, under another tag.
-    pub(super) fn encode_as(&self, tag: u8, out: &mut Vec<u8>) {
-        let content = match &self.content {
-            Content::Primitive(bytes) => bytes.to_vec(),
-            Content::Constructed(children) => {
-                let mut content = Vec::new();
-                for child in children {
-                    child.encode_as(child.tag, &mut content);
-                }
-                content
-            }
-        };
-        out.push(tag);
-        push_length(content.len(), out);
-        out.extend_from_slice(&content);
-    }
-
-    /// Encodes with definite lengths.
+    /// Encodes with definite lengths, in the fewest bytes.
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        self.encode_as(self.tag, &mut out);
-        out
+        match &self.content {
+            Content::Primitive(bytes) => encode(self.tag, bytes),
+            Content::Constructed(children) => {
+                let children: Vec<_> = children.iter().map(Self::encode).collect();
+                encode(self.tag, &children.concat())
+            }
+        }
     }
+}
+
+/// Encodes values as DER encodes a `SET OF` them: in ascending order (X.690, section 11.6).
+pub(super) fn encode_set_of(values: &[Value<'_>]) -> Vec<u8> {
+    let mut encoded: Vec<_> = values.iter().map(Value::encode).collect();
+    encoded.sort_unstable();
+    encode(SET, &encoded.concat())
 }
 
 struct Reader<'a> {
@@ -165,11 +159,12 @@ enum Length {
     Indefinite,
 }
 
-fn push_length(length: usize, out: &mut Vec<u8>) {
-    match u8::try_from(length) {
+fn encode(tag: u8, content: &[u8]) -> Vec<u8> {
+    let mut out = vec![tag];
+    match u8::try_from(content.len()) {
         Ok(short) if short < 0x80 => out.push(short),
         _ => {
-            let bytes = length.to_be_bytes();
+            let bytes = content.len().to_be_bytes();
             let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
             let significant = bytes.get(zeros..).unwrap_or_default();
             // At most eight bytes.
@@ -177,6 +172,8 @@ fn push_length(length: usize, out: &mut Vec<u8>) {
             out.extend_from_slice(significant);
         }
     }
+    out.extend_from_slice(content);
+    out
 }
 
 const CONSTRUCTED: u8 = 0x20;

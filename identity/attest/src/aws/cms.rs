@@ -16,6 +16,7 @@ use x509_cert::Certificate;
 
 use super::ber::{
     CONTEXT_0, CONTEXT_1, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE, SET, Value,
+    encode_set_of,
 };
 use crate::limits::MAX_SIGNED_ATTRIBUTES;
 
@@ -200,13 +201,12 @@ impl<'a> SignerInfo<'a> {
         if !accepted {
             return None;
         }
-        let digest = message_digest(attributes.children(CONTEXT_0)?)?;
-        let mut signed_attributes = Vec::new();
-        attributes.encode_as(SET, &mut signed_attributes);
+        let attributes = attributes.children(CONTEXT_0)?;
+        let digest = message_digest(attributes)?;
         Some(Self {
             issuer: issuer.encode(),
             serial: serial.bytes(INTEGER)?,
-            signed_attributes,
+            signed_attributes: encode_set_of(attributes),
             digest,
             signature: signature.octets()?,
         })

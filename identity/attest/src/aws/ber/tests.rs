@@ -49,13 +49,24 @@ fn malformed_values_are_refused() {
 
 #[test]
 fn depth_and_number_are_bounded() {
-    let nested = |depth: usize| [vec![0x30, 0x80].repeat(depth), vec![0, 0].repeat(depth)].concat();
+    let nested = |depth: usize| [[0x30, 0x80].repeat(depth), [0, 0].repeat(depth)].concat();
     assert!(Value::parse(&nested(MAX_BER_DEPTH + 1)).is_some());
     assert!(Value::parse(&nested(MAX_BER_DEPTH + 2)).is_none());
-    let wide =
-        |count: usize| [vec![0x30, 0x80], vec![0x05, 0x00].repeat(count), vec![0, 0]].concat();
+    let wide = |count: usize| [vec![0x30, 0x80], [0x05, 0x00].repeat(count), vec![0, 0]].concat();
     assert!(Value::parse(&wide(MAX_BER_NODES - 1)).is_some());
     assert!(Value::parse(&wide(MAX_BER_NODES)).is_none());
+}
+
+#[test]
+fn sets_are_encoded_in_ascending_order() {
+    let bytes = [
+        0x31, 0x80, 0x04, 0x01, 9, 0x02, 0x01, 1, 0x04, 0x01, 8, 0, 0,
+    ];
+    let value = Value::parse(&bytes).unwrap();
+    assert_eq!(
+        encode_set_of(value.children(SET).unwrap()),
+        [0x31, 0x09, 0x02, 0x01, 1, 0x04, 0x01, 8, 0x04, 0x01, 9]
+    );
 }
 
 proptest! {
@@ -71,8 +82,8 @@ proptest! {
     #[test]
     fn long_contents_survive(length in 0_usize..70_000) {
         let content = vec![7; length];
-        let mut encoded = Vec::new();
-        Value { tag: OCTET_STRING, content: Content::Primitive(&content) }.encode_as(OCTET_STRING, &mut encoded);
+        let value = Value { tag: OCTET_STRING, content: Content::Primitive(&content) };
+        let encoded = value.encode();
         let value = Value::parse(&encoded);
         prop_assert_eq!(value.and_then(|value| value.octets()), Some(content.clone()));
     }
