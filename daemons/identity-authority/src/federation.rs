@@ -124,9 +124,10 @@ impl Keeper {
         };
         let mut backoff = new_backoff();
         loop {
-            tokio::time::sleep(self.due_in()).await;
-            // Another replica may have been faster.
-            if !self.due_in().is_zero() {
+            // Looked at often: another replica may be faster, a host may sleep, a clock be set.
+            let due = self.due_in();
+            if !due.is_zero() {
+                tokio::time::sleep(due.min(limits::FEDERATION_POLL)).await;
                 continue;
             }
             let pause = match self.refresh().await {

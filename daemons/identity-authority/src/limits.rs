@@ -50,6 +50,9 @@ pub const FEDERATION_REFRESH_HINT: Duration = Duration::from_secs(300);
 /// revoked is not believed for longer.
 pub const FEDERATION_LONGEST: Duration = Duration::from_secs(3_600);
 
+/// How often it is looked whether a federated bundle is due; in memory, so it costs nothing.
+pub const FEDERATION_POLL: Duration = Duration::from_secs(1);
+
 /// First pause after a fetch that failed.
 pub const FEDERATION_BACKOFF_FIRST: Duration = Duration::from_secs(1);
 

@@ -6,9 +6,7 @@
 use std::sync::Arc;
 
 use identity::issue::CaCertificate;
-use identity::wire::{
-    CreateSiteRequest, CreateTokenRequest, CreateTokenResponse, IssuerList, Site, SiteRules,
-};
+use identity::wire::{CreateSiteRequest, CreateTokenRequest, CreateTokenResponse, IssuerList, RevocationList, RevokeRequest, Site, SiteRules};
 use identity::{Attributes, SiteName, SpiffeId};
 
 use crate::administration::{ADMINISTRATION_SITE, Administration, Caller};
@@ -96,6 +94,18 @@ impl Operator {
     pub async fn enable_site(&self, name: SiteName) -> Result<Site, AuthorityError> {
         self.administration
             .switch_site(Caller::Host, name, true)
+            .await
+            .map_err(refused)
+    }
+
+    /// Revokes an instance, or an issuing certificate that does not sign.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::Refused`]: unknown, not the site's, the one that signs, or the store can't be written.
+    pub async fn revoke(&self, request: RevokeRequest) -> Result<RevocationList, AuthorityError> {
+        self.administration
+            .revoke(Caller::Host, request)
             .await
             .map_err(refused)
     }
