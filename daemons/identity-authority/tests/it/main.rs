@@ -1,9 +1,15 @@
 //! The identity authority over real loopback connections, as its clients see it.
 
 mod administration;
+mod attribute_change;
+mod fleet;
 mod hostile;
+mod hostile_voucher;
 mod joining;
+mod outage;
 mod renewing;
+mod replicas;
+mod revocations;
 mod secrets;
 mod sites;
 mod support;

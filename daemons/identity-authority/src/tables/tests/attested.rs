@@ -28,6 +28,7 @@ fn evidence(id: u8, key: u8, claim: Option<(&str, u64, u8)>) -> AttestedUse {
         not_after: NOW + 3_600,
         repeat_seconds: 60,
         greatest_revocations: 8,
+        greatest_revocations_of_site: 8,
     }
 }
 
@@ -314,9 +315,25 @@ pub(super) async fn a_full_bundle_refuses_changes_and_writes_nothing(store: Stor
         admit(&tables, &tight(4, "b", 2)).await,
         Attestation::RevocationsFull
     );
+    // A site has its own bound, however much room the bundle has.
+    let share_used_up = AttestedUse {
+        greatest_revocations: 8,
+        greatest_revocations_of_site: 1,
+        ..tight(4, "b", 2)
+    };
+    assert_eq!(
+        admit(&tables, &share_used_up).await,
+        Attestation::RevocationsFull
+    );
     assert_eq!(tables.revision().await.unwrap(), revision);
     let row = tables.instance("drawn-2-1").await.unwrap().unwrap();
     assert_eq!((row.sequence, row.digest), (Some(1), [1; 32]));
+    let of_site = AttestedUse {
+        greatest_revocations: 8,
+        greatest_revocations_of_site: 1,
+        ..tight(6, "b", 2)
+    };
+    assert_eq!(admit(&tables, &of_site).await, Attestation::RevocationsFull);
     // The entry of the same instance is replaced, and takes no second place.
     let again = AttestedUse {
         subject: Some(SubjectClaim {
