@@ -47,7 +47,10 @@ pub use self::{
     config::{AttestationConfig, AttestorConfig, IdentityConfig},
     directory::AuthorityContact,
     error::IdentityError,
-    evidence::{EvidenceError, EvidenceRequest, EvidenceSource, UnixProcess, VoucherFile},
+    evidence::{
+        AwsInstance, EvidenceError, EvidenceRequest, EvidenceSource, TpmMachine, UnixProcess,
+        VoucherFile, X509Certificate,
+    },
     freshness::Freshness,
 };
 use self::{

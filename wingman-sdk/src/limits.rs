@@ -117,7 +117,7 @@ pub(crate) const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// How often missing evidence is looked for while somebody waits for an identity.
 pub(crate) const EVIDENCE_POLL: Duration = Duration::from_millis(50);
 
-/// A wait that took this much longer than asked for: the machine slept. Loaded machines are late by less.
+/// The machine slept if a clock that goes on meanwhile is this much ahead of one that does not.
 pub(crate) const SLEEP_WORTH_NOTICING: Duration = Duration::from_secs(10);
 
 /// The time of day and the other clock part by this much within one look: it was set. Daemons that slew do less.
@@ -132,6 +132,12 @@ pub(crate) const MAX_VOUCHER_TOKEN_BYTES: u64 = 32 * 1024;
 
 /// An answer to a challenge request: a nonce, a sealed state and a TPM's blobs.
 pub(crate) const MAX_CHALLENGE_ANSWER_BYTES: u64 = 32 * 1024;
+
+/// A chain of another CA, or its key, in PEM: four certificates at their greatest in base64.
+pub(crate) const MAX_FOREIGN_PEM_BYTES: u64 = 96 * 1024;
+
+/// A session token of the metadata service of AWS; those there are have 56 bytes.
+pub(crate) const MAX_METADATA_TOKEN_BYTES: u64 = 4 * 1024;
 
 /// Waiting for another process that joins or renews in the same directory: longer than all its attempts.
 pub(crate) const DIRECTORY_LOCK_TIMEOUT: Duration = Duration::from_secs(60);

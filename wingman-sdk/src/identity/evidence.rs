@@ -6,6 +6,9 @@
 //! | source | shows | changes |
 //! |---|---|---|
 //! | [`VoucherFile`] | a token of the site's voucher, bound to the key of the request | with the file |
+//! | [`X509Certificate`] | a certificate of another CA, and its key's signature | with its file |
+//! | [`AwsInstance`] | the EC2 instance's identity document | never |
+//! | [`TpmMachine`] | credential activation and a quote by the machine's TPM | never |
 //! | [`UnixProcess`] | nothing: the kernel says who asks | never |
 //! | an [`EvidenceSource`] of your own | whatever a site's attestors take | as it says |
 
@@ -16,11 +19,17 @@ use ::identity::{
     wire::{ChallengeResponse, Evidence, Prover},
 };
 
+mod aws;
+mod tpm;
 mod unix;
 mod voucher;
+mod x509;
 
+pub use aws::AwsInstance;
+pub use tpm::TpmMachine;
 pub use unix::UnixProcess;
 pub use voucher::VoucherFile;
+pub use x509::X509Certificate;
 
 /// Makes evidence for the identity authority.
 ///
@@ -118,3 +127,6 @@ impl EvidenceError {
         self.may_pass
     }
 }
+
+#[cfg(test)]
+mod tests;
