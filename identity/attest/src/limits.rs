@@ -84,6 +84,9 @@ pub const MAX_SIGNED_ATTRIBUTES: usize = 8;
 /// Greatest length of an executable that is hashed: the greatest browsers and databases have 300 MB.
 pub const MAX_EXECUTABLE_BYTES: u64 = 1 << 30;
 
+/// What is read of the mounts that a process sees: tens of thousands of them.
+pub const MAX_MOUNTS_BYTES: u64 = 4 * 1024 * 1024;
+
 /// What is read of an executable at once.
 pub const EXECUTABLE_CHUNK_BYTES: usize = 128 * 1024;
 

@@ -1,9 +1,10 @@
 //! Unix process: who the kernel says is at the other end of a Unix socket.
 //!
 //! The authority asks the kernel for user, group and process of the peer (`SO_PEERCRED`) and for a descriptor of that
-//! very process (`SO_PEERPIDFD`, Linux 6.5). The process's executable is opened once, through `/proc`, while the
-//! descriptor shows that the process is still there: another process that was given its number is never looked at.
-//! Reading that file needs the authority to run as root, with `CAP_SYS_PTRACE`, or as the peer's user.
+//! very process (`SO_PEERPIDFD`, Linux 6.5). The process's executable is found once, through `/proc`, while the
+//! descriptor shows that the process is still there: another process that was given its number is never looked at. It is
+//! read when rules ask for it, and not from FUSE or a network file system, which may give others than the process
+//! something else to read, or let a reader wait. Reading that file needs the authority to run as root, with `CAP_SYS_PTRACE`, or as the peer's user.
 //!
 //! | fact | value |
 //! |---|---|
@@ -27,6 +28,7 @@ use crate::attestor::{Attested, Attestor, Claim, Context};
 use crate::error::AttestError;
 use crate::limits::{MAX_EXECUTABLE_BYTES, MAX_LIST};
 
+#[cfg_attr(not(target_os = "linux"), path = "unix/elsewhere.rs")]
 mod process;
 
 use process::Executable;
@@ -80,6 +82,11 @@ pub enum UnixError {
         "executable of the process cannot be read: run the authority as root, as that user, or with CAP_SYS_PTRACE"
     )]
     Unreadable,
+    /// On FUSE or a network file system, which give whoever reads what they like.
+    #[error(
+        "executable of the process lies on FUSE, on a network file system, or on a mount that is gone"
+    )]
+    FileSystem,
     /// Over the bound.
     #[error("executable of the process is over {MAX_EXECUTABLE_BYTES} bytes")]
     TooLong,
@@ -101,7 +108,7 @@ impl UnixPeer {
             uid: credentials.uid,
             gid: credentials.gid,
             pid: credentials.pid,
-            executable: Executable::open(socket.as_fd(), credentials.pid),
+            executable: Executable::find(socket.as_fd(), credentials.pid),
             digest: OnceLock::new(),
         })
     }

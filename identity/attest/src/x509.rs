@@ -27,6 +27,9 @@
 //!
 //! # Not promised
 //!
+//! That a CA which may only issue some DNS names gives true common names: name constraints bind the former, so map
+//! `dns_san`.
+//!
 //! Revocation by the other CA: neither CRL nor OCSP is asked. Certificates of it should be short-lived, or the anchors
 //! a CA of their own; the document never outlives the chain.
 

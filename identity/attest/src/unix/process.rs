@@ -2,12 +2,16 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use nix::errno::Errno;
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::{PeerCredentials, PeerPidfd};
+use rustix::fs::{Mode, OFlags};
 use sha2::{Digest, Sha256};
 
 use super::UnixError;
-use crate::limits::{EXECUTABLE_CHUNK_BYTES, MAX_EXECUTABLE_BYTES};
+use crate::limits::{EXECUTABLE_CHUNK_BYTES, MAX_EXECUTABLE_BYTES, MAX_MOUNTS_BYTES};
 
 /// User, group and process of a peer.
 pub(super) struct Credentials {
@@ -17,10 +21,7 @@ pub(super) struct Credentials {
 }
 
 /// `SO_PEERCRED`: as they were when the peer connected.
-#[cfg(target_os = "linux")]
 pub(super) fn credentials(socket: BorrowedFd<'_>) -> Result<Credentials, UnixError> {
-    use nix::sys::socket::getsockopt;
-    use nix::sys::socket::sockopt::PeerCredentials;
     let peer = getsockopt(&socket, PeerCredentials).map_err(|_| UnixError::NoCredentials)?;
     // The kernel fills in these for sockets that have no peer.
     if peer.uid() == u32::MAX || peer.gid() == u32::MAX {
@@ -36,18 +37,8 @@ pub(super) fn credentials(socket: BorrowedFd<'_>) -> Result<Credentials, UnixErr
     }
 }
 
-/// Elsewhere there is no such attestor.
-#[cfg(not(target_os = "linux"))]
-pub(super) fn credentials(_socket: BorrowedFd<'_>) -> Result<Credentials, UnixError> {
-    Err(UnixError::NoCredentials)
-}
-
 /// `SO_PEERPIDFD`: a descriptor of the process that connected, of no other that has its number now.
-#[cfg(target_os = "linux")]
 fn process_descriptor(socket: BorrowedFd<'_>) -> Result<OwnedFd, UnixError> {
-    use nix::errno::Errno;
-    use nix::sys::socket::getsockopt;
-    use nix::sys::socket::sockopt::PeerPidfd;
     getsockopt(&socket, PeerPidfd).map_err(|error| match error {
         Errno::ENOPROTOOPT | Errno::EOPNOTSUPP => UnixError::NoProcessDescriptor,
         // The process ended and was waited for.
@@ -55,30 +46,32 @@ fn process_descriptor(socket: BorrowedFd<'_>) -> Result<OwnedFd, UnixError> {
     })
 }
 
-#[cfg(not(target_os = "linux"))]
-fn process_descriptor(_socket: BorrowedFd<'_>) -> Result<OwnedFd, UnixError> {
-    Err(UnixError::NoProcessDescriptor)
+/// The executable of a process, found but not opened for reading.
+#[derive(Debug)]
+pub(super) struct Executable {
+    place: OwnedFd,
+    pid: u32,
 }
 
-/// The open executable of a process.
-#[derive(Debug)]
-pub(super) struct Executable(File);
-
 impl Executable {
-    /// Opens what the process at the other end of `socket` runs, provided it has the number `pid` before and after.
-    pub(super) fn open(socket: BorrowedFd<'_>, pid: u32) -> Result<Self, UnixError> {
+    /// Finds what the process at the other end of `socket` runs, provided it has the number `pid` before and after.
+    ///
+    /// The file system is not asked (`O_PATH`): one that a user runs would let the caller wait.
+    pub(super) fn find(socket: BorrowedFd<'_>, pid: u32) -> Result<Self, UnixError> {
         let descriptor = process_descriptor(socket)?;
-        let same = || process_number(&descriptor) == Some(pid);
+        let same = || field(descriptor.as_fd(), "Pid:") == Some(pid);
         if !same() {
             return Err(UnixError::Gone);
         }
-        let file = File::open(format!("/proc/{pid}/exe")).map_err(|error| match error.kind() {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let place = rustix::fs::open(format!("/proc/{pid}/exe"), flags, Mode::empty());
+        let place = place.map_err(|error| match std::io::Error::from(error).kind() {
             ErrorKind::NotFound => UnixError::Gone,
             _ => UnixError::Unreadable,
         })?;
-        // As long as the process was not waited for, its number is nobody else's: what was opened is its own.
+        // As long as the process was not waited for, its number is nobody else's: what was found is its own.
         if same() {
-            Ok(Self(file))
+            Ok(Self { place, pid })
         } else {
             Err(UnixError::Gone)
         }
@@ -86,18 +79,20 @@ impl Executable {
 
     /// SHA-256 of the file in lower-case hex. An executable cannot be written to while it runs.
     pub(super) fn digest(&self) -> Result<String, UnixError> {
+        self.check_file_system()?;
         let unreadable = |_| UnixError::Unreadable;
-        let length = self.0.metadata().map_err(unreadable)?;
-        if !length.is_file() {
+        let place = format!("/proc/self/fd/{}", self.place.as_raw_fd());
+        let mut file = File::open(place).map_err(unreadable)?;
+        let metadata = file.metadata().map_err(unreadable)?;
+        if !metadata.is_file() {
             return Err(UnixError::Unreadable);
         }
-        if length.len() > MAX_EXECUTABLE_BYTES {
+        if metadata.len() > MAX_EXECUTABLE_BYTES {
             return Err(UnixError::TooLong);
         }
         let mut hash = Sha256::new();
         let mut chunk = vec![0; EXECUTABLE_CHUNK_BYTES];
         let mut total = 0_u64;
-        let mut file = &self.0;
         loop {
             let read = match file.read(&mut chunk) {
                 Ok(0) => break,
@@ -113,11 +108,72 @@ impl Executable {
         }
         Ok(hex::encode(hash.finalize()))
     }
+
+    /// Refuses file systems that answer with what somebody else likes, or not at all: FUSE and the network's.
+    ///
+    /// Mounts are looked up by number among those that the process sees; neither list asks the file system itself.
+    fn check_file_system(&self) -> Result<(), UnixError> {
+        let mount = field(self.place.as_fd(), "mnt_id:").ok_or(UnixError::FileSystem)?;
+        let mut mounts = Vec::new();
+        File::open(format!("/proc/{}/mountinfo", self.pid))
+            .and_then(|file| file.take(MAX_MOUNTS_BYTES).read_to_end(&mut mounts))
+            .map_err(|_| UnixError::Gone)?;
+        // Users who may mount choose names, and not all of them are text.
+        check_mount(&String::from_utf8_lossy(&mounts), mount)
+    }
 }
 
-/// Number of the process of a descriptor, `None` once it ended and was waited for (`proc_pid_fdinfo(5)`: `Pid` is -1).
-fn process_number(descriptor: &OwnedFd) -> Option<u32> {
+/// Refuses a mount of which the list (`proc_pid_mountinfo(5)`) knows nothing, or nothing good.
+fn check_mount(mounts: &str, mount: u32) -> Result<(), UnixError> {
+    // "mount ID, parent ID, …" and, after a hyphen, the type.
+    let kind = mounts.lines().find_map(|line| {
+        let (before, after) = line.split_once(" - ")?;
+        let number: u32 = before.split(' ').next()?.parse().ok()?;
+        (number == mount).then(|| after.split(' ').next())?
+    });
+    match kind {
+        Some(kind) if !FOREIGN.iter().any(|foreign| kind.starts_with(foreign)) => Ok(()),
+        _ => Err(UnixError::FileSystem),
+    }
+}
+
+/// A number of what the kernel says about a descriptor (`proc_pid_fdinfo(5)`). `Pid:` is -1 once the process ended and
+/// was waited for.
+fn field(descriptor: BorrowedFd<'_>, name: &str) -> Option<u32> {
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", descriptor.as_raw_fd())).ok()?;
-    let line = info.lines().find_map(|line| line.strip_prefix("Pid:"))?;
+    let line = info.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().parse().ok()
+}
+
+/// How types begin whose files are another program's or another machine's to answer for.
+const FOREIGN: &[&str] = &[
+    "fuse", "nfs", "cifs", "smb", "9p", "ceph", "afs", "virtiofs",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_others_answer_for_are_refused() {
+        let mounts = "\
+22 28 0:20 / /proc rw,relatime shared:5 - proc proc rw
+28 1 253:0 / / rw,relatime shared:1 master:7 - ext4 /dev/vda rw
+31 28 0:45 / /home/a/mnt rw - fuse.sshfs a@b:/ rw,user_id=1000
+32 28 0:46 / /home/b/fuse rw - fuse x rw
+33 28 0:47 / /srv rw - nfs4 server:/ rw
+34 28 0:48 / /var/lib/docker/overlay2/x/merged rw - overlay overlay rw,lowerdir=/a - fuse
+";
+        for (mount, answer) in [
+            (28, Ok(())),
+            (34, Ok(())),
+            (31, Err(UnixError::FileSystem)),
+            (32, Err(UnixError::FileSystem)),
+            (33, Err(UnixError::FileSystem)),
+            (35, Err(UnixError::FileSystem)),
+        ] {
+            assert_eq!(check_mount(mounts, mount), answer, "mount {mount}");
+        }
+        assert_eq!(check_mount("", 28), Err(UnixError::FileSystem));
+    }
 }
