@@ -256,6 +256,7 @@ pub(super) fn watch(
         etag: validator,
         wait,
         limit: limits::MAX_BUNDLE_BYTES,
+        accept: JSON,
     };
     let answer = client
         .get_conditionally(&question)

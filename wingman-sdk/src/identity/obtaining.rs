@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use ::identity::{
     DocumentKey, TrustBundle, document::DocumentError, join::JoinToken, tls::TlsIdentity,
 };
-use tracing::info;
+use tracing::{debug, info};
 
 use super::{
     IdentityError,
@@ -81,14 +81,10 @@ impl Shared {
             _ => None,
         };
         let key = directory.next_key(lock)?;
-        self.expect(&key, true);
         let obtained = self.enter(token.as_ref(), known, &key, patience, problem)?;
         directory.save(lock, &obtained)?;
-        let tls = self.adopt(obtained)?;
-        if let Entry::Attestation(_) = self.origin.entry {
-            self.expect(&directory.next_key(lock)?, false);
-        }
-        Ok(tls)
+        self.expect_next(|| directory.next_key(lock));
+        self.adopt(obtained)
     }
 
     fn enter_in_memory(
@@ -99,14 +95,10 @@ impl Shared {
     ) -> Result<Arc<TlsIdentity>, IdentityError> {
         let known = self.state().tls.as_ref().map(|tls| tls.bundle());
         let key = work.next_key()?;
-        self.expect(&key, true);
         let obtained = self.enter(None, known.as_deref(), &key, patience, problem)?;
         work.next_key = None;
-        let tls = self.adopt(obtained)?;
-        if let Entry::Attestation(_) = self.origin.entry {
-            self.expect(&work.next_key()?, false);
-        }
-        Ok(tls)
+        self.expect_next(|| work.next_key());
+        self.adopt(obtained)
     }
 
     fn enter(
@@ -135,12 +127,15 @@ impl Shared {
         }
     }
 
-    /// Tells whoever makes the evidence which key comes next.
-    fn expect(&self, key: &DocumentKey, wanted: bool) {
-        if let Entry::Attestation(attestation) = &self.origin.entry {
-            attestation
-                .source()
-                .expect(&key.public_key_sha256(), wanted);
+    /// Tells whoever makes the evidence which key comes next. Before the new document is used: whoever sees that finds
+    /// the next key.
+    fn expect_next(&self, key: impl FnOnce() -> Result<DocumentKey, IdentityError>) {
+        let Entry::Attestation(attestation) = &self.origin.entry else {
+            return;
+        };
+        match key() {
+            Ok(key) => attestation.source().expect(&key.public_key_sha256(), false),
+            Err(error) => debug!(%error, "the next key is not known yet"),
         }
     }
 
@@ -196,11 +191,8 @@ impl Shared {
             let key = work.next_key()?;
             let obtained = authority::renew(&client, &contact, &tls, &key, &self.clocks)?;
             work.next_key = None;
-            self.adopt(obtained)?;
-            if self.can_attest() {
-                self.expect(&work.next_key()?, false);
-            }
-            return Ok(());
+            self.expect_next(|| work.next_key());
+            return self.adopt(obtained).map(drop);
         };
         let lock = directory.lock()?;
         directory.settle(&lock)?;
@@ -213,11 +205,8 @@ impl Shared {
         let key = directory.next_key(&lock)?;
         let obtained = authority::renew(&client, &contact, &tls, &key, &self.clocks)?;
         directory.save(&lock, &obtained)?;
-        self.adopt(obtained)?;
-        if self.can_attest() {
-            self.expect(&directory.next_key(&lock)?, false);
-        }
-        Ok(())
+        self.expect_next(|| directory.next_key(&lock));
+        self.adopt(obtained).map(drop)
     }
 
     /// Obtains a new document by evidence, whatever the one at hand.

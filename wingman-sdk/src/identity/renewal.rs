@@ -3,7 +3,7 @@
 
 use std::{
     sync::{Arc, PoisonError, Weak},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tracing::{debug, error, info, warn};
@@ -49,12 +49,15 @@ struct Renewal {
     attest: bool,
     /// The document at hand cannot be used: told once.
     unusable: bool,
+    /// The clocks when they were looked at last; the second one stands still while the machine sleeps.
+    looked: (Moment, Instant),
 }
 
 impl Renewal {
     fn new(shared: Arc<Shared>) -> Self {
         Self {
             evidence: shared.evidence_shown(),
+            looked: (shared.clocks.moment(), Instant::now()),
             shared,
             schedule: Schedule::default(),
             attest: false,
@@ -65,15 +68,16 @@ impl Renewal {
     fn run(mut self) {
         self.plan();
         loop {
-            let before = self.shared.clocks.moment();
-            let until_due = self.schedule.until_due(&before);
+            let until_due = self.schedule.until_due(&self.shared.clocks.moment());
             let pause =
                 until_due.map_or(limits::LOOK_INTERVAL, |due| due.min(limits::LOOK_INTERVAL));
             if self.shared.wait(pause) {
                 break;
             }
-            let now = self.shared.clocks.moment();
-            if let Some(jump) = Jump::between(&before, &now, pause) {
+            let (now, steady) = (self.shared.clocks.moment(), Instant::now());
+            let (before, then) = std::mem::replace(&mut self.looked, (now, steady));
+            let awake = steady.saturating_duration_since(then);
+            if let Some(jump) = Jump::between(&before, &now, awake) {
                 self.jumped(jump, &now);
             }
             if self.shared.look_at_directory().document {
@@ -112,11 +116,9 @@ impl Renewal {
             }
             Jump::ClockSet => info!("this machine's clock was set, looking after the identity"),
         }
+        // A renewal that became due meanwhile is due by one of its clocks.
         if self.schedule.failures() > 0 {
             self.schedule.at_once(now);
-        } else {
-            // Half-life is by the time of day that holds now.
-            self.schedule.renewed(self.shared.renewal_time(), now);
         }
     }
 
@@ -153,6 +155,8 @@ impl Renewal {
         } else {
             self.shared.renew(Patience::Once)
         };
+        // What was shown just now is not shown again.
+        self.evidence = self.shared.evidence_shown();
         match done {
             Ok(()) => {
                 info!(attested, "identity renewed");
@@ -168,8 +172,9 @@ impl Renewal {
         let left = ends.map_or(Duration::ZERO, |ends| {
             ends.duration_since(now.wall).unwrap_or_default()
         });
-        if self.attest && !error.may_pass() && !self.unusable && !left.is_zero() {
-            // This evidence will never do; the document at hand still does.
+        let evidence = !error.may_pass() || matches!(error, IdentityError::Evidence(_));
+        if self.attest && evidence && !self.unusable && !left.is_zero() {
+            // This evidence does not do; the document at hand still does, and must not miss its renewal.
             warn!(error = %Chain(error), "the new evidence was not accepted, the identity stays as it is");
             self.plan();
             self.shared.state().renewal = RenewalState::EvidenceRefused {

@@ -122,22 +122,22 @@ impl Schedule {
     }
 }
 
-/// What happened to the clocks during a wait.
+/// What happened to the clocks meanwhile.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Jump {
-    /// The machine slept, or this process stood still, for about as long.
+    /// The machine slept for about as long.
     Slept(Duration),
-    /// The time of day was set.
+    /// The time of day was set; or the machine slept, where no clock goes on meanwhile.
     ClockSet,
 }
 
 impl Jump {
-    /// Compares the clocks before and after a wait that was to last `pause` at most.
-    pub(super) fn between(before: &Moment, after: &Moment, pause: Duration) -> Option<Self> {
+    /// Compares two readings, between which `awake` passed by a clock that stands still while the machine sleeps.
+    pub(super) fn between(before: &Moment, after: &Moment, awake: Duration) -> Option<Self> {
         let boot = after.boot.saturating_sub(before.boot);
-        let late = boot.saturating_sub(pause);
-        if late >= limits::SLEEP_WORTH_NOTICING {
-            return Some(Self::Slept(late));
+        let slept = boot.saturating_sub(awake);
+        if slept >= limits::SLEEP_WORTH_NOTICING {
+            return Some(Self::Slept(slept));
         }
         let step = match after.wall.duration_since(before.wall) {
             Ok(wall) => wall.abs_diff(boot),

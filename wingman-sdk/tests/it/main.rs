@@ -6,6 +6,8 @@
     reason = "helpers of tests fail the test by panicking"
 )]
 
+mod attesting;
+mod clock;
 mod config;
 mod document_paths;
 mod document_properties;
@@ -20,8 +22,10 @@ mod load_config;
 mod load_elsewhere;
 mod load_places;
 mod open;
+mod outage;
 mod redaction;
 mod retry;
+mod rotation;
 mod sealed_fields;
 mod server;
 mod signed;

@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use identity::{
@@ -72,6 +72,20 @@ impl Reply {
             headers: Vec::new(),
             body: body.into(),
         }
+    }
+}
+
+impl Reply {
+    /// The same with a header `Date`.
+    pub(crate) fn dated(mut self, at: SystemTime) -> Self {
+        if let Self::Http { headers, .. } = &mut self {
+            let at = jiff::Timestamp::try_from(at).unwrap();
+            let date = jiff::fmt::rfc2822::DateTimePrinter::new()
+                .timestamp_to_rfc9110_string(&at)
+                .unwrap();
+            headers.push(("date", date));
+        }
+        self
     }
 }
 

@@ -49,19 +49,20 @@ impl World {
         }
     }
 
+    /// The bundle with nothing revoked, under another number.
+    pub(crate) fn bundle_of(&self, sequence: u64) -> TrustBundle {
+        let anchors = self.bundle.trust_anchors().to_vec();
+        TrustBundle::new(self.bundle.trust_domain().clone(), sequence, anchors)
+            .unwrap()
+            .with_refresh_hint(1)
+            .unwrap()
+    }
+
     /// The bundle with these sites disabled, one sequence number later.
     pub(crate) fn bundle_disabling(&self, sites: &[&str]) -> TrustBundle {
-        let anchors = self.bundle.trust_anchors().to_vec();
-        TrustBundle::new(
-            self.bundle.trust_domain().clone(),
-            self.bundle.sequence() + 1,
-            anchors,
-        )
-        .unwrap()
-        .with_refresh_hint(1)
-        .unwrap()
-        .with_disabled_sites(sites.iter().map(|site| SiteName::parse(site).unwrap()))
-        .unwrap()
+        self.bundle_of(self.bundle.sequence() + 1)
+            .with_disabled_sites(sites.iter().map(|site| SiteName::parse(site).unwrap()))
+            .unwrap()
     }
 
     pub(crate) fn chain(

@@ -6,14 +6,13 @@ use std::{
     net::TcpListener,
     os::unix::fs::PermissionsExt,
     path::Path,
-    process::{Child, Command, Stdio},
     thread::{self, JoinHandle},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use ::attest::{
     Attested, Attestor, ChallengeContext, Claim, Context, OpenedChallenge,
-    tpm::{EndorsementKey, KeyKind, Registers, Tpm, TpmAddress},
+    tpm::{EndorsementKey, KeyKind, Registers, Tpm, TpmAddress, testing::Swtpm},
     x509::X509,
 };
 use ::identity::{Attributes, TrustDomain, wire::ChallengeResponse};
@@ -90,47 +89,10 @@ fn facts(attested: Attested) -> Attributes {
     }
 }
 
-/// A TPM in software; it ends with this.
-struct Swtpm(Child, tempfile::TempDir);
-
-impl Swtpm {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "swtpm", "socket", "--tpm2"])
-            .args(["--flags", "not-need-init,startup-clear", "--tpmstate"])
-            .arg(format!("dir={}", folder.path().display()))
-            .arg("--server")
-            .arg(format!("type=unixio,path={}/s", folder.path().display()))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("setpriv and swtpm run (Debian: apt-get install util-linux swtpm)");
-        let started = Instant::now();
-        while !folder.path().join("s").exists() {
-            assert!(started.elapsed() < Duration::from_secs(60), "no socket");
-            thread::sleep(Duration::from_millis(10));
-        }
-        Self(child, folder)
-    }
-
-    fn address(&self) -> TpmAddress {
-        TpmAddress::Unix(self.1.path().join("s"))
-    }
-}
-
-impl Drop for Swtpm {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
 #[test]
 fn machine_proves_itself_again_and_again() {
     let tpm = Swtpm::start();
-    let machine = TpmMachine::new(tpm.address())
+    let machine = TpmMachine::new(TpmAddress::Unix(tpm.socket()))
         .endorsement_key(KeyKind::P256)
         .registers(Registers::of(&[0, 7]).unwrap());
     let Some(Prover::Tpm {
@@ -152,7 +114,7 @@ fn machine_proves_itself_again_and_again() {
     // A certificate from a file, with another one above it: whatever they say, they are shown.
     let folder = tempfile::tempdir().unwrap();
     let (pem, _) = certificate("db1", folder.path());
-    let shown = TpmMachine::new(tpm.address())
+    let shown = TpmMachine::new(TpmAddress::Unix(tpm.socket()))
         .endorsement_key(KeyKind::P256)
         .certificate_file(&pem)
         .intermediates_file(&pem);
@@ -164,7 +126,8 @@ fn machine_proves_itself_again_and_again() {
     };
     assert_eq!(endorsement_chain.len(), 2);
     drop(shown);
-    let missing = TpmMachine::new(tpm.address()).certificate_file(folder.path().join("none"));
+    let missing = TpmMachine::new(TpmAddress::Unix(tpm.socket()))
+        .certificate_file(folder.path().join("none"));
     assert!(!missing.prover().unwrap_err().may_pass());
 }
 
