@@ -2,9 +2,11 @@
 
 mod administration;
 mod attribute_change;
+mod federation;
 mod fleet;
 mod hostile;
 mod hostile_voucher;
+mod hosts;
 mod joining;
 mod outage;
 mod renewing;
