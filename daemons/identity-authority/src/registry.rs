@@ -202,8 +202,7 @@ impl Registry {
         let asked = Instant::now();
         let former = self.snapshot.load_full();
         let view = self.tables.view(Some(former.sites_revision)).await?;
-        let snapshot =
-            Snapshot::new(&self.trust_domain, self.refresh_hint, view, Some(&former))?;
+        let snapshot = Snapshot::new(&self.trust_domain, self.refresh_hint, view, Some(&former))?;
         let revision = snapshot.revision;
         let bundle = (snapshot.bundle != former.bundle).then(|| snapshot.bundle.clone());
         if let Some(tls) = self.tls.get() {
@@ -314,8 +313,9 @@ fn anchors_of(roots: &[RootRow]) -> Result<Vec<CertificateDer<'static>>, Registr
     roots
         .iter()
         .map(|root| {
-            CertificateDer::from_pem_slice(root.certificate.as_bytes())
-                .map_err(|_| RegistryError::Tables(TablesError::Damaged("a root that is no PEM certificate")))
+            CertificateDer::from_pem_slice(root.certificate.as_bytes()).map_err(|_| {
+                RegistryError::Tables(TablesError::Damaged("a root that is no PEM certificate"))
+            })
         })
         .collect()
 }

@@ -37,9 +37,7 @@ mod sites;
 mod tokens;
 mod view;
 
-pub(crate) use attested::{
-    Attestation, AttestedUse, InstanceRow, Renewal, SingleUse, SubjectClaim,
-};
+pub(crate) use attested::{Attestation, AttestedUse, Renewal, SingleUse, SubjectClaim};
 pub(crate) use certificates::CertificateRow;
 pub(crate) use federations::FederationRow;
 pub(crate) use issuers::{IssuerChange, IssuerRequestRow, IssuerRow};
@@ -128,11 +126,6 @@ impl Tables {
     /// Ends the connections after what is under way.
     pub(crate) async fn close(&self) {
         self.database.close().await;
-    }
-
-    /// Names the store in messages.
-    pub(crate) fn place(&self) -> &str {
-        self.database.place()
     }
 
     /// Runs `attempt` until it is through, or fails for good, or has failed for [`limits::STORE_PATIENCE`].

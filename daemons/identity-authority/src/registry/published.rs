@@ -3,7 +3,7 @@
 use axum::body::Bytes;
 use identity::bundle::{SpiffeBundle, spiffe_bundle_json};
 use identity::wire::{FederatedBundles, IssuerState};
-use identity::{BundleError, TrustBundle, TrustDomain};
+use identity::{TrustBundle, TrustDomain};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use sha2::{Digest, Sha256};
@@ -40,7 +40,7 @@ impl Published {
         federations: &[FederationRow],
     ) -> Result<Self, RegistryError> {
         let trust_domain = bundle.trust_domain();
-        let federated = Federated::new(trust_domain, federations)?;
+        let federated = Federated::new(trust_domain, federations);
         let sequence = bundle.sequence();
         let etag = match &federated {
             None => format!("\"{trust_domain}-{sequence}\""),
@@ -94,11 +94,11 @@ impl Federated {
             .take(ETAG_BYTES)
             .map(|byte| format!("{byte:02x}"))
             .collect();
-        Ok(Some(Self {
+        Some(Self {
             bundles: answer.bundles,
             json: Bytes::from(json),
             etag: format!("\"{short}\""),
-        }))
+        })
     }
 }
 

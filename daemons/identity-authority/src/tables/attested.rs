@@ -187,6 +187,7 @@ impl Tables {
     }
 
     /// The subject that has this instance.
+    #[cfg(test)]
     pub(crate) async fn instance(
         &self,
         instance: &str,
@@ -433,8 +434,7 @@ async fn claim_subject(
         .fetch_one(&mut *connection)
         .await?;
         let full = unsigned(of_site)? >= attested.greatest_revocations_of_site as u64;
-        if full
-            || !revocations::put(connection, &entry, attested.greatest_revocations, now).await?
+        if full || !revocations::put(connection, &entry, attested.greatest_revocations, now).await?
         {
             return Ok(Attestation::RevocationsFull);
         }

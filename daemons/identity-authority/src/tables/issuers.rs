@@ -57,19 +57,10 @@ pub(crate) struct IssuerRequestRow {
 type Columns = (Vec<u8>, String, String, Vec<u8>, i64, i64, i64);
 
 impl Tables {
-    /// All issuing CAs, newest first.
-    pub(crate) async fn issuers(&self) -> Result<Vec<IssuerRow>, TablesError> {
-        self.patiently(|| async {
-            let mut connection = self.database.pool().acquire().await?;
-            all(&mut connection).await
-        })
-        .await
-    }
-
     /// Changes the issuing CAs, all steps or none, and the bundle with them; false if one of them is not in the state
     /// that a step begins with, or a second one would sign: another replica was faster.
     ///
-    /// A true whose answer was lost is a false when asked again: read the issuers, which say what happened.
+    /// A true whose answer was lost is a false when asked again: read the view, which says what happened.
     pub(crate) async fn change_issuers(
         &self,
         steps: &[IssuerChange],

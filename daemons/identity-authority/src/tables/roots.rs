@@ -19,15 +19,6 @@ pub(crate) struct RootRow {
 type Columns = (Vec<u8>, String, Option<Vec<u8>>, i64);
 
 impl Tables {
-    /// All trust anchors, the one that was added last first.
-    pub(crate) async fn roots(&self) -> Result<Vec<RootRow>, TablesError> {
-        self.patiently(|| async {
-            let mut connection = self.database.pool().acquire().await?;
-            all(&mut connection).await
-        })
-        .await
-    }
-
     /// Adds a trust anchor to the bundle, unless it is there or there are `greatest_count`; false in the latter case.
     pub(crate) async fn insert_root(
         &self,

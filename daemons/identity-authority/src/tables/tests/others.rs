@@ -7,9 +7,10 @@ use crate::tables::*;
 
 async fn states(tables: &Tables) -> Vec<(u8, identity::wire::IssuerState)> {
     let mut states: Vec<_> = tables
-        .issuers()
+        .view(None)
         .await
         .unwrap()
+        .issuers
         .iter()
         .map(|issuer| (issuer.fingerprint[0], issuer.state))
         .collect();
@@ -83,7 +84,7 @@ pub(super) async fn issuers_change_together_or_not_at_all(store: Store) {
     ];
     assert!(tables.change_issuers(&rotation, 400).await.unwrap());
     assert_eq!(states(&tables).await, [(1, Retiring), (2, Active)]);
-    let rows = tables.issuers().await.unwrap();
+    let rows = tables.view(None).await.unwrap().issuers;
     let ends = |number| {
         rows.iter()
             .find(|row| row.fingerprint == [number; 32])
@@ -137,7 +138,7 @@ pub(super) async fn roots_overlap_and_the_last_one_stays(store: Store) {
     assert!(sequence().await > first);
     assert!(tables.insert_root(&root(2), 2, 200).await.unwrap(), "again");
     assert!(!tables.insert_root(&root(3), 2, 200).await.unwrap(), "full");
-    assert_eq!(tables.roots().await.unwrap(), [root(2), root(1)]);
+    assert_eq!(tables.view(None).await.unwrap().roots, [root(2), root(1)]);
     let both = sequence().await;
     assert!(tables.remove_root(&[1; 32], 300).await.unwrap());
     assert!(tables.remove_root(&[1; 32], 300).await.unwrap(), "again");
@@ -146,7 +147,7 @@ pub(super) async fn roots_overlap_and_the_last_one_stays(store: Store) {
         !tables.remove_root(&[2; 32], 300).await.unwrap(),
         "the last"
     );
-    let roots = tables.roots().await.unwrap();
+    let roots = tables.view(None).await.unwrap().roots;
     assert_eq!(roots, [root(2)]);
     assert_eq!(roots[0].key_wrapped, None);
 }
