@@ -35,6 +35,12 @@ use kms_client::{
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 use wingman_sdk::document::{Document, Format, KeyPath, Label, NewValue};
 
+mod attestation;
+mod tpm;
+
+pub use attestation::{aws_document, voucher_token};
+pub use tpm::tpm_structures;
+
 /// The secret keys that the seed objects are sealed to: those of the draft vectors, known to everybody.
 static KEYS: LazyLock<Vec<SecretKey>> = LazyLock::new(|| {
     [

@@ -20,6 +20,9 @@ const TARGETS: &[Target] = &[
     ),
     ("document", blindfold_fuzz::document),
     ("kms_ciphertext", blindfold_fuzz::kms_ciphertext),
+    ("voucher_token", blindfold_fuzz::voucher_token),
+    ("aws_document", blindfold_fuzz::aws_document),
+    ("tpm_structures", blindfold_fuzz::tpm_structures),
 ];
 
 #[test]
