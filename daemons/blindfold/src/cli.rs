@@ -9,6 +9,7 @@ use crate::control_plane::MAX_AUTHORITIES;
 mod audit;
 mod bench;
 mod config;
+mod identity;
 mod kms;
 mod locks;
 mod reseal;
@@ -20,6 +21,7 @@ mod unsealer;
 pub(crate) use audit::*;
 pub(crate) use bench::*;
 pub(crate) use config::*;
+pub(crate) use identity::*;
 pub(crate) use kms::*;
 pub(crate) use locks::*;
 pub(crate) use reseal::*;
@@ -135,6 +137,24 @@ Examples:
   blindfold site disable paris"
     )]
     Site(SiteCommand),
+    /// Revoke launched instances, and see what is revoked
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  blindfold identity revoke --document document.pem --reason 'laptop stolen'
+  blindfold identity revocations"
+    )]
+    Identity(IdentityCommand),
+    /// See the trust domains that this one is federated with
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  blindfold federation list
+  blindfold federation bundle > acme.example.json"
+    )]
+    Federation(FederationCommand),
     /// Administer an unsealer: tenants, keys, named policies, documents, denied digests
     #[command(
         subcommand,

@@ -5,6 +5,7 @@ pub(crate) mod bench;
 pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod dev;
+pub(crate) mod identity;
 pub(crate) mod inspect;
 pub(crate) mod key;
 pub(crate) mod kms;

@@ -71,6 +71,8 @@ fn run(cli: Cli) -> Outcome {
         Command::Config(command) => config::run(command, json),
         Command::Token(command) => token::run(command, json),
         Command::Site(command) => site::run(command, json),
+        Command::Identity(command) => commands::identity::run(command, json),
+        Command::Federation(command) => commands::identity::federation(command, json),
         Command::Unsealer(command) => unsealer::run(command, json),
         Command::Kms(command) => kms::run(command, json),
         Command::Audit(command) => audit::run(command, json),
