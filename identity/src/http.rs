@@ -50,7 +50,7 @@ pub use self::retry::{Backoff, Deadline, fraction};
 use self::unix::{NoResolver, UnixConnector};
 use crate::{
     SpiffeId, limits,
-    tls::{self, Alpn, ServerExpectation, TlsIdentity},
+    tls::{self, AcceptedDomains, Alpn, ServerExpectation, TlsIdentity},
     verify::Usage,
 };
 
@@ -415,7 +415,7 @@ impl HttpClient {
                     source: error.into(),
                 }
             })?;
-        let agent = new_agent(config, lifetime(identity));
+        let agent = new_agent(config, lifetime(identity, &server.spiffe_id));
         // Dropping the old agent closes its idle connections; those in use end with their exchange.
         *current = Some((generation, agent.clone()));
         Ok(agent)
@@ -499,13 +499,14 @@ pub fn check_url(text: &str) -> Result<Url, HttpError> {
 }
 
 /// A connection lives no longer than any certificate of either side, by the clock that both are judged by.
-fn lifetime(identity: &Arc<TlsIdentity>) -> Lifetime {
+fn lifetime(identity: &Arc<TlsIdentity>, server: &SpiffeId) -> Lifetime {
     let identity = Arc::clone(identity);
+    let accepted = AcceptedDomains::of(server);
     Arc::new(move |connection| {
         let own = identity.document().not_after();
         // The handshake verified the server; whoever cannot be verified again gets no second exchange.
         let peer = identity
-            .peer_principal(connection, Usage::Server)
+            .peer_principal_of(connection, Usage::Server, &accepted)
             .ok()
             .flatten();
         let until = peer.map_or(0, |peer| own.min(peer.deadline()));

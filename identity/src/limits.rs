@@ -51,9 +51,12 @@ pub const MAX_FOREIGN_KEYS: usize = 256;
 /// Greatest number of trust domains that one is federated with.
 pub const MAX_FEDERATIONS: usize = 64;
 
-/// Greatest length of the bundles of all federated trust domains together, as JSON: two of the greatest, or a great
-/// many of the usual 4 KiB.
-pub const MAX_FEDERATED_BYTES: usize = 4 * 1024 * 1024;
+/// Greatest length of the bundle document of another trust domain; the usual ones have 4 KiB.
+pub const MAX_FOREIGN_BUNDLE_BYTES: usize = 64 * 1024;
+
+/// Greatest length of the bundles of all federated trust domains together, as our JSON: 64 of the greatest, with as much
+/// again for what our form says more.
+pub const MAX_FEDERATED_BYTES: usize = 2 * MAX_FEDERATIONS * MAX_FOREIGN_BUNDLE_BYTES;
 
 /// Greatest number of disabled sites in a bundle.
 pub const MAX_DISABLED_SITES: usize = 4096;

@@ -83,9 +83,13 @@ async fn begin(inner: &Inner) -> Result<(), AuthorityError> {
         let Some(path) = config.bundle() else {
             continue;
         };
-        let document = files::read_bounded(path, identity::limits::MAX_BUNDLE_BYTES)?;
-        let read = match Fetched::read(trust_domain, &document) {
+        let read = files::read_bounded(path, identity::limits::MAX_FOREIGN_BUNDLE_BYTES)
+            .map_err(FetchError::from)
+            .and_then(|document| Fetched::read(trust_domain, &document));
+        let read = match read {
             Ok(read) => read,
+            // One that was stored before needs no file.
+            Err(_) if stored.is_some() => continue,
             Err(error) => {
                 tracing::error!(%error, %trust_domain, path = %path.display(), "the bundle to begin with can't be used");
                 continue;

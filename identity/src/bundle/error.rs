@@ -6,8 +6,8 @@ use crate::x509::CertificateError;
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BundleError {
-    /// Over 2 MiB.
-    #[error("trust bundle is longer than 2 MiB")]
+    /// Over 2 MiB, or 64 KiB for another trust domain's.
+    #[error("trust bundle is too long: 2 MiB at most, 64 KiB for that of another trust domain")]
     TooLong,
     /// Not the JSON of a bundle.
     #[error("not a trust bundle: {0}")]

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::json::KeyJson;
 use super::{BundleError, TrustBundle};
 use crate::limits::{
-    MAX_BUNDLE_BYTES, MAX_CERTIFICATE_BYTES, MAX_FOREIGN_KEYS, MAX_REFRESH_HINT_SECONDS,
+    MAX_CERTIFICATE_BYTES, MAX_FOREIGN_BUNDLE_BYTES, MAX_FOREIGN_KEYS, MAX_REFRESH_HINT_SECONDS,
 };
 use crate::spiffe_id::TrustDomain;
 use crate::x509::authority::Authority;
@@ -81,11 +81,11 @@ impl SpiffeBundle {
     ///
     /// # Errors
     ///
-    /// - [`BundleError::TooLong`]: over 2 MiB.
+    /// - [`BundleError::TooLong`]: over 64 KiB.
     /// - [`BundleError::Json`]: not a bundle document.
     /// - [`BundleError::AnchorCount`]: over 256 keys, or over 32 that are usable.
     pub fn from_json(trust_domain: &TrustDomain, json: &[u8]) -> Result<Self, BundleError> {
-        if json.len() > MAX_BUNDLE_BYTES {
+        if json.len() > MAX_FOREIGN_BUNDLE_BYTES {
             return Err(BundleError::TooLong);
         }
         let json: SpiffeJson =
@@ -246,7 +246,7 @@ mod tests {
         }
         let many = json!({"keys": vec![json!({}); MAX_FOREIGN_KEYS + 1]});
         assert_eq!(read(&many), Err(BundleError::AnchorCount));
-        let long = vec![b' '; MAX_BUNDLE_BYTES + 1];
+        let long = vec![b' '; MAX_FOREIGN_BUNDLE_BYTES + 1];
         assert_eq!(
             SpiffeBundle::from_json(&domain(), &long),
             Err(BundleError::TooLong)

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tracing::warn;
+
 use ::identity::{IdentityDocument, TrustBundle, tls::TlsIdentity};
 
 use super::{
@@ -92,7 +94,18 @@ impl Shared {
         }
         // What did not change was asked about the bundle that was known then, or an older one.
         self.state().confirmed = Some(asked);
-        self.follow_federation(&tls, &client, answer.federation.as_deref())?;
+        // Whatever another trust domain publishes, the own bundle is fresh.
+        let followed = self.follow_federation(&tls, &client, answer.federation.as_deref());
+        let failed_before = {
+            let mut state = self.state();
+            std::mem::replace(&mut state.validators.federation_fails, followed.is_err())
+        };
+        if let Err(error) = followed
+            && !failed_before
+        {
+            let error = Chain(&error);
+            warn!(%error, "the bundles of federated trust domains can't be fetched; trying again");
+        }
         Ok(Some(answer))
     }
 
@@ -155,6 +168,8 @@ impl Shared {
         let document = age(&stored.document) > age(&tls.document()) && self.check(&stored).is_ok();
         if document {
             self.adopt(stored)?;
+            // Whoever stored it looks after the evidence, too.
+            self.note_evidence(true);
         }
         Ok(Changed {
             document,

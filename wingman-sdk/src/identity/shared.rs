@@ -94,6 +94,8 @@ pub(super) struct Validators {
     pub(super) bundle: Option<(String, u64)>,
     /// Of the bundles of federated trust domains.
     pub(super) federation: Option<String>,
+    /// The last attempt to fetch them failed.
+    pub(super) federation_fails: bool,
 }
 
 impl Validators {

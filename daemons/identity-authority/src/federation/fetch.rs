@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use identity::bundle::SpiffeBundle;
+use identity::limits::MAX_FOREIGN_BUNDLE_BYTES;
 use identity::http::{ANY, Conditional, HttpClient, HttpError};
 use identity::tls::{Alpn, TlsError, bootstrap};
 use identity::{BundleError, TrustBundle, TrustDomain};
@@ -81,7 +82,7 @@ pub(super) fn fetch(
         path: &path,
         etag: None,
         wait: std::time::Duration::ZERO,
-        limit: identity::limits::MAX_BUNDLE_BYTES as u64,
+        limit: MAX_FOREIGN_BUNDLE_BYTES as u64,
         // The specification names no media type.
         accept: ANY,
     };

@@ -69,25 +69,27 @@ impl Published {
 }
 
 impl Federated {
-    /// Reads the stored documents again: they were read before they were stored, so that none is damaged.
-    fn new(own: &TrustDomain, rows: &[FederationRow]) -> Result<Option<Self>, RegistryError> {
-        let damaged = || RegistryError::Tables(TablesError::Damaged("a federated bundle"));
-        let mut bundles = Vec::new();
-        for row in rows {
-            let trust_domain = TrustDomain::parse(&row.trust_domain).map_err(|_| damaged())?;
-            if trust_domain == *own {
-                return Err(damaged());
-            }
-            let read = SpiffeBundle::from_json(&trust_domain, row.bundle.as_bytes());
-            // None: it has revoked everything.
-            bundles.extend(read.map_err(|_| damaged())?.bundle);
-        }
+    /// Reads the stored documents again. What can't be read is left out, so that nobody of it is believed: no other
+    /// trust domain's document keeps this authority from its work.
+    fn new(own: &TrustDomain, rows: &[FederationRow]) -> Option<Self> {
         if rows.is_empty() {
-            return Ok(None);
+            return None;
         }
-        let answer = FederatedBundles { bundles };
-        let json = serde_json::to_vec(&answer)
-            .map_err(|error| RegistryError::Bundle(BundleError::Json(error.to_string())))?;
+        let bundles = rows.iter().filter_map(|row| {
+            let trust_domain = TrustDomain::parse(&row.trust_domain).ok()?;
+            let read = SpiffeBundle::from_json(&trust_domain, row.bundle.as_bytes());
+            if read.is_err() || trust_domain == *own {
+                tracing::error!(%trust_domain, "the stored bundle of a federated trust domain can't be used");
+                return None;
+            }
+            // None: it has revoked everything.
+            read.ok()?.bundle
+        });
+        let answer = FederatedBundles {
+            bundles: bundles.collect(),
+        };
+        // Types that always serialize.
+        let json = serde_json::to_vec(&answer).unwrap_or_default();
         let hash: [u8; 32] = Sha256::digest(&json).into();
         let short: String = hash
             .iter()
