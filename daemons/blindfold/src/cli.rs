@@ -8,6 +8,7 @@ use crate::control_plane::MAX_AUTHORITIES;
 
 mod audit;
 mod bench;
+mod ca;
 mod config;
 mod identity;
 mod kms;
@@ -20,6 +21,7 @@ mod unsealer;
 
 pub(crate) use audit::*;
 pub(crate) use bench::*;
+pub(crate) use ca::*;
 pub(crate) use config::*;
 pub(crate) use identity::*;
 pub(crate) use kms::*;
@@ -195,6 +197,16 @@ Examples:
   blindfold root rotate root.slots --key-file root.kek"
     )]
     Root(RootCommand),
+    /// The root of a trust domain: key ceremony, signing, issuing certificates
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  blindfold ca init --offline --trust-domain acme.example --out root --new-passphrase
+  blindfold ca sign --ca root --csr issuer.csr --out issuer.crt --passphrase
+  blindfold ca rotate --revoke-former"
+    )]
+    Ca(CaCommand),
     Bench(BenchArgs),
     /// Run the whole control plane in one process on loopback
     Dev(DevArgs),

@@ -22,7 +22,7 @@ use clap::{CommandFactory, Parser};
 use crate::{
     cli::{Cli, Command},
     commands::{
-        audit, bench, config, demo, dev, inspect, key, kms, open, policy, recover, reseal, root,
+        audit, bench, ca, config, demo, dev, inspect, key, kms, open, policy, recover, reseal, root,
         seal, sign, site, token, unsealer,
     },
     failure::{Kind, Outcome},
@@ -77,6 +77,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Kms(command) => kms::run(command, json),
         Command::Audit(command) => audit::run(command, json),
         Command::Root(command) => root::run(command, json),
+        Command::Ca(command) => ca::run(command, json),
         Command::Bench(args) => bench::run(&args, json),
         Command::Dev(args) => dev::run(&args, json),
         Command::Demo(args) => demo::run(&args, json),

@@ -61,9 +61,27 @@ impl Drop for Silence {
 
 /// Asks `question`; gives the line that is typed, without its end. Refuses where there is no terminal.
 pub(crate) fn ask(question: &str) -> io::Result<Zeroizing<Vec<u8>>> {
-    let mut terminal = OpenOptions::new().read(true).write(true).open(TERMINAL)?;
+    let mut terminal = open()?;
     let _silence = Silence::of(&terminal)?;
     terminal.write_all(question.as_bytes())?;
+    read_line(&mut terminal)
+}
+
+/// The same for what is no secret: it is shown while it is typed. What was typed before does not count.
+pub(crate) fn ask_shown(question: &str) -> io::Result<String> {
+    let mut terminal = open()?;
+    let modes = tcgetattr(&terminal)?;
+    tcsetattr(&terminal, OptionalActions::Flush, &modes)?;
+    terminal.write_all(question.as_bytes())?;
+    let line = read_line(&mut terminal)?;
+    Ok(String::from_utf8_lossy(&line).into_owned())
+}
+
+fn open() -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(TERMINAL)
+}
+
+fn read_line(terminal: &mut File) -> io::Result<Zeroizing<Vec<u8>>> {
     // Sized beforehand: a vector that grows leaves copies behind.
     let mut line = Zeroizing::new(Vec::with_capacity(MAX_LINE_BYTES));
     let mut byte = Zeroizing::new([0_u8; 1]);

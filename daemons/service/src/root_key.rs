@@ -44,7 +44,7 @@ pub mod unseal;
 pub use error::RootKeyError;
 pub use kek::{Passphrase, Sources};
 pub use key::{RootKey, RootKeyId};
-pub use manage::{Description, NewSlots, Prepared, create, describe, open_to_change};
+pub use manage::{Description, NewSlots, Prepared, create, describe, open, open_to_change};
 pub use ring::RootKeys;
 pub use share::{Share, ShareError};
 pub use slots::{Holder, Kind, Source, Unlocked};

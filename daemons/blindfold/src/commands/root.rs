@@ -13,7 +13,8 @@ use service::root_key::{
 };
 use zeroize::Zeroizing;
 
-use self::sources::{new_slots, parse_share, sources};
+use self::sources::parse_share;
+pub(super) use self::sources::{new_slots, sources};
 use super::{one, print, print_json};
 use crate::{
     cli::{
@@ -41,18 +42,18 @@ pub(crate) fn run(command: RootCommand, json: bool) -> Outcome {
 
 /// What a change did.
 #[derive(Serialize)]
-struct Changed {
+pub(super) struct Changed {
     slots: PathBuf,
     /// The root key that the change was about.
     root_key: String,
     /// Files with new shares.
-    shares: Vec<ShareFile>,
+    pub(super) shares: Vec<ShareFile>,
 }
 
 #[derive(Serialize)]
-struct ShareFile {
+pub(super) struct ShareFile {
     holder: String,
-    file: PathBuf,
+    pub(super) file: PathBuf,
 }
 
 fn init(args: &RootInitArgs, json: bool) -> Outcome {
@@ -93,7 +94,7 @@ fn rekey(args: &RootRekeyArgs, json: bool) -> Outcome {
 }
 
 /// Writes the shares, then the slots: what only custodians open is lost without their shares.
-fn keep(prepared: Prepared, slots: &Path, folder: Option<&Path>) -> Outcome<Changed> {
+pub(super) fn keep(prepared: Prepared, slots: &Path, folder: Option<&Path>) -> Outcome<Changed> {
     let root_key = prepared.newest().map(|id| id.to_string());
     let sharing = prepared.shares.first().map(Share::set_name);
     let mut shares: Vec<ShareFile> = Vec::new();
@@ -195,7 +196,7 @@ fn show(slots: &Path, json: bool) -> Outcome {
     Ok(())
 }
 
-fn described(source: &Source) -> String {
+pub(super) fn described(source: &Source) -> String {
     match source {
         Source::KeyFile {} => "a key file".to_owned(),
         Source::Hsm { key } => format!("key {key} of an HSM"),
@@ -327,7 +328,7 @@ fn slot_kind(kind: RootSlotKind) -> SlotKind {
 }
 
 /// An error of root keys as the person at the terminal sees it.
-fn failed(error: RootKeyError) -> Failure {
+pub(super) fn failed(error: RootKeyError) -> Failure {
     let (kind, remedy) = match &error {
         RootKeyError::File(error) if error.is_not_found() => (Kind::Input, None),
         RootKeyError::File(_) => (Kind::Denied, None),

@@ -11,7 +11,7 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::{
-    RootKey, RootKeyError, RootKeyId,
+    RootKey, RootKeyError, RootKeyId, RootKeys,
     kek::{self, Kek, Passphrase, Sources},
     share::{self, Share},
     slots::{Body, Document, FILE_ID_BYTES, Holder, Kind, Slot, Source, Unlocked},
@@ -61,6 +61,15 @@ impl Prepared {
     pub fn newest(&self) -> Option<RootKeyId> {
         self.unlocked.newest()
     }
+
+    /// The root keys that the file will hold, to wrap something before it is written.
+    ///
+    /// # Errors
+    ///
+    /// [`RootKeyError::Memory`], [`RootKeyError::Altered`].
+    pub fn root_keys(&self) -> Result<RootKeys, RootKeyError> {
+        RootKeys::of_unlocked(&self.unlocked)
+    }
 }
 
 /// Everything public about a file of key slots.
@@ -76,6 +85,19 @@ pub struct Description {
     pub keys: Vec<(String, String)>,
     /// The sources.
     pub sources: Vec<Source>,
+}
+
+/// The root keys of the file at `path`, opened with the sources at hand; the file is not changed.
+///
+/// For programs that use them once: what changes later is not noticed.
+///
+/// # Errors
+///
+/// - [`RootKeyError::NotOpened`], [`RootKeyError::Sealed`]: no source at hand opens it.
+/// - [`RootKeyError::File`], [`RootKeyError::Slots`], [`RootKeyError::Altered`].
+pub fn open(path: &Path, sources: &Sources) -> Result<RootKeys, RootKeyError> {
+    let unlocked = Unlocked::open(path, Document::read(path)?, sources)?;
+    RootKeys::of_unlocked(&unlocked)
 }
 
 /// Everything public about the file at `path`; nothing of it is authenticated, since no source is asked.

@@ -158,6 +158,12 @@ impl RootKeys {
         Ok(Self::with(newest, former, unlocked.opened_by, Some(slots)))
     }
 
+    /// The keys of an opened file of slots that is not watched.
+    pub(super) fn of_unlocked(unlocked: &Unlocked) -> Result<Self, RootKeyError> {
+        let (newest, former) = unlocked.keys()?;
+        Ok(Self::with(newest, former, unlocked.opened_by.clone(), None))
+    }
+
     fn with(
         newest: RootKey,
         former: Vec<RootKey>,

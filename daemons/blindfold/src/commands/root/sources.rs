@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The sources that are named; asks for those that have to be typed.
-pub(super) fn sources(slots: &Path, args: &RootOpenArgs) -> Outcome<Sources> {
+pub(crate) fn sources(slots: &Path, args: &RootOpenArgs) -> Outcome<Sources> {
     let passphrase = match &args.passphrase_file {
         Some(path) => Some(Passphrase::File(path.clone())),
         None if args.passphrase => {
@@ -41,7 +41,7 @@ pub(super) fn sources(slots: &Path, args: &RootOpenArgs) -> Outcome<Sources> {
 }
 
 /// The slots that are to be made.
-pub(super) fn new_slots(args: &RootNewArgs, hsm: &RootHsmArgs) -> Outcome<NewSlots> {
+pub(crate) fn new_slots(args: &RootNewArgs, hsm: &RootHsmArgs) -> Outcome<NewSlots> {
     let passphrase = match &args.new_passphrase_file {
         Some(path) => Some(Passphrase::File(path.clone())),
         None if args.new_passphrase => {
