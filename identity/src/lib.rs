@@ -15,6 +15,7 @@
 //! | [`spiffe_id`], [`attributes`] | who somebody is, and what was attested about it |
 //! | [`document`], [`bundle`] | certificate chain with its key; trust anchors and disabled sites |
 //! | [`issue`], [`verify`], [`principal`] | making documents, and the one way from a chain to a `Principal` |
+//! | [`reissue`] | new documents for those of a revoked issuing CA |
 //! | [`tls`] | rustls configurations: TLS 1.3, hot reload, no resumption; the first contact |
 //! | [`mtls`] | connections that know who is at the other end: blocking; with features `tokio`, axum, hyper, reqwest |
 //! | `http` (feature `http`) | calls over mutual TLS, pauses between attempts, deadlines |
@@ -77,6 +78,7 @@ pub mod mtls;
 pub mod pem;
 pub mod policy;
 pub mod principal;
+pub mod reissue;
 pub mod spiffe_id;
 #[cfg(test)]
 mod testing;

@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | `POST /v1/join` | join token | [`JoinRequest`] | [`DocumentResponse`] |
 //! | `POST /v1/renew` | mTLS | [`RenewRequest`] | [`DocumentResponse`] |
+//! | `POST /v1/reissue` | document of a revoked issuing certificate | [`ReissueRequest`] | [`DocumentResponse`] |
 //! | `GET /v1/bundle` | anybody; waits for clients with mTLS | | [`TrustBundle`] |
 //! | `GET /v1/bundles` | anybody | | [`FederatedBundles`] |
 //! | `GET /v1/spiffe-bundle` | anybody | | [JWKS](crate::bundle::spiffe_bundle_json) |
@@ -45,7 +46,8 @@ pub use attestation::{
 };
 pub use federation::{FEDERATIONS_PATH, FederatedBundles, FederationInfo, FederationList};
 pub use lifecycle::{
-    ISSUERS_PATH, IssuerInfo, IssuerList, IssuerState, REVOCATIONS_PATH, ROTATE_ISSUER_PATH,
+    ISSUERS_PATH, IssuerInfo, IssuerList, IssuerState, REISSUE_PATH, REVOCATIONS_PATH,
+    ROTATE_ISSUER_PATH, ReissueRequest,
     RevocationList, RevokeRequest, RevokedInstanceInfo, RotateIssuerRequest,
 };
 
@@ -116,6 +118,12 @@ impl CsrDer {
         } else {
             Ok(Self(der))
         }
+    }
+
+    /// The DER.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
 
     /// Checks form, algorithms and proof of possession.

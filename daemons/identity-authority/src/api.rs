@@ -7,6 +7,7 @@
 //! | `POST /v1/challenge` | anybody, within the rates |
 //! | `POST /v1/attest` | whoever has evidence |
 //! | `POST /v1/renew` | mTLS |
+//! | `POST /v1/reissue` | whoever has a document of a revoked issuing certificate |
 //! | `GET`, `POST /v1/admin/sites` | mTLS, administration policy |
 //! | `PUT /v1/admin/sites/{name}` | mTLS, administration policy |
 //! | `POST /v1/admin/sites/{name}/disable`, `…/enable` | mTLS, administration policy |
@@ -26,7 +27,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use identity::limits::MAX_WIRE_REQUEST_BYTES;
 use identity::wire::{
-    ATTEST_PATH, BUNDLE_PATH, BUNDLES_PATH, CHALLENGE_PATH, ErrorCode, FEDERATIONS_PATH, ISSUERS_PATH, JOIN_PATH,
+    ATTEST_PATH, BUNDLE_PATH, BUNDLES_PATH, CHALLENGE_PATH, ErrorCode, FEDERATIONS_PATH, ISSUERS_PATH, JOIN_PATH, REISSUE_PATH,
     RENEW_PATH, REVOCATIONS_PATH, ROTATE_ISSUER_PATH, SITES_PATH, SPIFFE_BUNDLE_PATH, TOKENS_PATH,
 };
 use service::listener::MaybePeer;
@@ -60,6 +61,7 @@ pub(crate) fn app(inner: Arc<Inner>) -> Router {
         .route(CHALLENGE_PATH, post(documents::challenge))
         .route(ATTEST_PATH, post(documents::attest))
         .route(RENEW_PATH, post(documents::renew))
+        .route(REISSUE_PATH, post(documents::reissue))
         .route(SITES_PATH, get(admin::list_sites).post(admin::create_site))
         .route(&site, put(admin::replace_rules))
         .route(&format!("{site}/disable"), post(admin::disable_site))

@@ -26,6 +26,7 @@ use crate::error::AuthorityError;
 use crate::federation::{self, endpoint::BundleEndpoint};
 use crate::foundation::{Foundation, SERVICE};
 use crate::issuers::Issuers;
+use crate::limits;
 use crate::local::LocalListener;
 use crate::metrics::{AuthorityMetrics, Issued};
 use crate::operator::Operator;
@@ -296,10 +297,14 @@ impl Authority {
             } => served,
             never = upkeep::run(&inner) => match never {},
             never = inner.follow_issuers() => match never {},
+            never = inner.remember_signed() => match never {},
             never = release => match never {},
             never = federation::run(&inner) => match never {},
         };
         upkeep::remember_time(&inner).await;
+        if let Err(error) = inner.documents.remember_signed().await {
+            tracing::error!(%error, "the last documents signed are not remembered");
+        }
         inner.registry.tables().close().await;
         inner.admission.authorizer().audit().close().await;
         Ok(served?)
@@ -343,6 +348,19 @@ impl Inner {
             if let Err(error) = followed {
                 tracing::error!(%error, "the issuing certificate in force can't be used; trying again");
             }
+        }
+    }
+
+    /// Stores which documents were signed, a few times a second.
+    async fn remember_signed(&self) -> Infallible {
+        let mut reached = true;
+        loop {
+            tokio::time::sleep(limits::CERTIFICATES_FLUSH).await;
+            let stored = self.documents.remember_signed().await;
+            if let (Err(error), true) = (&stored, reached) {
+                tracing::error!(%error, "documents that were signed are not remembered yet; trying again");
+            }
+            reached = stored.is_ok();
         }
     }
 

@@ -41,12 +41,16 @@ use crate::metrics::{AuthorityMetrics, Issued};
 use crate::random;
 use crate::refusal::Refusal;
 use crate::registry::{Registry, Site, Snapshot};
+use crate::tables::TablesError;
 
 mod attest;
 mod join;
+mod reissue;
 mod renew;
+mod signed;
 
 pub(crate) use attest::{Asker, CHALLENGE};
+use signed::Signed;
 
 /// Issues documents to others.
 #[derive(Debug)]
@@ -61,6 +65,7 @@ pub(crate) struct Documents {
     attempts: QuotaTable,
     /// Sites whose vouchers' clocks were complained of.
     skews: QuotaTable,
+    signed: Signed,
     metrics: AuthorityMetrics,
 }
 
@@ -108,6 +113,7 @@ impl Documents {
             renewals: QuotaTable::new(renewals, now),
             attempts: attest::attempts(now),
             skews: attest::skews(now),
+            signed: Signed::default(),
             metrics,
         }
     }
@@ -115,6 +121,15 @@ impl Documents {
     /// The issuing CA in use.
     pub(crate) fn issuer(&self) -> Arc<Issuer> {
         self.issuer.load_full()
+    }
+
+    /// Stores which documents were signed.
+    ///
+    /// # Errors
+    ///
+    /// The store; what was not stored is stored the next time.
+    pub(crate) async fn remember_signed(&self) -> Result<(), TablesError> {
+        self.signed.flush(self.registry.tables()).await
     }
 
     /// Signs with `issuer` from now on.
@@ -198,7 +213,9 @@ impl Documents {
             let why = "the instance was revoked, or its attributes changed once more meanwhile";
             return Err(Refusal::denied("INSTANCE_REVOKED", subject.refused, why));
         }
+        let not_after = request.not_after;
         let chain = certify(&issuer, &subject.csr, request)?;
+        self.signed.note(&chain, issuer.fingerprint(), not_after);
         let response = DocumentResponse::new(&chain, snapshot.bundle.clone());
         let mut context = AuditContext::new().with(
             "not_after",

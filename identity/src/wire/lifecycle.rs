@@ -4,19 +4,23 @@
 //! |---|---|---|
 //! | `GET /v1/admin/issuers` | | [`IssuerList`] |
 //! | `POST /v1/admin/issuers/rotate` | [`RotateIssuerRequest`] | [`IssuerList`] |
+//! | `POST /v1/reissue` | [`ReissueRequest`] | [`super::DocumentResponse`] |
 //! | `POST /v1/admin/revocations` | [`RevokeRequest`] | [`RevocationList`] |
 //! | `GET /v1/admin/revocations` | | [`RevocationList`] |
 //!
-//! All of them need mTLS and the administration policy.
+//! All of them need mTLS and the administration policy, but for a reissue.
 
 use serde::{Deserialize, Serialize};
 
+use super::CsrDer;
 use crate::spiffe_id::{SiteName, SpiffeId};
 
 /// Path of the issuing certificates.
 pub const ISSUERS_PATH: &str = "/v1/admin/issuers";
 /// Path that makes a new issuing certificate.
 pub const ROTATE_ISSUER_PATH: &str = "/v1/admin/issuers/rotate";
+/// Path of [`ReissueRequest`].
+pub const REISSUE_PATH: &str = "/v1/reissue";
 /// Path of the revocations.
 pub const REVOCATIONS_PATH: &str = "/v1/admin/revocations";
 
@@ -66,6 +70,19 @@ pub struct RotateIssuerRequest {
     /// After a compromise: the former ones are refused at once, and everything is issued anew.
     #[serde(default)]
     pub revoke_former: bool,
+}
+
+/// Body of `POST /v1/reissue`, without a client certificate: a document whose issuing certificate was revoked is exchanged
+/// for one of the same identity, if the authority remembers having signed it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReissueRequest {
+    /// The document's chain as PEM, leaf first.
+    pub document: String,
+    /// Request for the new document; a new key.
+    pub csr: CsrDer,
+    /// Of the document's key over both, base64: see [`crate::reissue`].
+    pub signature: String,
 }
 
 /// Body of a revocation.

@@ -8,7 +8,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use identity::wire::{
-    AttestRequest, CONTENT_TYPE, ChallengeRequest, DocumentResponse, JoinRequest, RenewRequest,
+    AttestRequest, CONTENT_TYPE, ChallengeRequest, DocumentResponse, JoinRequest, ReissueRequest,
+    RenewRequest,
 };
 use serde::de::DeserializeOwned;
 use service::audit::AuditContext;
@@ -36,6 +37,22 @@ pub(super) async fn join(
     let (asker, request) =
         admit::<JoinRequest>(&inner, JOIN, (address, None), &headers, body).await?;
     inner.documents.join(&request, &asker).await.map(answer)
+}
+
+/// `POST /v1/reissue`.
+pub(super) async fn reissue(
+    State(inner): State<Arc<Inner>>,
+    address: Address,
+    headers: HeaderMap,
+    body: Payload,
+) -> Result<Response, Recorded> {
+    let (asker, request) =
+        admit::<ReissueRequest>(&inner, RENEW, (address, None), &headers, body).await?;
+    inner
+        .documents
+        .reissue(&request, asker.context())
+        .await
+        .map(answer)
 }
 
 /// `POST /v1/attest`, on the network and on the Unix socket.

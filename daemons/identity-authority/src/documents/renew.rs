@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use identity::attributes::INSTANCE;
 use identity::limits::BACKDATE_SECONDS;
-use identity::wire::{DocumentResponse, RenewRequest};
-use identity::{Principal, SpiffeId};
+use identity::wire::{CsrDer, DocumentResponse, RenewRequest};
+use identity::{Principal, SpiffeId, TrustBundle};
 use service::audit::AuditContext;
 
 use super::attest::claim_digest;
@@ -25,8 +25,20 @@ impl Documents {
         request: &RenewRequest,
         context: AuditContext,
     ) -> Result<DocumentResponse, Recorded> {
+        self.renew_under(principal, &request.csr, None, context)
+            .await
+    }
+
+    /// The same for a document that counts `under` another bundle than the one in force, whose checks were made.
+    pub(super) async fn renew_under(
+        &self,
+        principal: &Principal,
+        csr: &CsrDer,
+        under: Option<&TrustBundle>,
+        context: AuditContext,
+    ) -> Result<DocumentResponse, Recorded> {
         let mut call = Call::new(RENEW, resource_of(principal.spiffe_id()), context);
-        let prepared = self.prepare_renewal(principal, request, &mut call).await;
+        let prepared = self.prepare_renewal(principal, (csr, under), &mut call).await;
         let (mut subject, site, now) = match prepared {
             Ok(prepared) => prepared,
             Err(refusal) => {
@@ -72,18 +84,18 @@ impl Documents {
     async fn prepare_renewal(
         &self,
         principal: &Principal,
-        request: &RenewRequest,
+        (csr, under): (&CsrDer, Option<&TrustBundle>),
         call: &mut Call,
     ) -> Result<(Subject, Arc<Site>, u64), Refusal> {
         let now = self.admission.clock().now()?;
         let (spiffe_id, attributes) = (principal.spiffe_id(), principal.attributes());
         let snapshot = self.registry.fresh()?;
         principal
-            .recheck(&snapshot.bundle, now)
+            .recheck(under.unwrap_or(&snapshot.bundle), now)
             .map_err(|error| Refusal::denied("PEER", RENEWAL_REFUSED, error.to_string()))?;
         self.admit_again(spiffe_id, attributes)?;
         let site = vouched(&snapshot, spiffe_id, attributes, RENEWAL_REFUSED)?;
-        let csr = verify_csr(&request.csr)?;
+        let csr = verify_csr(csr)?;
         call.note(|context| context.with_hex("csr_key_sha256", csr.public_key_sha256()));
         site.take()?;
         site.take_day(self.registry.tables(), now).await?;
