@@ -52,6 +52,8 @@ mod prover;
 mod public;
 mod quote;
 mod state;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use device::TpmAddress;
 pub use error::TpmError;

@@ -2,6 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use attest::tpm::testing::{Maker, Swtpm};
 use attest::tpm::{EndorsementKey, KeyKind, ProverError, Registers, TpmError, TpmProver};
 use attest::{
     AttestError, Attestors, Challenge, ChallengeContext, Context, OpenedChallenge, RuleError,
@@ -21,9 +22,9 @@ use zeroize::Zeroizing;
 
 use crate::support::{CSR_KEY, Place, rng};
 
-mod swtpm;
+mod raw;
 
-use swtpm::{Maker, Raw, Swtpm, sized};
+use raw::{Raw, sized};
 
 /// A site that trusts `anchors` and `keys`.
 struct Site {
@@ -278,7 +279,7 @@ fn registers_are_what_was_extended() {
     let mut digests = 1_u32.to_be_bytes().to_vec();
     digests.extend_from_slice(&[0, 0x0b]);
     digests.extend_from_slice(&event);
-    tpm.raw().succeed(0x182, &[7], &[PASSWORD], &digests);
+    Raw::open(&tpm).succeed(0x182, &[7], &[PASSWORD], &digests);
     let mut options = tpm.options(KeyKind::P256);
     options.registers = Registers::of(&[7, 23]).unwrap();
     let prover = TpmProver::open(&options).unwrap();
@@ -429,7 +430,7 @@ fn attestation_key_in_software_is_given_no_secret() {
     let encrypted = Base64::decode_vec(response.encrypted_secret.as_deref().unwrap()).unwrap();
 
     // Whoever has the whole TPM loads the public half of the key, whose name is then right.
-    let mut raw = tpm.raw();
+    let mut raw = Raw::open(&tpm);
     let endorsement = endorsement_primary(&mut raw);
     let mut parameters = sized(&[]);
     parameters.extend_from_slice(&sized(&area));

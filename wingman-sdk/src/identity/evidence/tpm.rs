@@ -97,6 +97,11 @@ impl EvidenceSource for TpmMachine {
             .answer(challenge, request.csr_key_sha256)
             .map_err(told)
     }
+
+    /// Told after each attempt: whatever a refused challenge left open is closed, for other programs.
+    fn expect(&self, _csr_key_sha256: &[u8; 32], _wanted: bool) {
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
 }
 
 fn read_certificates(file: &PathBuf) -> Result<Vec<Vec<u8>>, EvidenceError> {

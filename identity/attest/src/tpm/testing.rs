@@ -1,28 +1,41 @@
-//! TPMs in software: `swtpm`, each with its own state, and its maker's certificates where a test wants some.
+//! TPMs in software, for tests: `swtpm`, each with its own state, and its maker's certificates where a test wants some.
+//!
+//! Needs the Debian packages `swtpm`, `swtpm-tools` and `util-linux`.
 
-use std::io::{Read, Write};
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "helpers of tests panic to report"
+)]
+
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use attest::tpm::{KeyKind, TpmAddress, TpmOptions, TpmProver};
 use tempfile::TempDir;
 
+use super::{KeyKind, TpmAddress, TpmOptions, TpmProver};
+
 /// A running TPM; it ends with this, or with the thread that started it.
-pub(super) struct Swtpm {
+#[derive(Debug)]
+pub struct Swtpm {
     process: Child,
     folder: TempDir,
 }
 
 impl Swtpm {
     /// A TPM as it left the factory of somebody who certifies nothing.
-    pub(super) fn start() -> Self {
+    #[must_use]
+    pub fn start() -> Self {
         Self::start_in(tempfile::tempdir().unwrap())
     }
 
     /// A TPM whose RSA endorsement key `maker` certified.
-    pub(super) fn certified_by(maker: &Maker) -> Self {
+    #[must_use]
+    pub fn certified_by(maker: &Maker) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let output = Command::new("swtpm_setup")
             .args(["--tpm2", "--create-ek-cert", "--overwrite"])
@@ -58,8 +71,8 @@ impl Swtpm {
             .expect("setpriv and swtpm run (Debian: apt-get install util-linux swtpm)");
         let mut swtpm = Self { process, folder };
         let deadline = Instant::now() + Duration::from_secs(60);
-        while !socket.exists() {
-            assert!(Instant::now() < deadline, "swtpm made no socket in time");
+        while UnixStream::connect(&socket).is_err() {
+            assert!(Instant::now() < deadline, "swtpm does not answer in time");
             if let Some(status) = swtpm.process.try_wait().unwrap() {
                 panic!("swtpm ended: {status}");
             }
@@ -68,11 +81,15 @@ impl Swtpm {
         swtpm
     }
 
-    pub(super) fn socket(&self) -> PathBuf {
+    /// Its socket; it takes one connection at a time.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
         self.folder.path().join("tpm.sock")
     }
 
-    pub(super) fn options(&self, endorsement_key: KeyKind) -> TpmOptions {
+    /// What a prover opens it with.
+    #[must_use]
+    pub fn options(&self, endorsement_key: KeyKind) -> TpmOptions {
         TpmOptions {
             address: TpmAddress::Unix(self.socket()),
             endorsement_key,
@@ -80,20 +97,10 @@ impl Swtpm {
         }
     }
 
-    pub(super) fn open(&self, endorsement_key: KeyKind) -> TpmProver {
+    /// Opens it.
+    #[must_use]
+    pub fn open(&self, endorsement_key: KeyKind) -> TpmProver {
         TpmProver::open(&self.options(endorsement_key)).unwrap()
-    }
-
-    /// A connection for commands that no honest machine sends.
-    pub(super) fn raw(&self) -> Raw {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        loop {
-            match UnixStream::connect(self.socket()) {
-                Ok(stream) => return Raw(stream),
-                Err(error) => assert!(Instant::now() < deadline, "swtpm: {error}"),
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
     }
 }
 
@@ -105,12 +112,21 @@ impl Drop for Swtpm {
 }
 
 /// Somebody who makes TPMs: `swtpm_localca` with keys of its own.
-pub(super) struct Maker {
+#[derive(Debug)]
+pub struct Maker {
     folder: TempDir,
 }
 
+impl Default for Maker {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Maker {
-    pub(super) fn new() -> Self {
+    /// A new one, whose CA is made with its first TPM.
+    #[must_use]
+    pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().display();
         let write = |name: &str, text: String| {
@@ -140,12 +156,14 @@ impl Maker {
     }
 
     /// The CA that signed the certificates, PEM.
-    pub(super) fn issuer(&self) -> String {
+    #[must_use]
+    pub fn issuer(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("issuercert.pem")).unwrap()
     }
 
     /// Its root, PEM.
-    pub(super) fn root(&self) -> String {
+    #[must_use]
+    pub fn root(&self) -> String {
         let path = self.folder.path().join("swtpm-localca-rootca-cert.pem");
         std::fs::read_to_string(path).unwrap()
     }
@@ -157,69 +175,4 @@ fn found(program: &str) -> PathBuf {
         .map(|folder| folder.join(program))
         .find(|path| Path::is_file(path))
         .expect("swtpm_localca (Debian: apt-get install swtpm-tools)")
-}
-
-/// Commands in bytes.
-pub(super) struct Raw(UnixStream);
-
-impl Raw {
-    /// Runs a command; code and the rest of the answer.
-    pub(super) fn run(
-        &mut self,
-        code: u32,
-        handles: &[u32],
-        sessions: &[u32],
-        parameters: &[u8],
-    ) -> (u32, Vec<u8>) {
-        let mut body: Vec<u8> = handles
-            .iter()
-            .flat_map(|handle| handle.to_be_bytes())
-            .collect();
-        if !sessions.is_empty() {
-            body.extend_from_slice(&(sessions.len() as u32 * 9).to_be_bytes());
-            for session in sessions {
-                body.extend_from_slice(&session.to_be_bytes());
-                body.extend_from_slice(&[0; 5]);
-            }
-        }
-        body.extend_from_slice(parameters);
-        let tag: u16 = if sessions.is_empty() { 0x8001 } else { 0x8002 };
-        let mut command = tag.to_be_bytes().to_vec();
-        command.extend_from_slice(&(body.len() as u32 + 10).to_be_bytes());
-        command.extend_from_slice(&code.to_be_bytes());
-        command.extend_from_slice(&body);
-        loop {
-            self.0.write_all(&command).unwrap();
-            let mut head = [0; 10];
-            self.0.read_exact(&mut head).unwrap();
-            let length = u32::from_be_bytes(head[2..6].try_into().unwrap()) as usize;
-            let mut answer = vec![0; length - 10];
-            self.0.read_exact(&mut answer).unwrap();
-            // TPM_RC_RETRY: it was not run.
-            match u32::from_be_bytes(head[6..].try_into().unwrap()) {
-                0x922 => {}
-                code => return (code, answer),
-            }
-        }
-    }
-
-    /// As [`Raw::run`], and it must succeed.
-    pub(super) fn succeed(
-        &mut self,
-        code: u32,
-        handles: &[u32],
-        sessions: &[u32],
-        parameters: &[u8],
-    ) -> Vec<u8> {
-        let (rc, answer) = self.run(code, handles, sessions, parameters);
-        assert_eq!(rc, 0, "the TPM refused the command 0x{code:x}");
-        answer
-    }
-}
-
-/// A `TPM2B`.
-pub(super) fn sized(bytes: &[u8]) -> Vec<u8> {
-    let mut sized = (bytes.len() as u16).to_be_bytes().to_vec();
-    sized.extend_from_slice(bytes);
-    sized
 }
