@@ -14,6 +14,7 @@
 //!
 //! Whoever repeats it gets a document for a key that it does not have.
 
+use base64ct::{Base64, Encoding};
 use rand_core::CryptoRng;
 use sha2::{Digest, Sha256};
 
@@ -23,6 +24,7 @@ use crate::ec;
 use crate::pem;
 use crate::principal::Principal;
 use crate::verify::{Usage, VerifyError, verify_peer};
+use crate::wire::{CsrDer, ReissueRequest};
 use crate::x509::leaf::Leaf;
 
 /// Signs the request `csr_der` with the key of `document`.
@@ -39,6 +41,26 @@ pub fn sign_reissue(
     let message = message(leaf, csr_der);
     let signature = document.key().ec().sign(&message, rng);
     Ok(signature.map_err(|_| DocumentError::Encoding)?.into())
+}
+
+impl ReissueRequest {
+    /// The request of the holder of `document` for the key that `csr` is of.
+    ///
+    /// # Errors
+    ///
+    /// [`DocumentError::Encoding`]: signing failed.
+    pub fn sign(
+        document: &IdentityDocument,
+        csr: CsrDer,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Self, DocumentError> {
+        let signature = sign_reissue(document, csr.as_bytes(), rng)?;
+        Ok(Self {
+            document: document.chain_pem(),
+            csr,
+            signature: Base64::encode_string(&signature),
+        })
+    }
 }
 
 /// Verifies that the holder of the document `chain_pem` asks for `csr_der`: by the roots, sites and instances of `bundle`,

@@ -166,7 +166,7 @@ pub(super) fn bearable(clocks: &Clocks) -> Result<(), IdentityError> {
     }
 }
 
-/// Renews the identity that `client` shows.
+/// Renews the identity that `client` shows; one whose issuing CA was revoked is exchanged.
 pub(super) fn renew(
     client: &HttpClient,
     contact: &AuthorityContact,
@@ -175,17 +175,33 @@ pub(super) fn renew(
     clocks: &Clocks,
 ) -> Result<Obtained, IdentityError> {
     let asked = Confirmed::now(clocks);
-    let request = serde_json::to_vec(&wire::RenewRequest { csr: csr(key)? }).map_err(|error| {
-        IdentityError::Key {
-            why: error.to_string(),
+    let unusable = |why: String| IdentityError::Key { why };
+    let stranger = if is_of_revoked_issuer(current) {
+        Some(stranger(
+            &contact.url,
+            &contact.spiffe_id,
+            &current.bundle(),
+            clocks,
+        )?)
+    } else {
+        None
+    };
+    let (client, path, request) = match &stranger {
+        // No server takes the document in a handshake; the authority knows whether it signed it.
+        Some(stranger) => {
+            let rng = &mut crate::random::system();
+            let request = wire::ReissueRequest::sign(&current.document(), csr(key)?, rng)
+                .map_err(|error| unusable(error.to_string()))?;
+            (stranger, wire::REISSUE_PATH, serde_json::to_vec(&request))
         }
-    })?;
+        None => {
+            let request = wire::RenewRequest { csr: csr(key)? };
+            (client, wire::RENEW_PATH, serde_json::to_vec(&request))
+        }
+    };
+    let request = request.map_err(|error| unusable(error.to_string()))?;
     let answer = client
-        .json(
-            wire::RENEW_PATH,
-            Some(&request),
-            limits::MAX_IDENTITY_ANSWER_BYTES,
-        )
+        .json(path, Some(&request), limits::MAX_IDENTITY_ANSWER_BYTES)
         .map_err(|error| match error {
             HttpError::Status {
                 status: 400..=428 | 430..=499,
@@ -210,6 +226,13 @@ pub(super) fn renew(
         return Err(answer_error("it is made out to another SPIFFE ID"));
     }
     Ok(obtained)
+}
+
+/// Whether the document at hand is refused because the CA that signed it was revoked, and for no other reason.
+fn is_of_revoked_issuer(current: &TlsIdentity) -> bool {
+    let (document, bundle) = (current.document(), current.bundle());
+    let verified = verify_peer(document.chain(), &bundle, Usage::Client, current.now());
+    verified == Err(VerifyError::IssuerRevoked)
 }
 
 /// Asks for the current bundle without showing a document: for one that is refused, and may be accepted again.
