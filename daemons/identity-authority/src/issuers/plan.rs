@@ -213,7 +213,8 @@ mod tests {
         let issuer = row(1, IssuerState::Active, NOW + 89 * DAY);
         assert_eq!(TIMING.request_at(&issuer), NOW + 59 * DAY);
         // Of a short life, before the margin at the latest.
-        let short = row(1, IssuerState::Active, NOW + DAY / 12);
+        let mut short = row(1, IssuerState::Active, NOW + DAY / 2);
+        short.not_before = NOW;
         assert_eq!(TIMING.request_at(&short), TIMING.prepare_at(&short));
     }
 }

@@ -227,7 +227,7 @@ pub(super) async fn insert(
 pub(super) async fn all(connection: &mut AnyConnection) -> Result<Vec<IssuerRow>, TablesError> {
     let rows: Vec<Columns> = sqlx::query_as(
         "SELECT fingerprint, state, chain, key_wrapped, not_before, not_after, last_document_not_after \
-         FROM issuers ORDER BY created_at DESC, fingerprint",
+         FROM issuers ORDER BY not_before DESC, fingerprint",
     )
     .fetch_all(connection)
     .await?;
