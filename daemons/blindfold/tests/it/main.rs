@@ -10,6 +10,7 @@
 mod audit;
 mod bench;
 mod book;
+mod ca;
 mod config_edit;
 mod config_git;
 mod config_offline;
@@ -20,6 +21,7 @@ mod offline;
 mod program;
 mod reseal;
 mod reseal_offline;
+mod revocation;
 mod root;
 mod several;
 mod signatures;
