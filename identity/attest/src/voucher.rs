@@ -36,6 +36,39 @@
 //! Signatures with either value of `s` are accepted, as RFC 7518 has it: whoever alters one that way gains nothing, for
 //! `jti` says what is used once. Clocks may differ by [`MAX_CLOCK_SKEW_SECONDS`].
 //!
+//! # Example
+//!
+//! ```
+//! use attest::voucher::{Algorithm, Claims, Signer, Vouchers};
+//! use identity::{Attributes, SiteName, SpiffeId};
+//! # use rand_chacha::rand_core::SeedableRng;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
+//! # let (now, csr_key_sha256) = (1_767_225_600, [0; 32]);
+//! // The voucher, whose public key stands in the rules of its site.
+//! let signer = Signer::generate("paris-1", Algorithm::Es256, &mut rng)?;
+//! let claims = Claims {
+//!     site: SiteName::parse("paris")?,
+//!     audience: SpiffeId::parse("spiffe://acme.example/identity-authority")?,
+//!     subject: SpiffeId::parse("spiffe://acme.example/paris/ns/payments/sa/api")?,
+//!     uid: "4b8f2c1e-6d33-4c55-9a1e-0b9a6d1c2f77".to_owned(),
+//!     sequence: 1,
+//!     issued_at: now,
+//!     expires_at: now + 60,
+//!     token_id: Claims::draw_token_id(&mut rng),
+//!     csr_key_sha256,
+//!     attributes: Attributes::new(),
+//! };
+//! let token = signer.sign(&claims, &mut rng)?;
+//!
+//! // The authority.
+//! let vouchers = Vouchers::new(&[signer.voucher_key()?])?;
+//! assert_eq!(vouchers.open(&token)?, claims);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Not promised
 //!
 //! Single use and order: the authority's store sees to both, by [`crate::SingleUse`] and [`crate::Attested::sequence`].

@@ -60,7 +60,9 @@ impl Document {
         if json.trim_ascii_start().first() != Some(&b'{') {
             return Err(DocumentError::Json);
         }
-        let json: Json = serde_json::from_slice(json).map_err(|_| DocumentError::Json)?;
+        // serde does not look at the bytes of texts that it passes over.
+        let json = std::str::from_utf8(json).map_err(|_| DocumentError::Json)?;
+        let json: Json = serde_json::from_str(json).map_err(|_| DocumentError::Json)?;
         let pending_time: jiff::Timestamp = json
             .pending_time
             .parse()

@@ -198,3 +198,24 @@ fn join_token_is_good_for_its_row_only() {
     assert!(serde_json::from_value::<Evidence>(json).is_err());
     assert!(serde_json::to_value(&evidence).is_err());
 }
+
+#[test]
+fn debug_shows_no_secret_of_a_challenge() {
+    let state = || zeroize::Zeroizing::new(b"secret".to_vec());
+    let made = attest::Challenge {
+        nonce: [7; 32],
+        state: state(),
+        credential_blob: None,
+        encrypted_secret: None,
+    };
+    let opened = attest::OpenedChallenge {
+        nonce: [7; 32],
+        state: state(),
+        expires_at: 9,
+    };
+    assert_eq!(format!("{made:?}"), "Challenge { .. }");
+    assert_eq!(
+        format!("{opened:?}"),
+        "OpenedChallenge { expires_at: 9, .. }"
+    );
+}

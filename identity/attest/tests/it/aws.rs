@@ -409,6 +409,11 @@ fn signed_documents_are_read_strictly() {
     let mut number = good.clone();
     number["accountId"] = json!(123_456_789_012_u64);
     assert_eq!(show(&number.to_string()), refused(DocumentError::Json));
+    // Bytes that are no text, in a member that is passed over.
+    let mut bytes = good.to_string().into_bytes();
+    let place = bytes.windows(6).position(|part| part == b"x86_64");
+    bytes[place.unwrap()] = 0xff;
+    assert_eq!(Document::parse(&bytes), Err(DocumentError::Json));
     // Members that AWS may add one day.
     let mut more = good.clone();
     more["tags"] = json!({"a": [1, 2]});
