@@ -1,6 +1,7 @@
 //! The identity authority over real loopback connections, as its clients see it.
 
 mod administration;
+mod attesting;
 mod attribute_change;
 mod federation;
 mod fleet;

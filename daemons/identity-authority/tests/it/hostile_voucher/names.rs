@@ -61,7 +61,12 @@ async fn names_outside_the_site_are_nobodys() {
         let answer = stage.attempt(&format!("sub {name}"), &key, &token).await;
         answer.expect_error(403, "denied");
     }
-    for sub in [json!(1), json!([PARIS_API]), json!({"id": PARIS_API}), Value::Null] {
+    for sub in [
+        json!(1),
+        json!([PARIS_API]),
+        json!({"id": PARIS_API}),
+        Value::Null,
+    ] {
         let token = stage.forge(&stage.bent(&key, &json!({"sub": sub})));
         stage.attempt(&format!("sub {sub}"), &key, &token).await;
     }
@@ -86,9 +91,7 @@ async fn names_outside_the_site_are_nobodys() {
         stage.note(&format!("site {site:?} in the request"), &answer);
     }
     // It is its voucher's key, after all.
-    stage
-        .honest(&stage.first, &stage.claims(&key), &key)
-        .await;
+    stage.honest(&stage.first, &stage.claims(&key), &key).await;
     stage.rome_is_served().await;
     stage.conclude("names", "spiffe://acme.example/paris/ns");
 }
@@ -98,9 +101,7 @@ async fn attributes_outside_the_rules_are_nobodys() {
     let stage = Stage::new().await;
     let key = DocumentKey::generate(&mut rng());
     let many: serde_json::Map<_, _> = (0..200).map(|i| (format!("a{i}"), json!("x"))).collect();
-    let victim = stage
-        .honest(&stage.first, &stage.claims(&key), &key)
-        .await;
+    let victim = stage.honest(&stage.first, &stage.claims(&key), &key).await;
     for attributes in [
         json!({"admin": "yes"}),
         json!({"environment": "laptop"}),

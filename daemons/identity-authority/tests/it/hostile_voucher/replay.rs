@@ -1,6 +1,6 @@
 //! Tokens shown again, raced, and sequences that go back.
 
-use identity::wire::{REVOCATIONS_PATH, RENEW_PATH, RenewRequest, RevokeRequest};
+use identity::wire::{RENEW_PATH, REVOCATIONS_PATH, RenewRequest, RevokeRequest};
 
 use super::*;
 use crate::support::{Workload, attributes_of};
@@ -18,7 +18,12 @@ async fn one_token_is_one_identity_on_any_replica() {
     let mut instances = std::collections::BTreeSet::new();
     let mut answers = tokio::task::JoinSet::new();
     for number in 0..64 {
-        let client = if number % 2 == 0 { &stage.first } else { &stage.second }.clone();
+        let client = if number % 2 == 0 {
+            &stage.first
+        } else {
+            &stage.second
+        }
+        .clone();
         let body = body("paris", &key, &json!({"type": "voucher", "token": token}));
         answers.spawn(async move { client.post(ATTEST_PATH, &body).await });
     }
@@ -32,9 +37,15 @@ async fn one_token_is_one_identity_on_any_replica() {
         issued += 1;
         instances.insert(Issued::of(answer, &key, stage.now()).instance().to_owned());
     }
-    println!("the same request 64 times: {issued} answered, {limited} limited, {} identity", instances.len());
+    println!(
+        "the same request 64 times: {issued} answered, {limited} limited, {} identity",
+        instances.len()
+    );
     assert_eq!(instances.len(), 1);
-    assert!(issued >= 1 && limited >= 1, "evidence that is shown again has a rate of its own");
+    assert!(
+        issued >= 1 && limited >= 1,
+        "evidence that is shown again has a rate of its own"
+    );
 
     // Stolen on the way, it is bound to its key; and its CSR says whose that is.
     let answer = attest(&stage.second, "paris", &thief, &token).await;
@@ -52,7 +63,12 @@ async fn one_token_is_one_identity_on_any_replica() {
         };
         let token = stage.forge(&serde_json::to_value(&claims).unwrap());
         let body = body("paris", &key, &json!({"type": "voucher", "token": token}));
-        let client = if number % 2 == 0 { &stage.first } else { &stage.second }.clone();
+        let client = if number % 2 == 0 {
+            &stage.first
+        } else {
+            &stage.second
+        }
+        .clone();
         answers.spawn(async move { client.post(ATTEST_PATH, &body).await.status });
     }
     let mut statuses = std::collections::BTreeMap::<u16, usize>::new();
@@ -61,16 +77,19 @@ async fn one_token_is_one_identity_on_any_replica() {
     }
     println!("one jti for 64 keys on two replicas, answers by status: {statuses:?}");
     assert_eq!(statuses.get(&200), Some(&1), "{statuses:?}");
-    assert!(statuses.keys().all(|status| matches!(status, 200 | 403 | 429)));
+    assert!(
+        statuses
+            .keys()
+            .all(|status| matches!(status, 200 | 403 | 429))
+    );
 
     // Later than an answer can be lost, it is used up for its own key too.
+    stage.lab.clock.advance(std::time::Duration::from_secs(
+        identity::limits::REDEMPTION_REPEAT_SECONDS + 1,
+    ));
     stage
-        .lab
-        .clock
-        .advance(std::time::Duration::from_secs(
-            identity::limits::REDEMPTION_REPEAT_SECONDS + 1,
-        ));
-    stage.attempt("the same key, a minute later", &key, &token).await;
+        .attempt("the same key, a minute later", &key, &token)
+        .await;
     let answer = attest(&stage.second, "paris", &key, &token).await;
     stage.note("the same at the other replica", &answer);
     stage.rome_is_served().await;
@@ -94,7 +113,10 @@ async fn sequences_do_not_go_back_and_end_with_themselves() {
     let refused = [
         ("sequence 4 after 5", claims("pod", 4, "gold-1")),
         ("sequence 0 after 5", claims("pod", 0, "gold-1")),
-        ("sequence 5 with other attributes", claims("pod", 5, "gold-2")),
+        (
+            "sequence 5 with other attributes",
+            claims("pod", 5, "gold-2"),
+        ),
         (
             "sequence 5 with another name",
             Claims {
@@ -114,8 +136,16 @@ async fn sequences_do_not_go_back_and_end_with_themselves() {
         .await;
     assert_eq!(changed.instance(), first.instance());
     assert!(changed.principal.not_before() > first.principal.not_before());
-    assert!(first.principal.recheck(&changed.bundle, stage.now()).is_err());
-    changed.principal.recheck(&changed.bundle, stage.now()).unwrap();
+    assert!(
+        first
+            .principal
+            .recheck(&changed.bundle, stage.now())
+            .is_err()
+    );
+    changed
+        .principal
+        .recheck(&changed.bundle, stage.now())
+        .unwrap();
     // It can't be renewed either, at the replica that heard of it last.
     let workload = Workload::new(
         stage.first.address,
@@ -217,7 +247,12 @@ async fn revoked_instances_and_disabled_sites_get_nothing() {
     // A token that was signed before the site was switched off.
     let minted = stage.forge(&serde_json::to_value(stage.claims(&key)).unwrap());
     let paris = SiteName::parse("paris").unwrap();
-    stage.lab.operator.disable_site(paris.clone()).await.unwrap();
+    stage
+        .lab
+        .operator
+        .disable_site(paris.clone())
+        .await
+        .unwrap();
     stage
         .attempt("signed before the site was switched off", &key, &minted)
         .await;

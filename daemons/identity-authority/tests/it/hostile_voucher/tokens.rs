@@ -74,11 +74,7 @@ async fn headers_choose_nothing() {
             &stage.rome,
             header(&stage.rome).to_string(),
         ),
-        (
-            "rome's key, called ES256",
-            &stage.rome,
-            good.clone(),
-        ),
+        ("rome's key, called ES256", &stage.rome, good.clone()),
         (
             "own key, called ES384",
             &stage.paris,
@@ -87,9 +83,17 @@ async fn headers_choose_nothing() {
         ("alg RS256", &stage.paris, good.replace("ES256", "RS256")),
         ("alg ES512", &stage.paris, good.replace("ES256", "ES512")),
         ("alg es256", &stage.paris, good.replace("ES256", "es256")),
-        ("typ JWT", &stage.paris, good.replace("bfvoucher+jwt", "JWT")),
+        (
+            "typ JWT",
+            &stage.paris,
+            good.replace("bfvoucher+jwt", "JWT"),
+        ),
         ("unknown kid", &stage.paris, good.replace("\"1\"", "\"2\"")),
-        ("kid with a path", &stage.paris, good.replace("\"1\"", "\"../1\"")),
+        (
+            "kid with a path",
+            &stage.paris,
+            good.replace("\"1\"", "\"../1\""),
+        ),
         ("kid a number", &stage.paris, good.replace("\"1\"", "1")),
         ("no kid", &stage.paris, good.replace("\"kid\":\"1\",", "")),
         (
@@ -112,11 +116,7 @@ async fn headers_choose_nothing() {
             &other,
             good.replace('{', "{\"jku\":\"https://evil.example/\","),
         ),
-        (
-            "x5c",
-            &other,
-            good.replace('{', "{\"x5c\":[\"AAAA\"],"),
-        ),
+        ("x5c", &other, good.replace('{', "{\"x5c\":[\"AAAA\"],")),
         (
             "alg twice",
             &stage.paris,
@@ -129,8 +129,16 @@ async fn headers_choose_nothing() {
         ),
         ("header an array", &stage.paris, format!("[{good}]")),
         ("header empty", &stage.paris, String::new()),
-        ("header with a byte after it", &stage.paris, format!("{good}x")),
-        ("header very long", &stage.paris, format!("{good}{}", " ".repeat(400))),
+        (
+            "header with a byte after it",
+            &stage.paris,
+            format!("{good}x"),
+        ),
+        (
+            "header very long",
+            &stage.paris,
+            format!("{good}{}", " ".repeat(400)),
+        ),
     ] {
         stage.attempt(what, &key, &sign(signer, &header)).await;
     }
@@ -153,9 +161,18 @@ async fn claims_have_one_form() {
         ("cnf of another kind", json!({"cnf": {"jkt": "AAAA"}})),
         ("cnf empty", json!({"cnf": {}})),
         ("no cnf", json!({"cnf": null})),
-        ("for another authority", json!({"aud": "spiffe://acme.example/other-authority"})),
-        ("for an authority elsewhere", json!({"aud": "spiffe://evil.example/identity-authority"})),
-        ("for two authorities", json!({"aud": [AUTHORITY, AUTHORITY]})),
+        (
+            "for another authority",
+            json!({"aud": "spiffe://acme.example/other-authority"}),
+        ),
+        (
+            "for an authority elsewhere",
+            json!({"aud": "spiffe://evil.example/identity-authority"}),
+        ),
+        (
+            "for two authorities",
+            json!({"aud": [AUTHORITY, AUTHORITY]}),
+        ),
         ("no aud", json!({"aud": null})),
         ("iss rome", json!({"iss": "rome"})),
         ("iss empty", json!({"iss": ""})),
@@ -165,14 +182,23 @@ async fn claims_have_one_form() {
         ("exp before iat", json!({"exp": now - 1})),
         ("exp at iat", json!({"exp": now})),
         ("exp 2^64 - 1", json!({"exp": u64::MAX})),
-        ("exp and iat at the end of time", json!({"iat": u64::MAX - 60, "exp": u64::MAX})),
+        (
+            "exp and iat at the end of time",
+            json!({"iat": u64::MAX - 60, "exp": u64::MAX}),
+        ),
         ("exp negative", json!({"exp": -1})),
         ("exp a fraction", json!({"exp": 1.5})),
         ("exp a text", json!({"exp": (now + 60).to_string()})),
         ("no exp", json!({"exp": null})),
         ("no iat", json!({"iat": null})),
-        ("expired beyond all skew", json!({"iat": now - 361, "exp": now - 301})),
-        ("from the future beyond all skew", json!({"iat": now + 302, "exp": now + 362})),
+        (
+            "expired beyond all skew",
+            json!({"iat": now - 361, "exp": now - 301}),
+        ),
+        (
+            "from the future beyond all skew",
+            json!({"iat": now + 302, "exp": now + 362}),
+        ),
         ("seq 2^53", json!({"seq": 1_u64 << 53})),
         ("seq 2^64 - 1", json!({"seq": u64::MAX})),
         ("seq negative", json!({"seq": -1})),
@@ -202,13 +228,25 @@ async fn claims_have_one_form() {
     let claims = stage.bent(&key, &json!({})).to_string();
     let deep = format!("{}{}", "[".repeat(5_000), "]".repeat(5_000));
     for (what, payload) in [
-        ("exp 1e999", claims.replace(&format!("\"exp\":{}", now + 60), "\"exp\":1e999")),
-        ("exp twice", claims.replacen('{', &format!("{{\"exp\":{},", now + 60), 1)),
-        ("sub twice", claims.replacen('{', "{\"sub\":\"spiffe://acme.example/rome/api\",", 1)),
+        (
+            "exp 1e999",
+            claims.replace(&format!("\"exp\":{}", now + 60), "\"exp\":1e999"),
+        ),
+        (
+            "exp twice",
+            claims.replacen('{', &format!("{{\"exp\":{},", now + 60), 1),
+        ),
+        (
+            "sub twice",
+            claims.replacen('{', "{\"sub\":\"spiffe://acme.example/rome/api\",", 1),
+        ),
         ("claims in a list", format!("[{claims}]")),
         ("claims twice", format!("{claims}{claims}")),
         ("a byte after the claims", format!("{claims}x")),
-        ("nested deep", claims.replacen('{', &format!("{{\"x\":{deep},"), 1)),
+        (
+            "nested deep",
+            claims.replacen('{', &format!("{{\"x\":{deep},"), 1),
+        ),
         ("a text", "\"claims\"".to_owned()),
         ("nothing", String::new()),
         ("null", "null".to_owned()),
@@ -216,7 +254,11 @@ async fn claims_have_one_form() {
         assert_ne!(payload, claims, "{what}");
         let token = stage
             .paris
-            .sign_parts(header(&stage.paris).to_string().as_bytes(), payload.as_bytes(), &mut rng())
+            .sign_parts(
+                header(&stage.paris).to_string().as_bytes(),
+                payload.as_bytes(),
+                &mut rng(),
+            )
             .unwrap();
         stage.attempt(what, &key, &token).await;
     }
@@ -271,12 +313,24 @@ async fn tokens_are_whole_and_evidence_is_of_its_kind() {
         stage.attempt(&format!("form {number}"), &key, form).await;
     }
     for (what, evidence) in [
-        ("a join token's kind", json!({"type": "join_token", "secret_hash": "AAAA"})),
-        ("the Unix socket's kind over the network", json!({"type": "unix"})),
+        (
+            "a join token's kind",
+            json!({"type": "join_token", "secret_hash": "AAAA"}),
+        ),
+        (
+            "the Unix socket's kind over the network",
+            json!({"type": "unix"}),
+        ),
         ("a kind that nobody knows", json!({"type": "root"})),
         ("no kind", json!({"token": token})),
-        ("two kinds", json!({"type": "voucher", "token": token, "document": ""})),
-        ("an AWS document where none is allowed", json!({"type": "aws", "document": "{}", "signature": "AAAA"})),
+        (
+            "two kinds",
+            json!({"type": "voucher", "token": token, "document": ""}),
+        ),
+        (
+            "an AWS document where none is allowed",
+            json!({"type": "aws", "document": "{}", "signature": "AAAA"}),
+        ),
         (
             "a foreign certificate where none is allowed",
             json!({"type": "x509", "chain": ["AAAA"], "challenge": "AAAA", "signature": "AAAA"}),
