@@ -50,6 +50,8 @@ need c++ g++
 need make make
 # A real peer for certificates: what we issue, OpenSSL must accept.
 need openssl openssl
+# Processes of another program, at the other end of a Unix socket.
+need perl perl
 # A real peer for the signatures of sealers.
 need minisign minisign
 # Sealed configuration files live in repositories.

@@ -12,7 +12,7 @@
 //! - All evidence is bound to the key that the document will be issued for; a process on the authority's own host and an
 //!   AWS document are not, and say so ([`aws`], [`unix`]).
 //! - Every length is held against [`limits`] first. Nothing here does I/O, but for [`unix`], which reads the executable
-//!   of its peer. Clock and randomness are arguments.
+//!   of its peer, and the machine's side of [`tpm`]. Clock and randomness of verifiers are arguments.
 //!
 //! # Layout
 //!
@@ -21,7 +21,7 @@
 //! | [`attestor`] | the trait, its context and its answers |
 //! | [`attestors`] | the attestors of one site |
 //! | [`mapping`] | how facts become a SPIFFE ID and attributes |
-//! | [`join_token`], [`voucher`], [`x509`], [`aws`], [`unix`] | attestors, each with the half of its client |
+//! | [`join_token`], [`voucher`], [`x509`], [`aws`], [`tpm`], [`unix`] | attestors, each with the half of its client |
 //! | [`limits`] | every bound of the crate, with its reason |
 //!
 //! # Not promised
