@@ -13,7 +13,7 @@
 //! passes for the other: 64 spaces, [`crate::limits::X509_PROOF_CONTEXT`], a zero byte, and SHA-256 over the nonce, the
 //! hash of the request's key, and site and authority, each with its length before it.
 //!
-//! The chain is verified to one of the site's anchors at the time of the authority. The certificate must be an end
+//! The chain is verified to one of the site's anchors at the time of the authority, at which the anchor is valid too. The certificate must be an end
 //! entity's, for `digitalSignature` if it says what it is for, and for TLS if it has extended key usages. Facts:
 //!
 //! | fact | value |
@@ -59,7 +59,15 @@ use leaf::Leaf;
 /// Verifies certificates of other CAs, and possession of their keys.
 #[derive(Debug)]
 pub struct X509 {
-    anchors: Vec<TrustAnchor<'static>>,
+    anchors: Vec<Anchor>,
+}
+
+/// A CA that is trusted, as long as its certificate says.
+#[derive(Debug)]
+struct Anchor {
+    anchor: TrustAnchor<'static>,
+    not_before: u64,
+    not_after: u64,
 }
 
 /// Reason a certificate or its proof was refused.
@@ -88,6 +96,9 @@ pub enum X509Error {
     /// Names that are too long together, or hold control characters.
     #[error("names of the certificate make no facts: {0}")]
     Facts(identity::AttributesError),
+    /// Not a CA's, where one belongs.
+    #[error("certificate is not a CA's")]
+    NotCa,
     /// A key that is not accepted.
     #[error("key of the certificate is neither P-256, P-384, Ed25519 nor RSA from 2048 bits")]
     Key,
@@ -122,9 +133,9 @@ impl X509 {
             let chain = identity::pem::decode_chain(pem)
                 .ok_or_else(|| format!("[{index}] is not PEM of 1 to {MAX_CHAIN_CERTIFICATES} certificates and nothing else"))?;
             for certificate in chain {
-                let anchor = webpki::anchor_from_trusted_cert(&certificate)
-                    .map_err(|error| format!("[{index}] cannot be a trust anchor: {error}"))?;
-                trusted.push(anchor.to_owned());
+                let anchor = Anchor::from_certificate(&certificate)
+                    .map_err(|why| format!("[{index}] {why}"))?;
+                trusted.push(anchor);
             }
         }
         if (1..=MAX_ANCHORS).contains(&trusted.len()) {
@@ -145,11 +156,18 @@ impl X509 {
         let (leaf, intermediates) = chain.split_first().ok_or(X509Error::Chain)?;
         let end_entity =
             EndEntityCert::try_from(leaf).map_err(|error| X509Error::Path(error.to_string()))?;
+        // webpki does not look at the dates of anchors.
+        let anchors: Vec<TrustAnchor<'_>> = self
+            .anchors
+            .iter()
+            .filter(|anchor| (anchor.not_before..=anchor.not_after).contains(&now))
+            .map(|anchor| anchor.anchor.clone())
+            .collect();
         let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(now));
         let path = end_entity
             .verify_for_usage(
                 PATH_ALGORITHMS,
-                &self.anchors,
+                &anchors,
                 intermediates,
                 time,
                 TlsUsage,
@@ -160,12 +178,34 @@ impl X509 {
         // The same bytes that were just verified.
         let leaf_facts = Leaf::parse(leaf)?;
         let mut not_after = leaf_facts.not_after;
+        let anchor = self
+            .anchors
+            .iter()
+            .filter(|anchor| anchor.anchor == *path.anchor());
+        if let Some(end) = anchor.map(|anchor| anchor.not_after).max() {
+            not_after = not_after.min(end);
+        }
         for certificate in path.intermediate_certificates() {
             not_after = not_after.min(leaf::not_after(&certificate.der())?);
         }
         Ok(Verified {
             certificate: leaf.clone().into_owned(),
             leaf: leaf_facts,
+            not_after,
+        })
+    }
+}
+
+impl Anchor {
+    fn from_certificate(certificate: &CertificateDer<'_>) -> Result<Self, String> {
+        let anchor = webpki::anchor_from_trusted_cert(certificate)
+            .map_err(|error| format!("cannot be a trust anchor: {error}"))?;
+        // A host's own certificate here would let the host make any other.
+        let (not_before, not_after) = leaf::ca_validity(certificate)
+            .map_err(|error| format!("cannot be a trust anchor: {error}"))?;
+        Ok(Self {
+            anchor: anchor.to_owned(),
+            not_before,
             not_after,
         })
     }

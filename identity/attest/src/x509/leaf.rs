@@ -9,9 +9,10 @@ use identity::Attributes;
 use x509_cert::Certificate;
 use x509_cert::certificate::Version;
 use x509_cert::ext::pkix::name::GeneralName;
-use x509_cert::ext::pkix::{KeyUsage, SubjectAltName};
+use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, SubjectAltName};
 use x509_cert::name::Name;
 use x509_cert::spki::SubjectPublicKeyInfoOwned;
+use x509_cert::time::Validity;
 
 use super::{KeyKind, X509Error};
 use crate::limits::MAX_DNS_NAMES;
@@ -84,6 +85,27 @@ impl Leaf {
         insert("certificate_sha256", fingerprint)?;
         Ok(facts)
     }
+}
+
+/// Start and end of a CA's certificate.
+pub(super) fn ca_validity(der: &[u8]) -> Result<(u64, u64), X509Error> {
+    let certificate = parse(der)?;
+    let tbs = certificate.tbs_certificate();
+    let constraints = tbs
+        .get_extension::<BasicConstraints>()
+        .map_err(|_| X509Error::Encoding)?;
+    if !constraints.is_some_and(|(_, constraints)| constraints.ca) {
+        return Err(X509Error::NotCa);
+    }
+    let Validity {
+        not_before,
+        not_after,
+        ..
+    } = tbs.validity();
+    Ok((
+        not_before.to_unix_duration().as_secs(),
+        not_after.to_unix_duration().as_secs(),
+    ))
 }
 
 /// When a certificate of a verified chain ends.

@@ -25,13 +25,18 @@ struct Ca {
 
 impl Ca {
     fn new(name: &str) -> Self {
+        Self::until(name, 14 * 365 * 86_400)
+    }
+
+    /// Ends `seconds` after [`NOW`].
+    fn until(name: &str, seconds: u64) -> Self {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         params.not_before = date_time_ymd(2020, 1, 1);
-        params.not_after = date_time_ymd(2040, 1, 1);
+        params.not_after = date_time_ymd(2026, 1, 1) + std::time::Duration::from_secs(seconds);
         let pem = params.self_signed(&key).unwrap().pem();
         Self {
             issuer: Issuer::new(params, key),
@@ -397,6 +402,32 @@ fn intermediate_bounds_the_lifetime_too() {
         &format!("{forged}{host_pem}"),
         &key
     )));
+}
+
+#[test]
+fn anchors_are_cas_within_their_dates() {
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+    let ending = Ca::until("Ending", 90);
+    let attested = show(&ending.pem, &ending.issue(&key, |_| {}), &key).unwrap();
+    assert_eq!(attested.lifetime, Some(90));
+    // A second after its end, at which the leaf is valid.
+    let place = Place::new();
+    let attestor = X509::new(std::slice::from_ref(&ending.pem)).unwrap();
+    let (response, opened) = challenge(&attestor, &place, 1);
+    let leaf = ending.issue(&key, |_| {});
+    let prover = Prover::from_pem(&leaf, &key.serialize_pem()).unwrap();
+    let evidence = answer(&place, &prover, &response);
+    let mut context = place.answering(&opened);
+    for (after, good) in [(90, true), (91, false)] {
+        context.now = NOW + after;
+        let result = attestor.verify(&evidence, &context);
+        assert_eq!(result.is_ok(), good, "{result:?}");
+        assert_eq!(path_error(&result), !good);
+    }
+    // A host's own certificate: its key could make any other.
+    let host = ending.issue(&key, |_| {});
+    let refused = X509::new(&[host]).unwrap_err();
+    assert!(refused.ends_with("certificate is not a CA's"), "{refused}");
 }
 
 #[test]
