@@ -4,6 +4,13 @@
 //!
 //! `IDENTITY_CRASH_SECONDS=600 cargo nextest run -p identity-authority killed_replicas` runs it longer.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
