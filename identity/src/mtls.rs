@@ -289,3 +289,8 @@ impl From<MtlsError> for io::Error {
         Self::new(kind, error)
     }
 }
+
+/// The page of the book about this module: its examples compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/src/mtls.md")]
+mod book {}

@@ -22,6 +22,14 @@ impl Waiters {
         woken.into_values().for_each(Waker::wake);
     }
 
+    fn insert(&self, id: u64, waker: &Waker) -> Option<Waker> {
+        self.lock().insert(id, waker.clone())
+    }
+
+    fn remove(&self, id: u64) -> Option<Waker> {
+        self.lock().remove(&id)
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Waker>> {
         self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -58,10 +66,9 @@ impl Changes {
         if self.is_changed() {
             return Poll::Ready(());
         }
-        self.trust
-            .waiters
-            .lock()
-            .insert(self.id, context.waker().clone());
+        let former = self.trust.waiters.insert(self.id, context.waker());
+        // Without the lock: what a waker drops may be another one who waits.
+        drop(former);
         // A change before the registration woke nobody.
         if self.is_changed() {
             Poll::Ready(())
@@ -78,7 +85,8 @@ impl Changes {
 
 impl Drop for Changes {
     fn drop(&mut self) {
-        self.trust.waiters.lock().remove(&self.id);
+        let waker = self.trust.waiters.remove(self.id);
+        drop(waker);
     }
 }
 

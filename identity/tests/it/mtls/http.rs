@@ -176,6 +176,10 @@ struct Slow {
 }
 
 impl Slow {
+    async fn has_begun(&self) {
+        timeout(PATIENCE, self.began.notified()).await.unwrap();
+    }
+
     fn router(&self) -> Router {
         let slow = self.clone();
         let handler = move || {
@@ -202,6 +206,7 @@ async fn http1_connection_of_a_replaced_document_closes_after_its_answer() {
     let quick = sender.send_request(request("GET", "/quick")).await.unwrap();
     assert!(quick.headers().get("connection").is_none());
     quick.into_body().collect().await.unwrap();
+    sender.ready().await.unwrap();
 
     let answer = tokio::spawn(async move {
         let response = sender.send_request(request("GET", "/")).await.unwrap();
@@ -209,7 +214,7 @@ async fn http1_connection_of_a_replaced_document_closes_after_its_answer() {
         let body = response.into_body().collect().await.unwrap().to_bytes();
         (sender, close, body)
     });
-    slow.began.notified().await;
+    slow.has_begun().await;
     pair.unsealer
         .replace_document(pair.realm.document(UNSEALER, 7))
         .unwrap();
@@ -242,7 +247,7 @@ async fn http2_connection_of_a_replaced_document_says_goaway_and_finishes() {
         let response = under_way.await.unwrap();
         response.into_body().collect().await.unwrap().to_bytes()
     });
-    slow.began.notified().await;
+    slow.has_begun().await;
     pair.unsealer
         .replace_document(pair.realm.document(UNSEALER, 7))
         .unwrap();
@@ -270,7 +275,7 @@ async fn revoked_peer_gets_no_answer_to_what_is_under_way() {
     let address = start(&pair.unsealer, slow.router()).await;
     let mut sender = http1(&pair.api, address).await;
     let answer = tokio::spawn(async move { sender.send_request(request("GET", "/")).await });
-    slow.began.notified().await;
+    slow.has_begun().await;
     pair.unsealer.replace_bundle(pair.without_paris(2)).unwrap();
     let outcome = timeout(PATIENCE, answer).await.unwrap().unwrap();
     assert!(outcome.is_err(), "{outcome:?}");
@@ -292,7 +297,7 @@ async fn server_that_stops_finishes_what_is_under_way() {
         let response = sender.send_request(request("GET", "/")).await.unwrap();
         response.into_body().collect().await.unwrap().to_bytes()
     });
-    slow.began.notified().await;
+    slow.has_begun().await;
     stop.send(()).unwrap();
     let gone = async {
         while TcpStream::connect(address).await.is_ok() {

@@ -4,15 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use identity::issue::{Csr, RootAuthority};
 use identity::mtls::tokio::MtlsStream;
-use identity::mtls::{ConnectionEnd, MtlsError};
+use identity::mtls::{Authorizer, ConnectionEnd, MtlsError};
+use identity::tls::TlsIdentity;
 use identity::verify::VerifyError;
+use identity::{DocumentKey, IdentityDocument, TrustBundle, TrustDomain};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::{PATIENCE, Pair, end_of, paris, site_disabled};
-use crate::support::{API, HOUR, NOW, UNSEALER, id};
+use crate::support::{API, DAY, HOUR, NOW, UNSEALER, id, rng};
 
 #[path = "../../../examples/tokio_tcp.rs"]
 #[expect(dead_code, reason = "its main is not for tests")]
@@ -141,6 +144,58 @@ async fn peers_that_are_not_admitted() {
         "{refused:?}"
     );
     assert!(server.is_err());
+}
+
+/// A member of another trust domain, which takes our bundle for our members.
+fn foreigner(pair: &Pair) -> (Arc<TlsIdentity>, TrustBundle) {
+    let mut rng = rng(40);
+    let domain = TrustDomain::parse("beta.example").unwrap();
+    let root = RootAuthority::create(&domain, NOW - DAY, NOW + 3650 * DAY, &mut rng).unwrap();
+    let issuer = root.create_issuer(NOW - DAY, NOW + 90 * DAY, &mut rng);
+    let key = DocumentKey::generate(&mut rng);
+    let csr = Csr::parse(&key.csr_der(&mut rng).unwrap()).unwrap();
+    let mut request = pair.realm.request("spiffe://acme.example/paris/api");
+    request.spiffe_id = id("spiffe://beta.example/rome/api");
+    let chain = issuer.unwrap().issue(&csr, &request, &mut rng).unwrap();
+    let document = IdentityDocument::new(chain, key).unwrap();
+    let bundle = TrustBundle::new(domain, 1, [root.certificate().clone()]).unwrap();
+    let clock = Arc::clone(&pair.realm.clock) as _;
+    let identity = TlsIdentity::with_clock(document, bundle.clone(), clock).unwrap();
+    identity
+        .replace_federated([pair.realm.bundle.clone()])
+        .unwrap();
+    (identity, bundle)
+}
+
+#[tokio::test]
+async fn members_of_another_trust_domain_come_in_by_name_and_under_its_bundle_only() {
+    let pair = Pair::new();
+    let (foreigner, bundle) = foreigner(&pair);
+    let beta = || Authorizer::within(id("spiffe://beta.example/rome"));
+    let attempt = async |clients: Authorizer| {
+        let (client, server) = duplex(4096);
+        let connector = foreigner.connector(id(UNSEALER)).unwrap();
+        let acceptor = pair.unsealer.acceptor(clients).unwrap();
+        let ends = tokio::join!(
+            connector.handshake_async(client),
+            acceptor.handshake_async(server)
+        );
+        ends.1
+    };
+    assert!(attempt(beta()).await.is_err(), "without its bundle");
+    pair.unsealer.replace_federated([bundle]).unwrap();
+    let stream = attempt(beta()).await.unwrap();
+    assert_eq!(
+        stream.peer().principal().spiffe_id(),
+        &id("spiffe://beta.example/rome/api")
+    );
+    assert!(attempt(paris()).await.is_err(), "not named");
+    // What the other trust domain says of attributes is not believed.
+    let selected = beta().with_attributes("environment=test".parse().unwrap());
+    assert!(attempt(selected).await.is_err(), "by an attribute");
+    // Its connection ends when the federation does.
+    pair.unsealer.replace_federated([]).unwrap();
+    assert!(stream.peer().check().is_err());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
