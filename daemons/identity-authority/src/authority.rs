@@ -341,9 +341,13 @@ impl Inner {
                 // Only when the registry is gone, and this with it.
                 return std::future::pending().await;
             }
-            let followed = match (self.follow_issuer(), self.admission.clock().now()) {
-                (Ok(true), Ok(now)) => self.renew_own_document(now),
-                (followed, _) => followed.map(drop),
+            let followed = match self.admission.clock().now() {
+                // One that was revoked without a successor gets one here, not at the next upkeep.
+                Ok(now) => match self.replace_issuer_if_due(now).await {
+                    Ok(true) => self.renew_own_document(now),
+                    done => done.map(drop),
+                },
+                Err(_) => self.follow_issuer().map(drop),
             };
             if let Err(error) = followed {
                 tracing::error!(%error, "the issuing certificate in force can't be used; trying again");

@@ -314,8 +314,11 @@ impl Config {
             60,
             greatest,
         )?;
-        let least =
-            (greatest + BACKDATE_SECONDS).saturating_mul(2 * MIN_DOCUMENT_LIFETIMES_PER_ISSUER);
+        let longest = greatest + BACKDATE_SECONDS;
+        let margin = longest.saturating_mul(MIN_DOCUMENT_LIFETIMES_PER_ISSUER);
+        let horizon = self.issuer_horizon();
+        // Twice: it signs for as long at least as the next one waits to.
+        let least = margin.saturating_add(margin.max(horizon.saturating_mul(2)));
         let issuer = self.certificates.issuer_lifetime.as_secs();
         within(
             "certificates.issuer_lifetime",
@@ -343,6 +346,17 @@ impl Config {
             1,
             MAX_REFRESH_HINT_SECONDS,
         )
+    }
+
+    /// How long a next issuing certificate is in the bundle before it signs, seconds; a day if other trust domains follow,
+    /// since one that misses it can verify nothing of ours any more, not even where a newer bundle is.
+    pub(crate) fn issuer_horizon(&self) -> u64 {
+        let own = limits::issuer_horizon(self.bundle.refresh_hint.as_secs());
+        if self.federation.is_empty() && self.bundle_endpoint.is_none() {
+            own
+        } else {
+            own.max(limits::FEDERATION_HORIZON_SECONDS)
+        }
     }
 
     /// Reads the administration policy.

@@ -78,6 +78,8 @@ struct Subject {
     not_before: Option<u64>,
     /// Attestor that vouched; none for a renewal.
     attestor: Option<&'static str>,
+    /// SHA-256 of the document that is renewed.
+    renews: Option<[u8; 32]>,
     csr: Csr,
     /// The one answer for whatever keeps it from being certified.
     refused: &'static str,
@@ -215,7 +217,8 @@ impl Documents {
         }
         let not_after = request.not_after;
         let chain = certify(&issuer, &subject.csr, request)?;
-        self.signed.note(&chain, issuer.fingerprint(), not_after);
+        self.signed
+            .note(&chain, (issuer.fingerprint(), not_after), subject.renews);
         let response = DocumentResponse::new(&chain, snapshot.bundle.clone());
         let mut context = AuditContext::new().with(
             "not_after",

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use identity::TrustDomain;
 use identity::issue::{CaCertificate, Issuer, IssuerKey};
-use identity::limits::{BACKDATE_SECONDS, MAX_TRUST_ANCHORS};
+use identity::limits::BACKDATE_SECONDS;
 use identity::wire::{IssuerInfo, IssuerList, IssuerState};
 use service::audit::{AuditContext, AuditLog};
 use service::root_key::RootKeys;
@@ -34,6 +34,7 @@ use crate::registry::{Registry, Snapshot};
 use crate::tables::{IssuerChange, IssuerRequestRow, IssuerRow, RootRow};
 
 mod plan;
+mod roots;
 
 use plan::{Due, Timing, in_state};
 
@@ -70,11 +71,8 @@ impl Issuers {
         root_key: RootKeys,
         config: &Config,
     ) -> Self {
-        let hint = config.bundle.refresh_hint.as_secs();
         let timing = Timing {
-            horizon: hint
-                .saturating_mul(limits::HORIZON_REFRESHES)
-                .max(limits::LEAST_HORIZON_SECONDS),
+            horizon: config.issuer_horizon(),
             longest_document: config.documents.greatest_lifetime.as_secs() + BACKDATE_SECONDS,
             unreachable: config.store.max_unreachable.as_secs(),
         };
@@ -410,98 +408,6 @@ impl Issuers {
             )));
         }
         Ok(issuer)
-    }
-
-    /// The roots, the one that was added last first, and whether each has its key here.
-    pub(crate) fn roots(&self) -> Result<Vec<(CaCertificate, bool)>, AuthorityError> {
-        let snapshot = self.registry.snapshot();
-        let here = snapshot.roots.iter().map(|root| root.key_wrapped.is_some());
-        Ok(roots_of(&snapshot)?.into_iter().zip(here).collect())
-    }
-
-    /// Adds a root beside the others: the one of `certificate`, whose key is elsewhere, or a new one with its key here.
-    ///
-    /// # Errors
-    ///
-    /// [`AuthorityError::Refused`]: no root, of another trust domain, about to end, or one too many.
-    pub(crate) async fn add_root(
-        &self,
-        certificate: Option<&str>,
-        now: u64,
-    ) -> Result<[u8; 32], AuthorityError> {
-        let row = match certificate {
-            Some(pem) => certificates::root_elsewhere(pem, self.trust_domain(), &self.config, now)
-                .map_err(|error| AuthorityError::Refused(error.to_string()))?,
-            None => {
-                certificates::create_root(self.trust_domain(), &self.root_key, &self.config, now)?.1
-            }
-        };
-        let context = AuditContext::new()
-            .with_hex("fingerprint", &row.fingerprint)
-            .with("key_is_here", row.key_wrapped.is_some())
-            .with("not_after", row.not_after);
-        self.audit().notice("adding a root", context).await?;
-        let tables = self.registry.tables();
-        let added = tables.insert_root(&row, MAX_TRUST_ANCHORS, now).await?;
-        self.registry.reload().await?;
-        if added {
-            return Ok(row.fingerprint);
-        }
-        Err(AuthorityError::Refused(format!(
-            "there are {MAX_TRUST_ANCHORS} roots already: remove one first"
-        )))
-    }
-
-    /// Removes a root: nothing below it is accepted any more by whoever has read the bundle.
-    ///
-    /// # Errors
-    ///
-    /// [`AuthorityError::Refused`]: unknown, the last one, or an issuing CA in force is below it.
-    pub(crate) async fn remove_root(
-        &self,
-        fingerprint: &[u8; 32],
-        now: u64,
-    ) -> Result<(), AuthorityError> {
-        let refused = |why: &str| Err(AuthorityError::Refused(why.to_owned()));
-        let snapshot = self.registry.snapshot();
-        let roots = roots_of(&snapshot)?;
-        if !roots.iter().any(|root| root.fingerprint() == *fingerprint) {
-            return refused("no root has this fingerprint: see `identity-authority root list`");
-        }
-        let rest: Vec<_> = roots
-            .into_iter()
-            .filter(|root| root.fingerprint() != *fingerprint)
-            .collect();
-        if rest.is_empty() {
-            return refused("it is the only root: add the next one first");
-        }
-        for row in &snapshot.issuers {
-            if row.state == IssuerState::Revoked {
-                continue;
-            }
-            let issuer = certificates::load_issuer(row, self.trust_domain(), &self.root_key)?;
-            if issuer
-                .verify_under(
-                    &rest,
-                    now.clamp(row.not_before, row.not_after),
-                    &mut random::system(),
-                )
-                .is_err()
-            {
-                return refused(
-                    "an issuing certificate in force was signed by it: rotate to one below another root first \
-                     (`identity-authority issuer rotate`), and wait until the former one is gone from `issuer list`",
-                );
-            }
-        }
-        let context = AuditContext::new().with_hex("fingerprint", fingerprint);
-        self.audit().notice("removing a root", context).await?;
-        let removed = self.registry.tables().remove_root(fingerprint, now).await?;
-        self.registry.reload().await?;
-        if removed {
-            return Ok(());
-        }
-        refused("it is the only root: add the next one first")
     }
 
     /// Makes an issuing CA below the newest root whose key is here and whose life is long enough.

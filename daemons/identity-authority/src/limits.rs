@@ -42,9 +42,13 @@ pub const PURGE_AFTER_SECONDS: u64 = 2 * identity::limits::REDEMPTION_REPEAT_SEC
 /// How far the clock may go back without refusal: steps of time synchronisation are below it.
 pub const CLOCK_TOLERANCE_SECONDS: u64 = 5;
 
-/// How long other trust domains may keep our bundle before they ask again: the usual hint of SPIFFE bundles. A CA that
-/// is to sign is published for longer before it does.
-pub const FEDERATION_REFRESH_HINT: Duration = Duration::from_secs(300);
+/// How long other trust domains may keep our bundle before they ask again: three times within the least time that a next
+/// issuing certificate is published before it signs.
+pub const FEDERATION_REFRESH_HINT: Duration = Duration::from_secs(LEAST_HORIZON_SECONDS / HORIZON_REFRESHES);
+
+/// The least time that a next issuing certificate is published before it signs where other trust domains follow: an outage
+/// of a day between the two does not part them.
+pub const FEDERATION_HORIZON_SECONDS: u64 = 24 * 3_600;
 
 /// Longest a federated bundle is kept, whatever its publisher says: an hour, so that a CA that another trust domain has
 /// revoked is not believed for longer.
@@ -195,3 +199,10 @@ pub const CERTIFICATES_FLUSH: Duration = Duration::from_millis(200);
 
 /// Records of signed documents that are stored with one transaction.
 pub const CERTIFICATES_BLOCK: usize = 512;
+
+/// How long a next issuing certificate is in the bundle before it signs, seconds.
+pub(crate) fn issuer_horizon(refresh_hint: u64) -> u64 {
+    refresh_hint
+        .saturating_mul(HORIZON_REFRESHES)
+        .max(LEAST_HORIZON_SECONDS)
+}

@@ -296,6 +296,7 @@ impl Documents {
             lifetime: site.rules.lifetime(vouched.lifetime),
             not_before: None,
             attestor: Some(vouched.kind),
+            renews: None,
             csr,
             refused: ATTEST_REFUSED,
         };

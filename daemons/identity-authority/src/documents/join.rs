@@ -123,6 +123,7 @@ impl Documents {
             lifetime: site.rules.lifetime(Some(lifetime)),
             not_before: None,
             attestor: Some(evidence.kind()),
+            renews: None,
             csr,
             refused: JOIN_REFUSED,
         };

@@ -38,7 +38,9 @@ impl Documents {
         context: AuditContext,
     ) -> Result<DocumentResponse, Recorded> {
         let mut call = Call::new(RENEW, resource_of(principal.spiffe_id()), context);
-        let prepared = self.prepare_renewal(principal, (csr, under), &mut call).await;
+        let prepared = self
+            .prepare_renewal(principal, (csr, under), &mut call)
+            .await;
         let (mut subject, site, now) = match prepared {
             Ok(prepared) => prepared,
             Err(refusal) => {
@@ -110,6 +112,7 @@ impl Documents {
             lifetime: site.rules.lifetime(Some(former)),
             not_before: None,
             attestor: None,
+            renews: Some(*principal.fingerprint()),
             csr,
             refused: RENEWAL_REFUSED,
         };

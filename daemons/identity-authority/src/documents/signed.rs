@@ -1,6 +1,9 @@
 //! Remembers which documents this authority signed, so that its own are told from forgeries after an issuing key was
 //! stolen.
 //!
+//! A renewal is remembered only if the document before it is: otherwise a forgery, renewed while its issuing certificate was
+//! still believed, would come out as one of ours.
+//!
 //! Written behind: a signature does not wait for the store. What was signed in the last moments before a crash is
 //! forgotten; those few attest or join anew, should their issuing certificate ever be revoked.
 
@@ -22,8 +25,13 @@ pub(super) fn hash_of(leaf: &[u8]) -> [u8; 32] {
 }
 
 impl Signed {
-    /// Notes a document that was signed.
-    pub(super) fn note(&self, chain: &[CertificateDer<'_>], issuer: [u8; 32], not_after: u64) {
+    /// Notes a document that was signed, by its issuer and its end, and the one that it renews.
+    pub(super) fn note(
+        &self,
+        chain: &[CertificateDer<'_>],
+        (issuer, not_after): ([u8; 32], u64),
+        predecessor: Option<[u8; 32]>,
+    ) {
         let Some(leaf) = chain.first() else {
             return;
         };
@@ -33,6 +41,7 @@ impl Signed {
                 hash: hash_of(leaf),
                 issuer,
                 not_after,
+                predecessor,
             });
         }
     }
@@ -49,7 +58,8 @@ impl Signed {
                 return Ok(());
             }
             if let Err(error) = tables.insert_certificates(&block).await {
-                self.waiting().extend(block);
+                // In their order: a document comes after the one that it renews.
+                self.waiting().splice(0..0, block);
                 return Err(error);
             }
         }

@@ -49,6 +49,7 @@ async fn site_is_asked_again_after_the_decision_was_recorded() {
         lifetime: 3600,
         not_before: None,
         attestor: Some("join_token"),
+        renews: None,
         csr: Csr::parse(&key.csr_der(&mut random::system()).unwrap()).unwrap(),
         refused: "the one answer",
     };

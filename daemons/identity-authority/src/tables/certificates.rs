@@ -10,6 +10,8 @@ pub(crate) struct CertificateRow {
     /// Fingerprint of the issuing CA.
     pub(crate) issuer: [u8; 32],
     pub(crate) not_after: u64,
+    /// The document that it renews: unless that one is remembered, neither is this.
+    pub(crate) predecessor: Option<[u8; 32]>,
 }
 
 impl Tables {
@@ -21,12 +23,16 @@ impl Tables {
         self.patiently(|| async {
             let mut transaction = self.begin_rows().await?;
             for row in rows {
+                // INVARIANT (lineage): a forgery that was renewed before its issuer was revoked is no document of ours.
                 sqlx::query(
-                    "INSERT INTO certificates (hash, issuer, not_after) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+                    "INSERT INTO certificates (hash, issuer, not_after) SELECT $1, $2, $3 \
+                     WHERE $4 = 0 OR EXISTS (SELECT 1 FROM certificates WHERE hash = $5) ON CONFLICT DO NOTHING",
                 )
                 .bind(row.hash.as_slice())
                 .bind(row.issuer.as_slice())
                 .bind(signed(row.not_after))
+                .bind(i64::from(row.predecessor.is_some()))
+                .bind(row.predecessor.unwrap_or_default().to_vec())
                 .execute(&mut *transaction)
                 .await?;
             }

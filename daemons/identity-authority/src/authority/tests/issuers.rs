@@ -6,7 +6,7 @@ use identity::limits::{BACKDATE_SECONDS, MAX_CLOCK_SKEW_SECONDS};
 use identity::reissue::sign_reissue;
 use identity::verify::VerifyError;
 use identity::wire::{
-    CsrDer, DocumentResponse, IssuerInfo, IssuerState, JoinRequest, ReissueRequest,
+    CsrDer, DocumentResponse, IssuerInfo, IssuerState, JoinRequest, ReissueRequest, RenewRequest,
 };
 use identity::{DocumentKey, IdentityDocument};
 use service::audit::AuditContext;
@@ -202,6 +202,25 @@ async fn after_a_compromise_everything_is_issued_anew_and_forgeries_are_not() {
     let forgery = forged(lab.now() + 3_000);
     verified(&authority, &forgery, lab.now()).expect("believed until the key is revoked");
     let before = authority.bundle();
+    // And has it renewed, so that the authority itself has signed the next one.
+    let launderer = verify_peer(forgery.chain(), &before, Usage::Client, lab.now()).unwrap();
+    let key = DocumentKey::generate(&mut random::system());
+    let request = RenewRequest { csr: csr(&key) };
+    let renewed = inner
+        .documents
+        .renew(&launderer, &request, AuditContext::new())
+        .await;
+    let laundered = document(renewed.unwrap(), key);
+    // As the honest one has, too.
+    let honest_one = verify_peer(honest.chain(), &before, Usage::Client, lab.now()).unwrap();
+    let key = DocumentKey::generate(&mut random::system());
+    let request = RenewRequest { csr: csr(&key) };
+    let renewed = inner
+        .documents
+        .renew(&honest_one, &request, AuditContext::new())
+        .await;
+    let honest_again = document(renewed.unwrap(), key);
+    inner.documents.remember_signed().await.unwrap();
 
     authority.operator().rotate_issuer(true).await.unwrap();
     upkeep::once(inner, &mut OwnRenewal::after(inner)).await;
@@ -229,6 +248,12 @@ async fn after_a_compromise_everything_is_issued_anew_and_forgeries_are_not() {
         reissue(&authority, &forgery).await.unwrap_err(),
         "REISSUE_UNKNOWN"
     );
+    assert_eq!(
+        reissue(&authority, &laundered).await.unwrap_err(),
+        "REISSUE_UNKNOWN",
+        "a renewal makes no honest document of a forgery"
+    );
+    reissue(&authority, &honest_again).await.unwrap();
     // Its answer may be lost: the same again is no harm.
     reissue(&authority, &honest).await.unwrap();
     assert_eq!(reissue(&authority, &again).await.unwrap_err(), "REISSUE");

@@ -326,6 +326,7 @@ pub(super) async fn documents_are_remembered_until_their_end(store: Store) {
         hash: [number; 32],
         issuer: [1; 32],
         not_after,
+        predecessor: None,
     };
     let rows = [row(1, 300), row(2, 400), row(1, 300)];
     tables.insert_certificates(&rows).await.unwrap();
@@ -333,6 +334,19 @@ pub(super) async fn documents_are_remembered_until_their_end(store: Store) {
     assert!(tables.knows_certificate(&[1; 32], &[1; 32]).await.unwrap());
     assert!(!tables.knows_certificate(&[1; 32], &[2; 32]).await.unwrap());
     assert!(!tables.knows_certificate(&[3; 32], &[1; 32]).await.unwrap());
+    // A renewal counts if the document before it does, of the same batch too.
+    let renewal = |number: u8, of: u8| CertificateRow {
+        predecessor: Some([of; 32]),
+        ..row(number, 500)
+    };
+    let renewals = [renewal(4, 2), renewal(5, 4), renewal(6, 9), renewal(7, 6)];
+    tables.insert_certificates(&renewals).await.unwrap();
+    for (number, known) in [(4, true), (5, true), (6, false), (7, false)] {
+        let found = tables.knows_certificate(&[number; 32], &[1; 32]).await;
+        assert_eq!(found.unwrap(), known, "{number}");
+    }
+    assert_eq!(tables.latest_certificate(&[1; 32]).await.unwrap(), 500);
+    assert_eq!(tables.latest_certificate(&[3; 32]).await.unwrap(), 0);
     assert_eq!(tables.purge_certificates(301, 10).await.unwrap(), 1);
     assert!(!tables.knows_certificate(&[1; 32], &[1; 32]).await.unwrap());
     assert!(tables.knows_certificate(&[2; 32], &[1; 32]).await.unwrap());
