@@ -5,11 +5,12 @@
 //!
 //! - a directory, which a join token fills the first time ([`IdentitySource::from_config`]),
 //! - a join token alone, for processes that keep nothing ([`IdentitySource::from_join_token`]),
+//! - evidence, in a directory or in memory ([`IdentitySource::attested_in`], [`IdentitySource::from_attestation`]),
 //! - a document already held ([`IdentitySource::held`]).
 //!
 //! Nothing is read, started or sent until asked: [`IdentitySource::obtain`] makes the identity available,
-//! [`IdentitySource::start_renewal`] keeps it fresh in a background thread, which ends when the last clone of
-//! the source is dropped.
+//! [`IdentitySource::start_renewal`] keeps it fresh in two background threads, one for the document and one for the
+//! bundle, which end when the last clone of the source is dropped.
 //!
 //! ```no_run
 //! use wingman_sdk::identity::{IdentityConfig, IdentitySource};
@@ -30,6 +31,13 @@
 //! A join token carries the authority's URL and the SHA-256 of its trust bundle. The bundle is fetched first and must
 //! match; the token's secret is sent only to a server that proved the authority's SPIFFE ID under that bundle. The
 //! key of the request is on disk before the request leaves, so a lost answer is not a lost token.
+//!
+//! # When things go wrong
+//!
+//! Failures are repeated with full jitter, and as late as the authority asks for. A machine that slept, or whose clock
+//! was set, looks at once. A document that has expired is shown to nobody; one that is refused under a newer bundle is
+//! replaced at once where there is evidence to show. The authority's clock is compared with this machine's
+//! ([`IdentityStatus::clock_skew`]); beyond five minutes nothing is spent that is good only once.
 //!
 //! # Not promised
 //!

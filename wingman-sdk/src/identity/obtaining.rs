@@ -109,18 +109,18 @@ impl Shared {
         patience: Patience,
         problem: IdentityError,
     ) -> Result<Obtained, IdentityError> {
-        // Read before the evidence: what changes in between is shown again.
-        let generation = self.evidence_generation();
-        self.state().evidence_shown = generation;
         match (&self.origin.entry, token) {
-            (Entry::Attestation(attestation), _) => {
-                authority::attempts(patience, || attestation.attest(known, key, &self.clocks))
-            }
+            (Entry::Attestation(attestation), _) => authority::attempts(patience, || {
+                // Before the evidence is read: what changes in between is shown again.
+                self.note_evidence(true);
+                attestation.attest(known, key, &self.clocks)
+            }),
             (Entry::Token(token), _) | (_, Some(token)) => {
                 // In memory a token serves for the first document only: afterwards it is spent.
                 if self.origin.directory.is_none() && self.state().tls.is_some() {
                     return Err(problem);
                 }
+                self.note_evidence(true);
                 authority::attempts(patience, || authority::join(token, key, &self.clocks))
             }
             _ => Err(problem),
@@ -140,7 +140,7 @@ impl Shared {
     }
 
     /// The number of the evidence at hand; nothing where none is shown.
-    pub(super) fn evidence_generation(&self) -> Option<u64> {
+    fn evidence_generation(&self) -> Option<u64> {
         match &self.origin.entry {
             Entry::Attestation(attestation) => Some(attestation.source().generation()),
             Entry::TokenFile(path) => Some(files::generation(path)),
@@ -148,10 +148,19 @@ impl Shared {
         }
     }
 
-    /// The number of the evidence that was last shown; of the one at hand if none was.
-    pub(super) fn evidence_shown(&self) -> Option<u64> {
-        let shown = self.state().evidence_shown;
-        shown.or_else(|| self.evidence_generation())
+    /// Whether the evidence at hand is another than the one that was shown, by whichever process.
+    pub(super) fn has_new_evidence(&self) -> bool {
+        let at_hand = self.evidence_generation();
+        at_hand != self.state().evidence_shown
+    }
+
+    /// Takes the evidence at hand for shown; unless `again`, only if none was.
+    pub(super) fn note_evidence(&self, again: bool) {
+        let at_hand = self.evidence_generation();
+        let mut state = self.state();
+        if again || state.evidence_shown.is_none() {
+            state.evidence_shown = at_hand;
+        }
     }
 
     /// Whether evidence can be shown as often as need be.
@@ -173,6 +182,10 @@ impl Shared {
             {
                 info!(error = %Chain(&error), "the identity cannot be renewed, attesting instead");
                 self.attest(patience)
+            }
+            // A join token that was not tried yet, for a document that nobody takes any more.
+            Err(_) if self.current().is_err() && self.has_new_evidence() => {
+                self.obtain(patience).map(drop)
             }
             other => other,
         }

@@ -43,8 +43,6 @@ pub(super) fn spawn(shared: Arc<Shared>) -> Result<(), IdentityError> {
 struct Renewal {
     shared: Arc<Shared>,
     schedule: Schedule,
-    /// Of the evidence that was shown last.
-    evidence: Option<u64>,
     /// There is newer evidence, to be shown although the document is sound.
     attest: bool,
     /// The document at hand cannot be used: told once.
@@ -56,7 +54,6 @@ struct Renewal {
 impl Renewal {
     fn new(shared: Arc<Shared>) -> Self {
         Self {
-            evidence: shared.evidence_shown(),
             looked: (shared.clocks.moment(), Instant::now()),
             shared,
             schedule: Schedule::default(),
@@ -66,6 +63,7 @@ impl Renewal {
     }
 
     fn run(mut self) {
+        self.shared.note_evidence(false);
         self.plan();
         loop {
             let until_due = self.schedule.until_due(&self.shared.clocks.moment());
@@ -124,14 +122,16 @@ impl Renewal {
 
     /// Looks whether something has to be done before its time.
     fn look(&mut self, now: &Moment) {
-        let evidence = self.shared.evidence_generation();
-        if evidence != self.evidence {
-            self.evidence = evidence;
-            if self.shared.can_attest() {
+        if self.shared.has_new_evidence() {
+            if !self.shared.can_attest() {
+                // A join token is of use only to those who have nothing else.
+                if self.unusable {
+                    self.schedule.at_once(now);
+                }
+            } else {
                 debug!("there is new evidence");
+                self.shared.note_evidence(true);
                 self.attest = true;
-                self.schedule.at_once(now);
-            } else if self.unusable {
                 self.schedule.at_once(now);
             }
         }
@@ -155,8 +155,6 @@ impl Renewal {
         } else {
             self.shared.renew(Patience::Once)
         };
-        // What was shown just now is not shown again.
-        self.evidence = self.shared.evidence_shown();
         match done {
             Ok(()) => {
                 info!(attested, "identity renewed");
