@@ -391,7 +391,6 @@ impl Anchor {
     }
 }
 
-
 /// Whether `text` can be revoked as an instance: 1 to 64 ASCII letters, digits, dots, hyphens and underscores.
 #[must_use]
 pub fn is_instance(text: &str) -> bool {

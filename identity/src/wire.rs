@@ -47,8 +47,8 @@ pub use attestation::{
 pub use federation::{FEDERATIONS_PATH, FederatedBundles, FederationInfo, FederationList};
 pub use lifecycle::{
     ISSUERS_PATH, IssuerInfo, IssuerList, IssuerState, REISSUE_PATH, REVOCATIONS_PATH,
-    ROTATE_ISSUER_PATH, ReissueRequest,
-    RevocationList, RevokeRequest, RevokedInstanceInfo, RotateIssuerRequest,
+    ROTATE_ISSUER_PATH, ReissueRequest, RevocationList, RevokeRequest, RevokedInstanceInfo,
+    RotateIssuerRequest,
 };
 
 /// Path of [`JoinRequest`].

@@ -73,7 +73,9 @@ async fn begin(inner: &Inner) -> Result<(), AuthorityError> {
     let snapshot = inner.registry.snapshot();
     let now = inner.tls.now();
     for row in &snapshot.federations {
-        let configured = configs.keys().any(|known| known.as_str() == row.trust_domain);
+        let configured = configs
+            .keys()
+            .any(|known| known.as_str() == row.trust_domain);
         if !configured && tables.remove_federation(&row.trust_domain, now).await? {
             tracing::info!(trust_domain = row.trust_domain, "no longer federated");
         }
@@ -136,7 +138,9 @@ impl Keeper {
             }
             let pause = match self.refresh().await {
                 Ok(()) => {
-                    self.inner.federation_problems.note(&self.trust_domain, None);
+                    self.inner
+                        .federation_problems
+                        .note(&self.trust_domain, None);
                     backoff = new_backoff();
                     continue;
                 }
@@ -147,7 +151,9 @@ impl Keeper {
                         retry_in_seconds = pause.as_secs(), "the bundle of a federated trust domain can't be refreshed"
                     );
                     let problem = Some(error.to_string());
-                    self.inner.federation_problems.note(&self.trust_domain, problem);
+                    self.inner
+                        .federation_problems
+                        .note(&self.trust_domain, problem);
                     pause
                 }
             };
@@ -229,23 +235,27 @@ impl Keeper {
 /// How all federations are.
 pub(crate) fn list(inner: &Inner) -> FederationList {
     let snapshot = inner.registry.snapshot();
-    let federations = inner.config.federation.iter().map(|(trust_domain, config)| {
-        let row = row_of(&snapshot.federations, trust_domain);
-        let bundle = row.and_then(|row| {
-            SpiffeBundle::from_json(trust_domain, row.bundle.as_bytes())
-                .ok()?
-                .bundle
+    let federations = inner
+        .config
+        .federation
+        .iter()
+        .map(|(trust_domain, config)| {
+            let row = row_of(&snapshot.federations, trust_domain);
+            let bundle = row.and_then(|row| {
+                SpiffeBundle::from_json(trust_domain, row.bundle.as_bytes())
+                    .ok()?
+                    .bundle
+            });
+            FederationInfo {
+                trust_domain: trust_domain.clone(),
+                profile: config.profile().to_owned(),
+                endpoint: config.endpoint().to_owned(),
+                anchors: bundle.map_or(0, |bundle| bundle.trust_anchors().len()),
+                sequence: row.and_then(|row| row.sequence),
+                fetched_at: row.map(|row| row.fetched_at).filter(|&at| at > 0),
+                problem: inner.federation_problems.of(trust_domain),
+            }
         });
-        FederationInfo {
-            trust_domain: trust_domain.clone(),
-            profile: config.profile().to_owned(),
-            endpoint: config.endpoint().to_owned(),
-            anchors: bundle.map_or(0, |bundle| bundle.trust_anchors().len()),
-            sequence: row.and_then(|row| row.sequence),
-            fetched_at: row.map(|row| row.fetched_at).filter(|&at| at > 0),
-            problem: inner.federation_problems.of(trust_domain),
-        }
-    });
     FederationList {
         federations: federations.collect(),
     }

@@ -44,7 +44,8 @@ pub const CLOCK_TOLERANCE_SECONDS: u64 = 5;
 
 /// How long other trust domains may keep our bundle before they ask again: three times within the least time that a next
 /// issuing certificate is published before it signs.
-pub const FEDERATION_REFRESH_HINT: Duration = Duration::from_secs(LEAST_HORIZON_SECONDS / HORIZON_REFRESHES);
+pub const FEDERATION_REFRESH_HINT: Duration =
+    Duration::from_secs(LEAST_HORIZON_SECONDS / HORIZON_REFRESHES);
 
 /// The least time that a next issuing certificate is published before it signs where other trust domains follow: an outage
 /// of a day between the two does not part them.

@@ -6,7 +6,10 @@
 use std::sync::Arc;
 
 use identity::issue::CaCertificate;
-use identity::wire::{CreateSiteRequest, CreateTokenRequest, CreateTokenResponse, IssuerList, RevocationList, RevokeRequest, Site, SiteRules};
+use identity::wire::{
+    CreateSiteRequest, CreateTokenRequest, CreateTokenResponse, IssuerList, RevocationList,
+    RevokeRequest, Site, SiteRules,
+};
 use identity::{Attributes, SiteName, SpiffeId};
 
 use crate::administration::{ADMINISTRATION_SITE, Administration, Caller};

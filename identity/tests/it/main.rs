@@ -5,6 +5,7 @@
 )]
 
 mod bootstrap;
+mod federation;
 mod handshake;
 mod mtls;
 mod openssl;

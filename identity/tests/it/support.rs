@@ -66,9 +66,17 @@ impl Realm {
         Self::at(seed, NOW)
     }
 
+    pub(crate) fn of(trust_domain: &str, seed: u64) -> Self {
+        Self::of_at(trust_domain, seed, NOW)
+    }
+
     pub(crate) fn at(seed: u64, now: u64) -> Self {
+        Self::of_at("acme.example", seed, now)
+    }
+
+    fn of_at(trust_domain: &str, seed: u64, now: u64) -> Self {
         let mut rng = rng(seed);
-        let trust_domain = TrustDomain::parse("acme.example").unwrap();
+        let trust_domain = TrustDomain::parse(trust_domain).unwrap();
         let root =
             RootAuthority::create(&trust_domain, now - DAY, now + 3650 * DAY, &mut rng).unwrap();
         let issuer = root

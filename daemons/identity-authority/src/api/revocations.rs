@@ -64,9 +64,7 @@ pub(super) async fn federations(
         .administration
         .note_federations(Caller::Peer(&peer), list.federations.len())
         .await?;
-    Ok(json_response(
-        serde_json::to_vec(&list).unwrap_or_default(),
-    ))
+    Ok(json_response(serde_json::to_vec(&list).unwrap_or_default()))
 }
 
 fn list_response(list: &RevocationList) -> Response {

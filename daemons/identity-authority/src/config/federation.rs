@@ -93,9 +93,8 @@ pub(super) fn validate(own: &TrustDomain, configs: &FederationConfigs) -> Result
     }
     for (trust_domain, config) in configs {
         let key = format!("federation.\"{trust_domain}\"");
-        let invalid = |member: &str, why: &str| {
-            Err(ConfigError::invalid(&format!("{key}.{member}"), why))
-        };
+        let invalid =
+            |member: &str, why: &str| Err(ConfigError::invalid(&format!("{key}.{member}"), why));
         if trust_domain == own {
             return Err(ConfigError::invalid(
                 &key,
@@ -108,12 +107,13 @@ pub(super) fn validate(own: &TrustDomain, configs: &FederationConfigs) -> Result
         if let FederationConfig::HttpsSpiffe {
             endpoint_spiffe_id, ..
         } = config
-            && (endpoint_spiffe_id.trust_domain() != trust_domain
-                || !endpoint_spiffe_id.has_path())
+            && (endpoint_spiffe_id.trust_domain() != trust_domain || !endpoint_spiffe_id.has_path())
         {
             return invalid(
                 "endpoint_spiffe_id",
-                &format!("must be a SPIFFE ID with a path in {trust_domain}: its own bundle vouches for the endpoint"),
+                &format!(
+                    "must be a SPIFFE ID with a path in {trust_domain}: its own bundle vouches for the endpoint"
+                ),
             );
         }
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use identity::bundle::SpiffeBundle;
-use identity::limits::MAX_FOREIGN_BUNDLE_BYTES;
 use identity::http::{ANY, Conditional, HttpClient, HttpError};
+use identity::limits::MAX_FOREIGN_BUNDLE_BYTES;
 use identity::tls::{Alpn, TlsError, bootstrap};
 use identity::{BundleError, TrustBundle, TrustDomain};
 use rustls::{ClientConfig, RootCertStore};
@@ -73,8 +73,11 @@ pub(super) fn fetch(
             // Section 5.2.2: the endpoint is authenticated by the bundle that is known of its trust domain.
             let known = known.ok_or(FetchError::NoBundle)?;
             let server = endpoint_spiffe_id.clone();
-            let tls =
-                bootstrap::anonymous_client_config(Arc::new(known.clone()), server, &[Alpn::Http11])?;
+            let tls = bootstrap::anonymous_client_config(
+                Arc::new(known.clone()),
+                server,
+                &[Alpn::Http11],
+            )?;
             (tls, endpoint_spiffe_id.to_string())
         }
     };
@@ -141,7 +144,9 @@ pub(super) enum FetchError {
     #[error(transparent)]
     Bundle(#[from] BundleError),
     /// The publisher went back.
-    #[error("the endpoint's bundle has sequence {offered}, older than {former}: nothing is taken over")]
+    #[error(
+        "the endpoint's bundle has sequence {offered}, older than {former}: nothing is taken over"
+    )]
     Older {
         /// At hand.
         former: u64,

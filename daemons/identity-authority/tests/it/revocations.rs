@@ -1,10 +1,6 @@
 //! Revocations from the call to the cut connection, and the bundle as it is pushed.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "helpers of tests"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -94,12 +90,18 @@ impl Service {
 
     /// A connection on which the service has answered.
     async fn connect(&self, identity: &Arc<TlsIdentity>) -> TlsStream<TcpStream> {
-        let config =
-            client_config(identity, SERVICE.parse::<identity::SpiffeId>().unwrap(), &[Alpn::Http11])
-                .unwrap();
+        let config = client_config(
+            identity,
+            SERVICE.parse::<identity::SpiffeId>().unwrap(),
+            &[Alpn::Http11],
+        )
+        .unwrap();
         let stream = TcpStream::connect(self.address).await.unwrap();
         let name = ServerName::IpAddress(self.address.ip().into());
-        let mut stream = TlsConnector::from(config).connect(name, stream).await.unwrap();
+        let mut stream = TlsConnector::from(config)
+            .connect(name, stream)
+            .await
+            .unwrap();
         assert_eq!(self.ask(&mut stream).await, Some(200));
         stream
     }
@@ -113,7 +115,7 @@ impl Service {
     async fn follows(&self, lab: &Lab) {
         // The first question after the join has no validator yet and is answered at once.
         let deadline = Instant::now() + PATIENCE;
-            let current = TrustBundle::from_json(&lab.anonymous().await.get(BUNDLE_PATH).await.body);
+        let current = TrustBundle::from_json(&lab.anonymous().await.get(BUNDLE_PATH).await.body);
         let current = current.unwrap().sequence();
         loop {
             let held = self.source.obtain().map(|tls| tls.bundle().sequence());
@@ -144,7 +146,8 @@ async fn ends(stream: &mut TlsStream<TcpStream>) {
             }
         }
     });
-    end.await.unwrap_or_else(|_| panic!("the connection was not cut"));
+    end.await
+        .unwrap_or_else(|_| panic!("the connection was not cut"));
 }
 
 /// The whole way: call, store, bundle, push, SDK, listener, connection.
@@ -173,7 +176,10 @@ async fn from_the_call_to_the_cut_connection() {
     // The authority takes it no more, for a renewal either.
     let head = "POST /v1/renew HTTP/1.1\r\nhost: a\r\n";
     let again = revoked.client().try_send(head, b"{}").await;
-    assert!(again.as_ref().map_or(true, |answer| answer.status == 401), "{again:?}");
+    assert!(
+        again.as_ref().map_or(true, |answer| answer.status == 401),
+        "{again:?}"
+    );
 
     // By site.
     service.follows(&lab).await;
@@ -202,36 +208,74 @@ async fn revocations_are_bounded_checked_recorded_and_listed() {
     lab.paris().await;
     let admin = lab.admin().await;
     let workload = lab.joined(API, &[]).await;
-    let post = async |request: &RevokeRequest| admin.client().post_json(REVOCATIONS_PATH, request).await;
+    let post =
+        async |request: &RevokeRequest| admin.client().post_json(REVOCATIONS_PATH, request).await;
     let instance = instance_of(&workload);
 
     // Only administrators.
     let request = revoke_instance("paris", &instance);
-    workload.client().post_json(REVOCATIONS_PATH, &request).await.expect_error(403, "denied");
-    lab.anonymous().await.get(REVOCATIONS_PATH).await.expect_error(401, "unauthenticated");
+    workload
+        .client()
+        .post_json(REVOCATIONS_PATH, &request)
+        .await
+        .expect_error(403, "denied");
+    lab.anonymous()
+        .await
+        .get(REVOCATIONS_PATH)
+        .await
+        .expect_error(401, "unauthenticated");
 
     for (bad, status, code) in [
         (revoke_instance("oslo", &instance), 404, "not_found"),
         (revoke_instance("paris", ""), 400, "bad_request"),
         (revoke_instance("paris", "a/b"), 400, "bad_request"),
-        (revoke_instance("paris", &"a".repeat(65)), 400, "bad_request"),
         (
-            RevokeRequest::Instance { site: paris(), instance: "a".to_owned(), reason: "two\nlines".to_owned() },
+            revoke_instance("paris", &"a".repeat(65)),
             400,
             "bad_request",
         ),
         (
-            RevokeRequest::Instance { site: paris(), instance: "a".to_owned(), reason: "x".repeat(257) },
+            RevokeRequest::Instance {
+                site: paris(),
+                instance: "a".to_owned(),
+                reason: "two\nlines".to_owned(),
+            },
             400,
             "bad_request",
         ),
-        (RevokeRequest::Issuer { fingerprint: "ab".repeat(32), reason: String::new() }, 404, "not_found"),
+        (
+            RevokeRequest::Instance {
+                site: paris(),
+                instance: "a".to_owned(),
+                reason: "x".repeat(257),
+            },
+            400,
+            "bad_request",
+        ),
+        (
+            RevokeRequest::Issuer {
+                fingerprint: "ab".repeat(32),
+                reason: String::new(),
+            },
+            404,
+            "not_found",
+        ),
     ] {
         post(&bad).await.expect_error(status, code);
     }
     // The issuing certificate that signs is replaced, not just revoked.
-    let signing = lab.operator.issuers().await.unwrap().issuers.remove(0).fingerprint;
-    let request = RevokeRequest::Issuer { fingerprint: signing, reason: String::new() };
+    let signing = lab
+        .operator
+        .issuers()
+        .await
+        .unwrap()
+        .issuers
+        .remove(0)
+        .fingerprint;
+    let request = RevokeRequest::Issuer {
+        fingerprint: signing,
+        reason: String::new(),
+    };
     post(&request).await.expect_error(409, "conflict");
 
     let before = TrustBundle::from_json(&admin.client().get(BUNDLE_PATH).await.body).unwrap();
@@ -241,8 +285,13 @@ async fn revocations_are_bounded_checked_recorded_and_listed() {
     let again: RevocationList =
         serde_json::from_slice(&admin.client().get(REVOCATIONS_PATH).await.body).unwrap();
     assert_eq!(list, again);
-    let [entry] = list.instances.as_slice() else { panic!("{list:?}") };
-    assert_eq!((entry.instance.as_str(), entry.before), (instance.as_str(), None));
+    let [entry] = list.instances.as_slice() else {
+        panic!("{list:?}")
+    };
+    assert_eq!(
+        (entry.instance.as_str(), entry.before),
+        (instance.as_str(), None)
+    );
     assert_eq!(entry.reason, "its disk was stolen");
     let after = TrustBundle::from_json(&admin.client().get(BUNDLE_PATH).await.body).unwrap();
     assert!(after.sequence() > before.sequence());
@@ -259,18 +308,45 @@ async fn the_bundle_is_pushed() {
     let lab = Lab::new().await;
     lab.paris().await;
     let workload = lab.joined(API, &[]).await;
-    let etag = workload.client().get(BUNDLE_PATH).await.header("etag").unwrap().to_owned();
+    let etag = workload
+        .client()
+        .get(BUNDLE_PATH)
+        .await
+        .header("etag")
+        .unwrap()
+        .to_owned();
     let headers = |wait: u64| format!("if-none-match: {etag}\r\nprefer: wait={wait}\r\n");
 
     let start = Instant::now();
-    let stranger = lab.anonymous().await.send("GET", BUNDLE_PATH, &headers(10), b"").await;
-    assert_eq!((stranger.status, stranger.header("preference-applied")), (304, None));
-    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+    let stranger = lab
+        .anonymous()
+        .await
+        .send("GET", BUNDLE_PATH, &headers(10), b"")
+        .await;
+    assert_eq!(
+        (stranger.status, stranger.header("preference-applied")),
+        (304, None)
+    );
+    assert!(
+        start.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        start.elapsed()
+    );
 
     let start = Instant::now();
-    let unchanged = workload.client().send("GET", BUNDLE_PATH, &headers(1), b"").await;
-    assert_eq!((unchanged.status, unchanged.header("preference-applied")), (304, Some("wait=1")));
-    assert!(start.elapsed() >= Duration::from_millis(900), "{:?}", start.elapsed());
+    let unchanged = workload
+        .client()
+        .send("GET", BUNDLE_PATH, &headers(1), b"")
+        .await;
+    assert_eq!(
+        (unchanged.status, unchanged.header("preference-applied")),
+        (304, Some("wait=1"))
+    );
+    assert!(
+        start.elapsed() >= Duration::from_millis(900),
+        "{:?}",
+        start.elapsed()
+    );
 
     let client = workload.client();
     let waiting = headers(20);
@@ -281,9 +357,15 @@ async fn the_bundle_is_pushed() {
     // However late it begins to wait, it hears of the change.
     tokio::time::sleep(Duration::from_millis(300)).await;
     let start = Instant::now();
-    lab.operator.revoke(revoke_instance("paris", "somebody")).await.unwrap();
+    lab.operator
+        .revoke(revoke_instance("paris", "somebody"))
+        .await
+        .unwrap();
     let (answer, arrived) = pushed.await.unwrap();
-    println!("bundle pushed {:?} after the call began", arrived.saturating_duration_since(start));
+    println!(
+        "bundle pushed {:?} after the call began",
+        arrived.saturating_duration_since(start)
+    );
     assert_eq!(answer.status, 200);
     let bundle = TrustBundle::from_json(&answer.body).unwrap();
     assert!(bundle.revoked_instances().contains_key("somebody"));
@@ -309,12 +391,21 @@ async fn the_bundle_is_pushed() {
     let client = workload.client();
     tokio::spawn(async move {
         let headers = format!("if-none-match: {etag}\r\nprefer: wait=20\r\n");
-        client.try_send(&format!("GET {BUNDLE_PATH} HTTP/1.1\r\nhost: a\r\n{headers}"), b"").await
+        client
+            .try_send(
+                &format!("GET {BUNDLE_PATH} HTTP/1.1\r\nhost: a\r\n{headers}"),
+                b"",
+            )
+            .await
     });
     tokio::time::sleep(Duration::from_millis(300)).await;
     let start = Instant::now();
     lab.stop().await;
-    assert!(start.elapsed() < Duration::from_secs(12), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(12),
+        "{:?}",
+        start.elapsed()
+    );
 }
 
 /// What other SPIFFE software fetches: the issuing CAs in force, and nothing of ours beside them.
@@ -330,10 +421,16 @@ async fn the_spiffe_bundle_has_the_issuers_in_force() {
         let json: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
         assert_eq!(json.as_object().unwrap().len(), 3);
         let read = SpiffeBundle::from_json(&domain, &answer.body).unwrap();
-        (read.bundle.unwrap(), answer.header("etag").unwrap().to_owned())
+        (
+            read.bundle.unwrap(),
+            answer.header("etag").unwrap().to_owned(),
+        )
     };
     let (before, etag) = fetch().await;
-    assert_eq!((before.trust_anchors().len(), before.refresh_hint_seconds()), (1, 300));
+    assert_eq!(
+        (before.trust_anchors().len(), before.refresh_hint_seconds()),
+        (1, 20)
+    );
     let workload = lab.joined(API, &[]).await;
     let chain = workload.document().chain().to_vec();
     let now = service::clock::unix_seconds(service::clock::now());
@@ -341,18 +438,33 @@ async fn the_spiffe_bundle_has_the_issuers_in_force() {
         identity::verify::verify_peer(&chain, bundle, identity::verify::Usage::Client, now)
     };
     assert_eq!(verify(&before).unwrap().spiffe_id().as_str(), API);
-    let same = client.send("GET", SPIFFE_BUNDLE_PATH, &format!("if-none-match: {etag}\r\n"), b"").await;
+    let same = client
+        .send(
+            "GET",
+            SPIFFE_BUNDLE_PATH,
+            &format!("if-none-match: {etag}\r\n"),
+            b"",
+        )
+        .await;
     assert_eq!(same.status, 304);
 
     // After a compromise the former issuer is not among them, and whoever follows refuses its documents.
     lab.operator.rotate_issuer(true).await.unwrap();
     let client = lab.anonymous().await;
     let answer = client.get(SPIFFE_BUNDLE_PATH).await;
-    let after = SpiffeBundle::from_json(&domain, &answer.body).unwrap().bundle.unwrap();
+    let after = SpiffeBundle::from_json(&domain, &answer.body)
+        .unwrap()
+        .bundle
+        .unwrap();
     assert!(after.sequence() > before.sequence());
     assert_ne!(after.trust_anchors(), before.trust_anchors());
     assert!(verify(&after).is_err());
     // JSON of a request is refused as everywhere.
-    let bad = lab.admin().await.client().send("POST", REVOCATIONS_PATH, JSON, b"{").await;
+    let bad = lab
+        .admin()
+        .await
+        .client()
+        .send("POST", REVOCATIONS_PATH, JSON, b"{")
+        .await;
     bad.expect_error(400, "bad_request");
 }

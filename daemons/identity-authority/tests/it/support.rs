@@ -80,7 +80,7 @@ impl Lab {
         Self::run(folder, config, clock).await
     }
 
-    async fn run(folder: tempfile::TempDir, config: Config, clock: ManualClock) -> Self {
+    pub(crate) async fn run(folder: tempfile::TempDir, config: Config, clock: ManualClock) -> Self {
         let authority = Authority::open_with_clock(config.clone(), Arc::new(clock.clone()))
             .await
             .unwrap();
