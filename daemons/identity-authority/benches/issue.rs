@@ -7,7 +7,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stdout,
     reason = "benchmarks"
@@ -49,7 +48,12 @@ impl Daemon {
     /// Processor time of the process so far, user and system.
     fn cpu(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
-        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        let fields: Vec<&str> = stat
+            .rsplit_once(')')
+            .unwrap()
+            .1
+            .split_whitespace()
+            .collect();
         let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
         // USER_HZ is 100 on every Linux there is.
         Duration::from_millis(ticks * 10)
@@ -90,14 +94,25 @@ fn repeat(what: &str, each: Duration, mut work: impl FnMut()) -> f64 {
 fn floor(each: Duration) -> f64 {
     let generated = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
     let sign = repeat("one P-256 signature", each, || {
-        black_box(generated.sign(&SystemRandom::new(), black_box(&[7; 512])).unwrap());
+        black_box(
+            generated
+                .sign(&SystemRandom::new(), black_box(&[7; 512]))
+                .unwrap(),
+        );
     });
-    let der = DocumentKey::generate(&mut rng()).csr_der(&mut rng()).unwrap();
+    let der = DocumentKey::generate(&mut rng())
+        .csr_der(&mut rng())
+        .unwrap();
     let check = repeat("one check of a P-256 signing request", each, || {
         black_box(Csr::parse(black_box(&der)).unwrap());
     });
     let floor = sign + check;
-    println!("{:<58} {:>12.0} {:>14.1}", "floor: both", 1.0 / floor, floor * 1e6);
+    println!(
+        "{:<58} {:>12.0} {:>14.1}",
+        "floor: both",
+        1.0 / floor,
+        floor * 1e6
+    );
     floor
 }
 
@@ -109,16 +124,22 @@ fn core(each: Duration) {
     let issuer = root
         .create_issuer(now, now + 90 * 86_400, &mut rng())
         .unwrap();
-    let der = DocumentKey::generate(&mut rng()).csr_der(&mut rng()).unwrap();
+    let der = DocumentKey::generate(&mut rng())
+        .csr_der(&mut rng())
+        .unwrap();
     let mut attributes = Attributes::new();
     attributes.insert("environment", "production").unwrap();
     attributes.set_new_instance(&mut rng()).unwrap();
     let id = SpiffeId::parse(support::API).unwrap();
     let request = IssueRequest::new(id, attributes, now + 600, 3_600);
-    repeat("request checked, document signed by P-384 and read back", each, || {
-        let csr = Csr::parse(black_box(&der)).unwrap();
-        black_box(issuer.issue(&csr, &request, &mut rng()).unwrap());
-    });
+    repeat(
+        "request checked, document signed by P-384 and read back",
+        each,
+        || {
+            let csr = Csr::parse(black_box(&der)).unwrap();
+            black_box(issuer.issue(&csr, &request, &mut rng()).unwrap());
+        },
+    );
 }
 
 async fn authority(each: Duration, floor: f64) {
@@ -171,8 +192,15 @@ async fn authority(each: Duration, floor: f64) {
         renewals.as_ref().clone()
     })
     .await;
-    let renewed = row("renewal over a kept mTLS connection, the whole authority", count, cpu);
-    println!("  {:.0} a second with the clients on the same machine", count as f64 / elapsed.as_secs_f64());
+    let renewed = row(
+        "renewal over a kept mTLS connection, the whole authority",
+        count,
+        cpu,
+    );
+    println!(
+        "  {:.0} a second with the clients on the same machine",
+        count as f64 / elapsed.as_secs_f64()
+    );
 
     let clients = vec![anonymous; WORKERS];
     let fingerprint = key.public_key_sha256();
@@ -197,8 +225,15 @@ async fn authority(each: Duration, floor: f64) {
             .into_bytes()
     })
     .await;
-    let attested = row("voucher token over a kept connection, the whole authority", count, cpu);
-    println!("  {:.0} a second with the clients on the same machine", count as f64 / elapsed.as_secs_f64());
+    let attested = row(
+        "voucher token over a kept connection, the whole authority",
+        count,
+        cpu,
+    );
+    println!(
+        "  {:.0} a second with the clients on the same machine",
+        count as f64 / elapsed.as_secs_f64()
+    );
     println!(
         "renewal: {:.1} times the floor; voucher token: {:.1} times",
         renewed / floor,
@@ -261,9 +296,7 @@ fn spawn(folder: &std::path::Path) -> (Daemon, std::net::SocketAddr) {
 
 async fn anonymous(address: std::net::SocketAddr) -> Client {
     use identity::tls::Alpn;
-    use identity::tls::bootstrap::{
-        DangerousUnauthenticatedBundleFetch, anonymous_client_config,
-    };
+    use identity::tls::bootstrap::{DangerousUnauthenticatedBundleFetch, anonymous_client_config};
     let fetch = DangerousUnauthenticatedBundleFetch::new().unwrap();
     let client = Client {
         address,

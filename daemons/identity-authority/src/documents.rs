@@ -33,6 +33,7 @@ use service::audit::AuditContext;
 use service::authorize::Grant;
 use service::quota::{QuotaConfig, QuotaTable};
 use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
 
 use crate::call::{Admission, Call, Recorded};
 use crate::config::RatesConfig;
@@ -65,6 +66,8 @@ pub(crate) struct Documents {
     attempts: QuotaTable,
     /// Sites whose vouchers' clocks were complained of.
     skews: QuotaTable,
+    /// Processes of the host whose executables are read at a time.
+    measuring: Arc<Semaphore>,
     signed: Signed,
     metrics: AuthorityMetrics,
 }
@@ -115,6 +118,7 @@ impl Documents {
             renewals: QuotaTable::new(renewals, now),
             attempts: attest::attempts(now),
             skews: attest::skews(now),
+            measuring: Arc::new(Semaphore::new(limits::UNIX_MEASUREMENTS)),
             signed: Signed::default(),
             metrics,
         }

@@ -132,6 +132,9 @@ pub const UNIX_CONNECTIONS_PER_USER: usize = 16;
 /// From a connection to the Unix socket to its end; an executable of half a gigabyte is hashed in less.
 pub const UNIX_REQUEST: Duration = Duration::from_secs(30);
 
+/// Executables read at a time for the Unix socket: the disk is not faster for more, and other work has threads left.
+pub const UNIX_MEASUREMENTS: usize = 4;
+
 /// Longest head of a request on the Unix socket, and the buffer that its body passes through.
 pub const UNIX_HEAD_BYTES: usize = 16 << 10;
 
@@ -156,8 +159,9 @@ pub const SUPERSEDED_INSTANCES_PER_SITE: usize = SUPERSEDED_INSTANCES / 6;
 /// A voucher's clock that differs by more is told of: a token takes less from there to here.
 pub const NOTABLE_SKEW_SECONDS: u64 = 5;
 
-/// Sources of joins and renewing identities that are told apart, each.
-pub const QUOTA_NAMES: usize = 16_384;
+/// Sources of joins, and renewing identities and evidence, that are told apart, each: an entry is forgotten after a
+/// quarter of a minute, so that four thousand a second have room; about 13 MB.
+pub const QUOTA_NAMES: usize = 65_536;
 
 /// Lifetime of a first administrator's join token: an hour to walk to the other machine.
 pub const ADMIN_TOKEN_SECONDS: u64 = 3_600;

@@ -1,5 +1,7 @@
 //! Evidence other than vouchers' through the whole authority: processes of the host, and foreign certificates.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::path::Path;
 
 use identity::DocumentKey;

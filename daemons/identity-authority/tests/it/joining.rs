@@ -45,7 +45,10 @@ async fn token_makes_the_identity_fixed_at_its_creation() {
         instance.len() == 32 && instance.bytes().all(|b| b.is_ascii_hexdigit()),
         "{instance}"
     );
-    assert_eq!(document.not_after() - document.not_before(), 3600 + 60);
+    assert_eq!(
+        document.not_after() - document.not_before(),
+        3600 + identity::limits::BACKDATE_SECONDS
+    );
     assert_eq!(
         document.chain().len(),
         2,
@@ -402,7 +405,7 @@ async fn lifetime_is_clipped_to_the_site_and_to_the_authority() {
         let document = lab.join(token).await.document();
         assert_eq!(
             document.not_after() - document.not_before(),
-            expected + 60,
+            expected + identity::limits::BACKDATE_SECONDS,
             "{id} {wanted:?}"
         );
     }

@@ -101,7 +101,10 @@ async fn renewal_follows_the_rules_of_today() {
     rules(json!({"max_lifetime_seconds": 300})).await;
     let (answer, key) = workload.renew().await;
     let document = Workload::new(lab.address, answer.document(), key).document();
-    assert_eq!(document.not_after() - document.not_before(), 300 + 60);
+    assert_eq!(
+        document.not_after() - document.not_before(),
+        300 + identity::limits::BACKDATE_SECONDS
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
