@@ -27,7 +27,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use identity::{Attributes, policy::Policy};
+use ::identity::{Attributes, policy::Policy};
 use serde::Serialize;
 
 use crate::{
