@@ -26,6 +26,7 @@
 use std::collections::BTreeMap;
 
 use base64ct::{Base64, Encoding};
+use identity::limits::MAX_CLOCK_SKEW_SECONDS;
 use identity::wire::{Evidence, Prover};
 use identity::{AttributeValue, Attributes};
 use rand_core::CryptoRng;
@@ -255,7 +256,9 @@ impl Attestor for Tpm {
             sequence: None,
             single_use: Some(SingleUse {
                 id: id.into(),
-                expires_at: challenge.expires_at,
+                expires_at: challenge
+                    .expires_at
+                    .saturating_add(2 * MAX_CLOCK_SKEW_SECONDS),
             }),
             lifetime: None,
             clock_ahead: None,

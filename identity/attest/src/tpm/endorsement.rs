@@ -8,7 +8,6 @@ use const_oid::ObjectIdentifier;
 use const_oid::db::rfc5912;
 use der::Decode;
 use identity::Attributes;
-use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use sha2::{Digest, Sha256};
 use spki::SubjectPublicKeyInfoRef;
@@ -58,19 +57,23 @@ impl Trusted {
                 let why = "each is a SHA-256 of a TPMT_PUBLIC: 64 characters of 0-9 and a-f";
                 ("endorsement_keys", why.to_owned())
             })?;
-        if anchors.len() > MAX_TPM_ANCHORS {
-            let why = format!("more than {MAX_TPM_ANCHORS} certificates");
-            return Err(("anchors", why));
-        }
         let mut trust_anchors = Vec::with_capacity(anchors.len());
         let mut anchor_hashes = Vec::with_capacity(anchors.len());
         for pem in anchors {
-            let der = CertificateDer::from_pem_slice(pem.as_bytes())
-                .map_err(|error| ("anchors", format!("not one certificate as PEM: {error}")))?;
-            let anchor = anchor_from_trusted_cert(&der)
-                .map_err(|error| ("anchors", format!("not a certificate of a CA: {error}")))?;
-            trust_anchors.push(anchor.to_owned());
-            anchor_hashes.push(Sha256::digest(&der).into());
+            let chain = identity::pem::decode_chain(pem).ok_or_else(|| {
+                let why = "each is PEM of 1 to 4 certificates and nothing else";
+                ("anchors", why.to_owned())
+            })?;
+            for der in chain {
+                let anchor = anchor_from_trusted_cert(&der)
+                    .map_err(|error| ("anchors", format!("not a certificate of a CA: {error}")))?;
+                trust_anchors.push(anchor.to_owned());
+                anchor_hashes.push(Sha256::digest(&der).into());
+            }
+            if trust_anchors.len() > MAX_TPM_ANCHORS {
+                let why = format!("more than {MAX_TPM_ANCHORS} certificates");
+                return Err(("anchors", why));
+            }
         }
         if listed.is_empty() && trust_anchors.is_empty() {
             let why = "neither anchors nor endorsement_keys: nothing could be trusted";

@@ -244,7 +244,9 @@ fn listed_keys_of_both_kinds_need_no_certificate() {
         let site = Site::listing(&[prover.endorsement_key()]);
         let vouched = site.attest(prover).unwrap();
         assert_eq!(vouched.attributes.text("ek"), Some(kind.name()));
-        assert!(vouched.single_use.is_some());
+        // Remembered for as long as a replica's clock may find the challenge good.
+        let forgotten = vouched.single_use.unwrap().expires_at;
+        assert_eq!(forgotten, site.now + 60 + 600);
     }
     // The keys stay the same, whatever was flushed.
     let (first, second) = (tpm.open(KeyKind::P256), ());
@@ -683,6 +685,10 @@ fn rules_that_trust_nothing_or_make_no_sense() {
     let key = "0".repeat(64);
     assert_eq!(member(&[], &[]), "anchors");
     assert_eq!(member(&["no certificate"], &[&key]), "anchors");
+    let (first, second) = (Ca::new("first").pem, Ca::new("second").pem);
+    assert!(Site::compile(vec![format!("{first}{second}")], Vec::new(), mapping()).is_ok());
+    assert_eq!(member(&[&format!("{first}and more")], &[]), "anchors");
+    assert_eq!(member(&vec![first.as_str(); 65], &[]), "anchors");
     assert_eq!(member(&[], &["abc"]), "endorsement_keys");
     assert_eq!(member(&[], &[&"A".repeat(64)]), "endorsement_keys");
     assert_eq!(member(&[], &vec![key.as_str(); 1025]), "endorsement_keys");
