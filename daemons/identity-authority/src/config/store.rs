@@ -93,3 +93,41 @@ impl StoreConfig {
         ))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_place_within_bounds() {
+        let sqlite = StoreConfig::sqlite("a.db");
+        sqlite.validate().unwrap();
+        assert_eq!(sqlite.place(), "a.db");
+        let postgres = StoreConfig::postgres("postgres://authority@localhost/ids");
+        postgres.validate().unwrap();
+        assert_eq!(postgres.place(), "postgres database ids on localhost");
+        let key = |config: StoreConfig| config.validate().unwrap_err().key().to_owned();
+        assert_eq!(key(StoreConfig::default()), "store");
+        let both = StoreConfig {
+            url: postgres.url,
+            ..sqlite.clone()
+        };
+        assert_eq!(key(both), "store");
+        let password = StoreConfig {
+            password_file: Some(PathBuf::from("p").into()),
+            ..sqlite.clone()
+        };
+        assert_eq!(key(password), "store.password_file");
+        let elsewhere = StoreConfig::postgres("postgres://a:secret@localhost/ids");
+        let error = elsewhere.validate().unwrap_err();
+        assert_eq!(error.key(), "store.url");
+        assert!(!error.to_string().contains("secret"), "{error}");
+        for seconds in [0, 1, 24 * 3_600 + 1] {
+            let config = StoreConfig {
+                max_unreachable: Duration::from_secs(seconds),
+                ..sqlite.clone()
+            };
+            assert_eq!(key(config), "store.max_unreachable", "{seconds}");
+        }
+    }
+}
