@@ -502,6 +502,8 @@ async fn root_is_replaced_while_documents_of_both_are_accepted() {
     let before = join(&authority, "ada").await;
     let alone = operator.remove_root(&old).await.unwrap_err();
     assert!(alone.to_string().contains("the only root"), "{alone}");
+    // Which one is newer is told by the second.
+    lab.clock.advance(Duration::from_secs(1));
     let new = operator.add_root(None).await.unwrap();
     assert_eq!(authority.bundle().trust_anchors().len(), 2);
     let needed = operator.remove_root(&old).await.unwrap_err();
