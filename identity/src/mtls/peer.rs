@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::Authorizer;
 use crate::document::IdentityDocument;
-use crate::limits::{CLOSING_MARGIN, LIFETIME_POLL, REPLACED_GRACE};
+#[cfg(feature = "tokio")]
+use crate::limits::LIFETIME_POLL;
+use crate::limits::{CLOSING_MARGIN, REPLACED_GRACE};
 use crate::principal::Principal;
 use crate::tls::TlsIdentity;
 use crate::verify::VerifyError;
