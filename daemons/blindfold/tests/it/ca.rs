@@ -35,7 +35,7 @@ fn ceremony() -> Bench {
     let bench = Bench::new();
     private(&bench, "words", "correct horse battery staple nine\n");
     bench.ok(
-        &format!("{INIT} --new-passphrase-file words --argon2-memory 8"),
+        &format!("{INIT} --new-passphrase-file words --argon2-memory 19"),
         b"",
     );
     bench
@@ -90,7 +90,7 @@ fn ceremony_leaves_what_it_says_and_no_bare_key() {
     let spoken: String = transcript.split_whitespace().collect();
     assert!(spoken.contains(fingerprint), "{transcript}");
     assert!(
-        transcript.contains("a passphrase (Argon2id, 8 MiB"),
+        transcript.contains("a passphrase (Argon2id, 19 MiB"),
         "{transcript}"
     );
     for name in names(&bench.path("root")) {
