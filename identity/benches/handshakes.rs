@@ -11,7 +11,6 @@
 //! *known peer* one whose signatures were verified lately.
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
     clippy::indexing_slicing,
     reason = "a bench stops at the first thing that is wrong"
 )]

@@ -7,8 +7,6 @@
 //! ```
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
     reason = "a bench stops at the first thing that is wrong"
 )]
 
