@@ -160,6 +160,13 @@ fn seal_open_administer_and_restart() {
     bench.ok("site disable paris", b"");
     let sites = bench.text("site list", b"");
     assert!(sites.contains("paris\tdisabled"), "{sites}");
+    let mut rules = bench.json("site rules paris", b"");
+    assert_eq!(rules["attributes"]["environment"][1], "staging", "{rules}");
+    rules["issues_per_day"] = 5.into();
+    bench.ok("site rules paris --set -", rules.to_string().as_bytes());
+    assert_eq!(bench.json("site rules paris", b""), rules);
+    bench.fails(65, "site rules rome", b"");
+    bench.fails(65, "site rules paris --set -", b"{}");
     bench.fails(
         65,
         "token create --spiffe-id spiffe://dev.blindfold.example/paris/api",
