@@ -9,11 +9,7 @@
 //!
 //! The SDKs' questions for the bundle, and a network: whatever is measured is the authority and the clients' own work.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "helpers of tests"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::collections::BTreeSet;
 use std::fmt;
