@@ -1,5 +1,5 @@
 //! Members of other trust domains: those of ours, and those that other SPIFFE software issues.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "test helpers")]
+#![expect(clippy::unwrap_used, reason = "test helpers")]
 
 use std::fs;
 use std::path::Path;

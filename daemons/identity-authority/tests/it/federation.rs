@@ -1,6 +1,6 @@
 //! Two trust domains that know each other, by both profiles of the SPIFFE federation.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
