@@ -231,10 +231,9 @@ impl MtlsStream {
             Tls::Client(stream) => &stream.sock.0,
             Tls::Server(stream) => &stream.sock.0,
         };
-        // Small messages leave at once; waiting is done in small pieces.
+        // Waiting is done in small pieces.
         socket
-            .set_nodelay(true)
-            .and_then(|()| socket.set_read_timeout(Some(BLOCKING_POLL)))
+            .set_read_timeout(Some(BLOCKING_POLL))
             .and_then(|()| socket.set_write_timeout(Some(BLOCKING_POLL)))
             .map_err(MtlsError::Io)?;
         Ok(Self {
@@ -348,6 +347,8 @@ fn finish(
     socket: &TcpStream,
     run: impl FnOnce(&mut Timed<'_>) -> io::Result<()>,
 ) -> Result<(), MtlsError> {
+    // A flight is more than one write: none waits for the other end's acknowledgement.
+    socket.set_nodelay(true).map_err(MtlsError::Io)?;
     let mut timed = Timed {
         socket,
         until: Instant::now() + MTLS_HANDSHAKE_TIMEOUT,
