@@ -22,8 +22,8 @@ use clap::{CommandFactory, Parser};
 use crate::{
     cli::{Cli, Command},
     commands::{
-        audit, bench, ca, config, demo, dev, inspect, key, kms, open, policy, recover, reseal, root,
-        seal, sign, site, token, unsealer,
+        audit, bench, ca, config, demo, dev, inspect, key, kms, open, policy, recover, reseal,
+        root, seal, sign, site, token, unsealer,
     },
     failure::{Kind, Outcome},
 };

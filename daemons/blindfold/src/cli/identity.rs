@@ -46,7 +46,12 @@ pub(crate) struct RevokeArgs {
     #[command(flatten)]
     pub(crate) admin: AdminArgs,
     /// Site of the instance
-    #[arg(long, value_name = "NAME", required_unless_present = "document", requires = "instance")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        required_unless_present = "document",
+        requires = "instance"
+    )]
     pub(crate) site: Option<String>,
     /// The attribute `instance` of its documents
     #[arg(long, value_name = "TEXT", requires = "site")]

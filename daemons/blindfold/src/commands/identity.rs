@@ -78,8 +78,8 @@ pub(crate) fn federation(command: FederationCommand, json: bool) -> Outcome {
                 .get_conditionally(&question)
                 .map_err(|e| http_failure(&e))?;
             let body = answer.content.map(|content| content.body.to_vec());
-            let document: serde_json::Value =
-                serde_json::from_slice(&body.unwrap_or_default()).about(Kind::Data, "the answer")?;
+            let document: serde_json::Value = serde_json::from_slice(&body.unwrap_or_default())
+                .about(Kind::Data, "the answer")?;
             // Nothing but JSON is asked for, with or without --json.
             print_json(&document)
         }
@@ -124,8 +124,7 @@ fn whose(args: &RevokeArgs) -> Outcome<(SiteName, String)> {
         .ok()
         .filter(|text| text.len() <= MAX_CHAIN_PEM_BYTES)
         .ok_or_else(|| Failure::data(format_args!("{} is not a PEM chain", source.name())))?;
-    let (spiffe_id, attributes) =
-        read_facts_unverified(text).about(Kind::Data, source.name())?;
+    let (spiffe_id, attributes) = read_facts_unverified(text).about(Kind::Data, source.name())?;
     let site = spiffe_id.site().unwrap_or_default();
     let site = SiteName::parse(site).about(Kind::Data, source.name())?;
     let instance = attributes.text(INSTANCE).ok_or_else(|| {

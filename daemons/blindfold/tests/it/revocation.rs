@@ -22,7 +22,10 @@ fn a_revoked_workload_opens_nothing_more() {
     assert_eq!(listed["instances"][0]["reason"], "stolen");
     let instance = listed["instances"][0]["instance"].as_str().unwrap();
     let shown = bench.text("identity revocations", b"");
-    assert!(shown.contains(instance) && shown.contains("all documents"), "{shown}");
+    assert!(
+        shown.contains(instance) && shown.contains("all documents"),
+        "{shown}"
+    );
     // The unsealer has heard of it by now, or refuses a moment later; the document ends here either way.
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
     while bench.run("open", &object).status.success() {
@@ -35,13 +38,22 @@ fn a_revoked_workload_opens_nothing_more() {
     bench.fails(64, "identity revoke --site a/b --instance x", b"");
     bench.fails(65, "identity revoke --document dev/policy.yaml", b"");
     for (words, why) in [
-        ("identity revoke --site nowhere --instance x", "no site nowhere"),
-        ("identity revoke --site dev --instance a/b", "an instance is"),
+        (
+            "identity revoke --site nowhere --instance x",
+            "no site nowhere",
+        ),
+        (
+            "identity revoke --site dev --instance a/b",
+            "an instance is",
+        ),
         ("identity revoke-issuer 00", "no issuing certificate"),
     ] {
         let output = bench.run(words, b"");
         let error = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success() && error.contains(why), "{words}: {error}");
+        assert!(
+            !output.status.success() && error.contains(why),
+            "{words}: {error}"
+        );
     }
 
     let bundle = bench.json("federation bundle", b"");

@@ -7,7 +7,6 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
     clippy::indexing_slicing,
     reason = "helpers of tests and of the bench"
 )]
@@ -160,7 +159,12 @@ impl Stage {
         let router = Router::new().route(
             "/tier",
             routing::get(async |Peer(peer): Peer| {
-                Json(peer.attributes().text("tier").unwrap_or_default().to_owned())
+                Json(
+                    peer.attributes()
+                        .text("tier")
+                        .unwrap_or_default()
+                        .to_owned(),
+                )
             }),
         );
         let audit = self.folder.path().join("peer.jsonl");
@@ -247,7 +251,8 @@ impl Line {
                 let json = std::fs::read(token.with_extension("request")).ok()?;
                 let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
                 let mut key = [0; 32];
-                hex::decode_to_slice(json["public_key_sha256"].as_str().unwrap(), &mut key).unwrap();
+                hex::decode_to_slice(json["public_key_sha256"].as_str().unwrap(), &mut key)
+                    .unwrap();
                 Some(key)
             }
         }
@@ -312,8 +317,12 @@ pub(crate) fn measure(way: Way, changes: usize) -> Report {
     });
     source.start_renewal().unwrap();
     let tls = source.obtain().unwrap();
-    let client =
-        HttpClient::new(Arc::clone(&tls), &format!("https://{address}"), &id("paris/peer")).unwrap();
+    let client = HttpClient::new(
+        Arc::clone(&tls),
+        &format!("https://{address}"),
+        &id("paris/peer"),
+    )
+    .unwrap();
     let mut report = Report {
         seen: Vec::new(),
         cut: Vec::new(),
@@ -336,7 +345,8 @@ pub(crate) fn measure(way: Way, changes: usize) -> Report {
             let seen = until("the peer sees the change", || {
                 // A connection that is cut while it asks: asked again on a new one.
                 let seen: Result<String, _> = client.get_json("/tier");
-                seen.is_ok_and(|seen| seen == wanted).then(|| start.elapsed())
+                seen.is_ok_and(|seen| seen == wanted)
+                    .then(|| start.elapsed())
             });
             report.seen.push(seen);
             report.cut.push(cut.join().unwrap());
@@ -377,7 +387,17 @@ fn change_is_seen_by_the_peer_within_seconds_and_former_connections_are_closed()
         let report = measure(way, 10);
         report.print(way);
         // Far above what it takes, for machines under load.
-        assert!(report.seen.iter().all(|took| *took < Duration::from_secs(20)));
-        assert!(report.cut.iter().all(|took| *took < Duration::from_secs(20)));
+        assert!(
+            report
+                .seen
+                .iter()
+                .all(|took| *took < Duration::from_secs(20))
+        );
+        assert!(
+            report
+                .cut
+                .iter()
+                .all(|took| *took < Duration::from_secs(20))
+        );
     }
 }

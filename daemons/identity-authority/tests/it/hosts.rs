@@ -1,6 +1,6 @@
 //! Hosts that prove themselves to a running authority through the SDK: by TPM, and by another CA's certificate.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::path::Path;
 use std::sync::Mutex;

@@ -274,7 +274,7 @@ fn metadata_service_that_misbehaves_yields_nothing() {
         ],
     ] {
         let (url, asked) = metadata(answers);
-        let error = ask_aws(&url).err().expect("refused");
+        let error = ask_aws(&url).expect_err("refused");
         assert!(error.may_pass());
         assert!(error.to_string().contains(&url), "{error}");
         drop(asked.join().unwrap());

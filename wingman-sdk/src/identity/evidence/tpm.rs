@@ -1,7 +1,7 @@
 //! A machine that proves itself with its TPM 2.0.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
 
@@ -104,7 +104,7 @@ impl EvidenceSource for TpmMachine {
     }
 }
 
-fn read_certificates(file: &PathBuf) -> Result<Vec<Vec<u8>>, EvidenceError> {
+fn read_certificates(file: &Path) -> Result<Vec<Vec<u8>>, EvidenceError> {
     let pem =
         files::read_text(file, limits::MAX_FOREIGN_PEM_BYTES).map_err(EvidenceError::never)?;
     let chain = ::identity::pem::decode_chain(&pem).ok_or_else(|| {

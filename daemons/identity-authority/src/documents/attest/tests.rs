@@ -23,10 +23,7 @@ fn attempts_follow_the_sites_rate() {
         let most = attempts + attempts / 100 + 1;
         let taken = (0..=most).take_while(|_| table.take(name, units, now).is_ok());
         let taken = u32::try_from(taken.count()).unwrap();
-        assert!(
-            (attempts..=most).contains(&taken),
-            "{name}: {taken}"
-        );
+        assert!((attempts..=most).contains(&taken), "{name}: {taken}");
     }
 }
 
