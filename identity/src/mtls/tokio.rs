@@ -158,6 +158,8 @@ impl MtlsListener {
     pub async fn accept(&mut self) -> io::Result<(MtlsStream, SocketAddr)> {
         loop {
             ::tokio::select! {
+                // Finished ones first: those who wait for the caller must not grow in number with every call.
+                biased;
                 Some(shaken) = self.shaking.join_next() => match shaken {
                     Ok((address, Ok(stream))) => return Ok((stream, address)),
                     Ok((address, Err(error))) => {
