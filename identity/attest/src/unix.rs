@@ -16,7 +16,8 @@
 //! That the process which connected is the one that speaks: it may have handed the socket to others, and it may have
 //! executed another program since (the digest is of what runs when the authority looks). Whoever runs as the same user
 //! can also trace such a process. So users keep apart who must be kept apart; the digest tells programs of one user from
-//! each other as long as none of them is hostile.
+//! each other as long as none of them is hostile. An overlay is read, for containers run from it, and a hostile user can
+//! mount one over FUSE.
 
 use std::os::fd::AsFd;
 use std::sync::OnceLock;

@@ -13,8 +13,8 @@ use sha2::{Digest, Sha256};
 use spki::SubjectPublicKeyInfoRef;
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 use x509_cert::Certificate;
-use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::{DirectoryString, GeneralName};
+use x509_cert::ext::pkix::{KeyUsage as KeyUsageBits, SubjectAltName};
 
 use super::error::TpmError;
 use super::lower_hex;
@@ -150,6 +150,9 @@ impl Trusted {
             return Err(TpmError::EndorsementCertificate);
         }
         let facts = facts(leaf).ok_or(TpmError::EndorsementCertificate)?;
+        if !is_for_encryption(leaf) {
+            return Err(TpmError::EndorsementCertificate);
+        }
         Ok(Some((*anchor, facts)))
     }
 }
@@ -190,6 +193,26 @@ fn facts(leaf: &CertificateDer<'_>) -> Option<Attributes> {
         }
     }
     Some(facts)
+}
+
+/// Whether the certificate's key usage, if it has one, is that of a key which opens what is encrypted to it; webpki does
+/// not look at it.
+///
+/// A CA may also certify keys in software, for signatures: one that passed for an endorsement key would open every
+/// credential by itself, for any attestation key.
+fn is_for_encryption(leaf: &CertificateDer<'_>) -> bool {
+    let Ok(certificate) = Certificate::from_der(leaf) else {
+        return false;
+    };
+    let usage = certificate
+        .tbs_certificate()
+        .get_extension::<KeyUsageBits>();
+    match usage {
+        Ok(None) => true,
+        // "keyEncipherment for RSA keys, keyAgreement for ECC keys"; not all makers tell them apart.
+        Ok(Some((_, usage))) => usage.key_encipherment() || usage.key_agreement(),
+        Err(_) => false,
+    }
 }
 
 /// Whether the certified key is this one. RSA keys for OAEP alone have an algorithm of their own.

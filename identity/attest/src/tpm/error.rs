@@ -18,8 +18,9 @@ pub enum TpmError {
         "endorsement key is not listed in 'endorsement_keys', and no certificate of it leads to 'anchors'"
     )]
     UnknownEndorsementKey,
-    /// The certificate verified, and says something about another key, or nothing that can be read.
-    #[error("certificate of the endorsement key is of another key, or malformed")]
+    /// The certificate verified, and says something about another key, or about one for signatures, or nothing that can be
+    /// read.
+    #[error("certificate of the endorsement key is of another key, for signatures, or malformed")]
     EndorsementCertificate,
     /// A number of certificates over the bound.
     #[error("too many certificates of the endorsement key")]

@@ -324,6 +324,21 @@ fn certificates_of_p256_keys_and_of_strangers() {
     assert_eq!(attest(tls), refusal(TpmError::UnknownEndorsementKey));
     let strange = stranger.certify(&point(&key), vec![ek_purpose.clone()]);
     assert_eq!(attest(strange), refusal(TpmError::UnknownEndorsementKey));
+    // For signatures only: its key may be one in software, which opens whatever is encrypted to it.
+    for (usages, admitted) in [
+        (vec![KeyUsagePurpose::DigitalSignature], false),
+        (vec![KeyUsagePurpose::KeyAgreement], true),
+        (vec![KeyUsagePurpose::KeyEncipherment], true),
+    ] {
+        let outcome = attest(ca.certify_for(&point(&key), Vec::new(), usages));
+        match outcome {
+            Ok(_) => assert!(admitted),
+            refused => {
+                assert!(!admitted);
+                assert_eq!(refused, refusal(TpmError::EndorsementCertificate));
+            }
+        }
+    }
     let other = Swtpm::start().open(KeyKind::P256).endorsement_key().clone();
     let of_other = ca.certify(&point(&other), vec![ek_purpose]);
     assert_eq!(attest(of_other), refusal(TpmError::EndorsementCertificate));
@@ -756,9 +771,19 @@ impl Ca {
     }
 
     fn certify(&self, key: &Point, purposes: Vec<ExtendedKeyUsagePurpose>) -> Vec<u8> {
+        self.certify_for(key, purposes, Vec::new())
+    }
+
+    fn certify_for(
+        &self,
+        key: &Point,
+        purposes: Vec<ExtendedKeyUsagePurpose>,
+        usages: Vec<KeyUsagePurpose>,
+    ) -> Vec<u8> {
         let mut params = CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.extended_key_usages = purposes;
+        params.key_usages = usages;
         params.signed_by(key, &self.issuer).unwrap().der().to_vec()
     }
 }
