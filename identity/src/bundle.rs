@@ -316,8 +316,11 @@ impl TrustBundle {
     /// Whether this bundle is too old to know an issuing CA that began at `issuer_not_before`, and `spiffe_id` is the
     /// one whose document counts even so: the identity authority, from which the newer bundle comes.
     ///
-    /// A revoked issuing CA is never newer than a bundle that leaves it out, and only a root can make a newer one. So
-    /// whoever was asleep while all issuing CAs were replaced finds back, and nobody but the authority gains anything.
+    /// An issuing CA that was revoked when the bundle was made is not newer than it says, and only a root can make a newer
+    /// one. So whoever was asleep while all issuing CAs were replaced finds back.
+    ///
+    /// What such a bundle cannot know is that a CA which began after it was revoked since: whoever has that one's key, and
+    /// sits on the way to the authority, passes for the authority; for nobody else.
     #[must_use]
     pub fn is_before_issuer_of(&self, spiffe_id: &SpiffeId, issuer_not_before: u64) -> bool {
         self.newest_issuer
