@@ -31,7 +31,7 @@ use crate::error::AuthorityError;
 use crate::limits;
 use crate::random;
 use crate::registry::{Registry, Snapshot};
-use crate::tables::{IssuerChange, IssuerRequestRow, IssuerRow, RootRow};
+use crate::tables::{IssuerChange, IssuerRequestRow, IssuerRow, KnownCas, RootRow};
 
 mod plan;
 mod roots;
@@ -190,7 +190,7 @@ impl Issuers {
                 (
                     "preparing the next issuing certificate",
                     row.fingerprint,
-                    vec![IssuerChange::Insert(row)],
+                    vec![given(snapshot), IssuerChange::Insert(row)],
                 )
             }
             Due::Replace => {
@@ -198,7 +198,7 @@ impl Issuers {
                 (
                     "making an issuing certificate, since none signs",
                     row.fingerprint,
-                    vec![IssuerChange::Insert(row)],
+                    vec![given(snapshot), IssuerChange::Insert(row)],
                 )
             }
         };
@@ -236,11 +236,13 @@ impl Issuers {
         &self,
         snapshot: &Snapshot,
         row: IssuerRow,
-        mut steps: Vec<IssuerChange>,
+        more: Vec<IssuerChange>,
         revoke_former: bool,
         now: u64,
     ) -> Result<(), AuthorityError> {
         let fingerprint = row.fingerprint;
+        let mut steps = vec![given(snapshot)];
+        steps.extend(more);
         if revoke_former {
             let former = snapshot
                 .issuers
@@ -273,7 +275,8 @@ impl Issuers {
             return Ok(());
         }
         Err(AuthorityError::Refused(
-            "another replica changed the issuing certificates at the same time: look at them, then try again".to_owned(),
+            "another replica changed the roots or issuing certificates at the same time: look at them, then try again"
+                .to_owned(),
         ))
     }
 
@@ -507,6 +510,11 @@ impl Issuers {
     fn audit(&self) -> &AuditLog {
         self.admission.authorizer().audit()
     }
+}
+
+/// That roots and issuing CAs are those of the snapshot.
+fn given(snapshot: &Snapshot) -> IssuerChange {
+    IssuerChange::Given(KnownCas::of(&snapshot.roots, &snapshot.issuers))
 }
 
 /// The newest root whose key is here.

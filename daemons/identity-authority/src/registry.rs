@@ -8,6 +8,7 @@
 //! that is configured, and refuses then.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -66,7 +67,10 @@ pub(crate) struct Registry {
     refresh_hint: u64,
     tables: Tables,
     snapshot: ArcSwap<Snapshot>,
-    reloading: Mutex<()>,
+    /// Number of the last reading of the store that ended well; held by the one under way.
+    reloading: Mutex<u64>,
+    /// Readings of the store that have begun.
+    readings: AtomicU64,
     revisions: watch::Sender<u64>,
     waiters: Arc<Waiters>,
     contact: Contact,
@@ -123,7 +127,8 @@ impl Registry {
             tables,
             revisions: watch::Sender::new(snapshot.revision),
             snapshot: ArcSwap::from_pointee(snapshot),
-            reloading: Mutex::new(()),
+            reloading: Mutex::new(0),
+            readings: AtomicU64::new(0),
             waiters: Waiters::new(),
             contact,
             tls: OnceLock::new(),
@@ -191,14 +196,26 @@ impl Registry {
         self.reload().await
     }
 
+    /// How often the store was read.
+    #[cfg(test)]
+    pub(crate) fn readings(&self) -> u64 {
+        self.readings.load(Ordering::SeqCst)
+    }
+
     /// Reads the store anew.
     ///
     /// # Errors
     ///
     /// [`RegistryError`]; the former snapshot stays.
     pub(crate) async fn reload(&self) -> Result<(), RegistryError> {
-        // One at a time, and each reads after it has the lock: no older snapshot replaces a newer one.
-        let _reloading = self.reloading.lock().await;
+        // One at a time, and each reads after it has the lock: no older snapshot replaces a newer one. Of a crowd the
+        // first two read: whoever waited while a reading began and ended has what it came for.
+        let begun = self.readings.load(Ordering::SeqCst);
+        let mut latest = self.reloading.lock().await;
+        if *latest > begun {
+            return Ok(());
+        }
+        let number = self.readings.fetch_add(1, Ordering::SeqCst) + 1;
         let asked = Instant::now();
         let former = self.snapshot.load_full();
         let view = self.tables.view(Some(former.sites_revision)).await?;
@@ -217,6 +234,7 @@ impl Registry {
             tracing::error!(%error, "the TLS side did not take the new bundle: restart the authority");
         }
         self.revisions.send_replace(revision);
+        *latest = number;
         Ok(())
     }
 }

@@ -10,6 +10,7 @@
 //! | no document of former attributes begins after their end | [`Tables::admit_attested`], [`Tables::renew_instance`] |
 //! | no more documents a day than allowed | [`Tables::reserve_issues`] |
 //! | one issuing CA signs | [`Tables::change_issuers`] |
+//! | no issuing CA below a root that is gone | [`Tables::change_issuers`], [`Tables::remove_root`] |
 //! | bounds on rows | part of each insertion |
 //!
 //! # While the database is away
@@ -40,9 +41,9 @@ mod view;
 pub(crate) use attested::{Attestation, AttestedUse, Renewal, SingleUse, SubjectClaim};
 pub(crate) use certificates::CertificateRow;
 pub(crate) use federations::FederationRow;
-pub(crate) use issuers::{IssuerChange, IssuerRequestRow, IssuerRow};
+pub(crate) use issuers::{IssuerChange, IssuerRequestRow, IssuerRow, KnownCas};
 pub(crate) use revocations::{RevocationRow, RevocationWrite};
-pub(crate) use roots::RootRow;
+pub(crate) use roots::{RootRemoval, RootRow};
 pub(crate) use sites::{SiteInsertion, SiteRow};
 pub(crate) use tokens::{NewToken, TokenBounds, TokenInsertion, TokenRow};
 pub(crate) use view::View;

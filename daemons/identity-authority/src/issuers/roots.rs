@@ -9,6 +9,7 @@ use super::{Issuers, roots_of};
 use crate::certificates;
 use crate::error::AuthorityError;
 use crate::random;
+use crate::tables::{KnownCas, RootRemoval};
 
 impl Issuers {
     /// The roots, the one that was added last first, and whether each has its key here.
@@ -62,6 +63,7 @@ impl Issuers {
         now: u64,
     ) -> Result<(), AuthorityError> {
         let refused = |why: &str| Err(AuthorityError::Refused(why.to_owned()));
+        self.registry.reload().await?;
         let snapshot = self.registry.snapshot();
         let roots = roots_of(&snapshot)?;
         if !roots.iter().any(|root| root.fingerprint() == *fingerprint) {
@@ -95,11 +97,17 @@ impl Issuers {
         }
         let context = AuditContext::new().with_hex("fingerprint", fingerprint);
         self.audit().notice("removing a root", context).await?;
-        let removed = self.registry.tables().remove_root(fingerprint, now).await?;
+        // INVARIANT (no issuing CA below a root that is gone): what was checked above is still so when it goes.
+        let known = KnownCas::of(&snapshot.roots, &snapshot.issuers);
+        let tables = self.registry.tables();
+        let removal = tables.remove_root(fingerprint, &known, now).await?;
         self.registry.reload().await?;
-        if removed {
-            return Ok(());
+        match removal {
+            RootRemoval::Done => Ok(()),
+            RootRemoval::Last => refused("it is the only root: add the next one first"),
+            RootRemoval::Interfered => refused(
+                "another replica changed the roots or issuing certificates at the same time: look at them, then try again",
+            ),
         }
-        refused("it is the only root: add the next one first")
     }
 }

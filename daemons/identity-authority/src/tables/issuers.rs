@@ -1,9 +1,13 @@
 //! Rows of issuing CAs, and of keys that wait for the signature of a root elsewhere.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use identity::wire::IssuerState;
 use sqlx::AnyConnection;
 
-use super::{Concerns, Tables, TablesError, count_change, digest, signed, unsigned};
+use super::{
+    Concerns, RootRow, Tables, TablesError, count_change, digest, roots, signed, unsigned,
+};
 
 /// An issuing CA as it is stored.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -21,9 +25,37 @@ pub(crate) struct IssuerRow {
     pub(crate) last_document_not_after: u64,
 }
 
+/// The roots and issuing CAs that a decision was made by.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct KnownCas {
+    roots: BTreeSet<[u8; 32]>,
+    issuers: BTreeMap<[u8; 32], IssuerState>,
+}
+
+impl KnownCas {
+    pub(crate) fn of(roots: &[RootRow], issuers: &[IssuerRow]) -> Self {
+        Self {
+            roots: roots.iter().map(|root| root.fingerprint).collect(),
+            issuers: issuers
+                .iter()
+                .map(|issuer| (issuer.fingerprint, issuer.state))
+                .collect(),
+        }
+    }
+
+    /// Whether they are still these, and stay so until the transaction ends.
+    pub(super) async fn hold(&self, connection: &mut AnyConnection) -> Result<bool, TablesError> {
+        let (roots, issuers) = (roots::all(connection).await?, all(connection).await?);
+        Ok(*self == Self::of(&roots, &issuers))
+    }
+}
+
 /// One step of a change of the issuing CAs.
 #[derive(Clone, Debug)]
 pub(crate) enum IssuerChange {
+    /// Nothing but a condition: what the other steps were decided by is still so. Otherwise a new one might hang below a
+    /// root that another replica has removed meanwhile.
+    Given(KnownCas),
     /// A new one, in the state that its row names.
     Insert(IssuerRow),
     /// From one state to the next.
@@ -158,6 +190,7 @@ async fn take(
     now: u64,
 ) -> Result<bool, TablesError> {
     let statement = match step {
+        IssuerChange::Given(known) => return known.hold(connection).await,
         IssuerChange::Insert(row) => return insert(connection, row, now).await,
         IssuerChange::Move {
             fingerprint,

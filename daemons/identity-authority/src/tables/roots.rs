@@ -2,7 +2,7 @@
 
 use sqlx::AnyConnection;
 
-use super::{Concerns, Tables, TablesError, count_change, digest, signed, unsigned};
+use super::{Concerns, KnownCas, Tables, TablesError, count_change, digest, signed, unsigned};
 
 /// A trust anchor as it is stored.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -14,6 +14,17 @@ pub(crate) struct RootRow {
     /// Its private key, ciphertext; absent where the root is kept elsewhere.
     pub(crate) key_wrapped: Option<Vec<u8>>,
     pub(crate) not_after: u64,
+}
+
+/// What became of a removal.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum RootRemoval {
+    /// It is not there, now or before.
+    Done,
+    /// Without it there would be none.
+    Last,
+    /// Roots or issuing CAs are others than those that the removal was decided by.
+    Interfered,
 }
 
 type Columns = (Vec<u8>, String, Option<Vec<u8>>, i64);
@@ -43,20 +54,24 @@ impl Tables {
         .await
     }
 
-    /// Removes a trust anchor from the bundle; false if it is the last one. One that is not there is removed already.
+    /// Removes a trust anchor from the bundle, if roots and issuing CAs are still the `known` ones.
     pub(crate) async fn remove_root(
         &self,
         fingerprint: &[u8; 32],
+        known: &KnownCas,
         now: u64,
-    ) -> Result<bool, TablesError> {
+    ) -> Result<RootRemoval, TablesError> {
         self.patiently(|| async {
             let mut transaction = self.begin().await?;
-            let known = all(&mut transaction).await?;
-            if !known.iter().any(|root| root.fingerprint == *fingerprint) {
-                return Ok(true);
+            let roots = all(&mut transaction).await?;
+            if !roots.iter().any(|root| root.fingerprint == *fingerprint) {
+                return Ok(RootRemoval::Done);
             }
-            if known.len() == 1 {
-                return Ok(false);
+            if roots.len() == 1 {
+                return Ok(RootRemoval::Last);
+            }
+            if !known.hold(&mut transaction).await? {
+                return Ok(RootRemoval::Interfered);
             }
             sqlx::query("DELETE FROM roots WHERE fingerprint = $1")
                 .bind(fingerprint.as_slice())
@@ -64,7 +79,7 @@ impl Tables {
                 .await?;
             count_change(&mut transaction, Concerns::Bundle, now).await?;
             transaction.commit().await?;
-            Ok(true)
+            Ok(RootRemoval::Done)
         })
         .await
     }
@@ -75,8 +90,10 @@ pub(super) async fn insert(
     row: &RootRow,
     now: u64,
 ) -> Result<(), TablesError> {
+    // Never the same second twice, and never back with the clock: which one was added last decides what signs.
     sqlx::query(
-        "INSERT INTO roots (fingerprint, certificate, key_wrapped, not_after, added_at) VALUES ($1, $2, $3, $4, $5)",
+        "INSERT INTO roots (fingerprint, certificate, key_wrapped, not_after, added_at) VALUES ($1, $2, $3, $4, \
+         (SELECT CASE WHEN COALESCE(MAX(added_at), -1) >= $5 THEN MAX(added_at) + 1 ELSE $5 END FROM roots))",
     )
     .bind(row.fingerprint.as_slice())
     .bind(&row.certificate)

@@ -502,8 +502,7 @@ async fn root_is_replaced_while_documents_of_both_are_accepted() {
     let before = join(&authority, "ada").await;
     let alone = operator.remove_root(&old).await.unwrap_err();
     assert!(alone.to_string().contains("the only root"), "{alone}");
-    // Which one is newer is told by the second.
-    lab.clock.advance(Duration::from_secs(1));
+    // In the same second: it is the newer one all the same.
     let new = operator.add_root(None).await.unwrap();
     assert_eq!(authority.bundle().trust_anchors().len(), 2);
     let needed = operator.remove_root(&old).await.unwrap_err();
@@ -569,4 +568,58 @@ async fn company_root_is_added_by_its_certificate_alone() {
         1,
         "its key is elsewhere"
     );
+}
+
+#[tokio::test]
+async fn replica_that_slept_makes_no_issuer_below_a_root_that_is_gone() {
+    let lab = Lab::new(|_| ()).await;
+    let authority = lab.open().await.unwrap();
+    let old = authority.operator().roots().await.unwrap()[0]
+        .0
+        .fingerprint();
+    with_operator(&lab.config, async |operator| {
+        operator.add_root(None).await?;
+        operator.rotate_issuer(true).await?;
+        operator.remove_root(&old).await
+    })
+    .await
+    .unwrap();
+    // This one has not looked since: it knows the old root only.
+    let stale = authority.operator().rotate_issuer(false).await.unwrap_err();
+    assert!(stale.to_string().contains("another replica"), "{stale}");
+    authority.operator().rotate_issuer(false).await.unwrap();
+    let roots: Vec<_> = authority.operator().roots().await.unwrap();
+    let roots: Vec<_> = roots.into_iter().map(|(root, _)| root).collect();
+    let prepared = authority.inner.registry.snapshot().issuers[0].clone();
+    assert_eq!(prepared.state, IssuerState::Prepared);
+    let domain = TrustDomain::parse("acme.example").unwrap();
+    let issuer =
+        crate::certificates::load_issuer(&prepared, &domain, &authority.inner.root_key).unwrap();
+    issuer
+        .verify_under(&roots, lab.now(), &mut random::system())
+        .expect("verifiers accept what it will sign");
+}
+
+#[tokio::test]
+async fn crowd_of_reloads_reads_the_store_a_few_times() {
+    let lab = Lab::new(|_| ()).await;
+    let authority = lab.open().await.unwrap();
+    let registry = Arc::clone(&authority.inner.registry);
+    let before = registry.readings();
+    let site = SiteName::parse("blindfold").unwrap();
+    with_operator(&lab.config, async |operator| {
+        operator.disable_site(site.clone()).await
+    })
+    .await
+    .unwrap();
+    // All have come before the first one has read.
+    let mut crowd = tokio::task::JoinSet::new();
+    for _ in 0..64 {
+        let registry = Arc::clone(&registry);
+        crowd.spawn(async move { registry.reload().await.unwrap() });
+    }
+    crowd.join_all().await;
+    assert!(authority.bundle().disabled_sites().contains(&site));
+    let readings = registry.readings() - before;
+    assert!((1..=8).contains(&readings), "{readings}");
 }

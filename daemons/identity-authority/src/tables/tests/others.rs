@@ -134,18 +134,40 @@ pub(super) async fn roots_overlap_and_the_last_one_stays(store: Store) {
     let tables = store.tables;
     let sequence = async || tables.view(None).await.unwrap().bundle_sequence;
     let first = sequence().await;
-    assert!(tables.insert_root(&root(2), 2, 200).await.unwrap());
+    // By a clock that stands where the first one was added: still the later one.
+    assert!(tables.insert_root(&root(2), 2, 100).await.unwrap());
     assert!(sequence().await > first);
     assert!(tables.insert_root(&root(2), 2, 200).await.unwrap(), "again");
     assert!(!tables.insert_root(&root(3), 2, 200).await.unwrap(), "full");
     assert_eq!(tables.view(None).await.unwrap().roots, [root(2), root(1)]);
     let both = sequence().await;
-    assert!(tables.remove_root(&[1; 32], 300).await.unwrap());
-    assert!(tables.remove_root(&[1; 32], 300).await.unwrap(), "again");
+    let view = tables.view(None).await.unwrap();
+    let stale = KnownCas::of(&view.roots, &view.issuers);
+    let next = IssuerChange::Insert(issuer(2, Prepared));
+    let given = |known: &KnownCas| IssuerChange::Given(known.clone());
+    let steps = [given(&stale), next];
+    assert!(tables.change_issuers(&steps, 250).await.unwrap());
+    let remove = async |number, known: &KnownCas| {
+        tables.remove_root(&[number; 32], known, 300).await.unwrap()
+    };
+    // An issuing CA came meanwhile, and nobody looked which root it is below.
+    assert_eq!(remove(1, &stale).await, RootRemoval::Interfered);
+    let view = tables.view(None).await.unwrap();
+    let known = KnownCas::of(&view.roots, &view.issuers);
+    assert_eq!(remove(1, &known).await, RootRemoval::Done);
+    assert_eq!(remove(1, &known).await, RootRemoval::Done, "again");
     assert!(sequence().await > both);
+    assert_eq!(remove(2, &known).await, RootRemoval::Last);
+    // Nor does one come that was made below a root that is gone.
+    let drop_next = IssuerChange::Remove {
+        fingerprint: [2; 32],
+        from: Prepared,
+    };
     assert!(
-        !tables.remove_root(&[2; 32], 300).await.unwrap(),
-        "the last"
+        !tables
+            .change_issuers(&[given(&known), drop_next], 300)
+            .await
+            .unwrap()
     );
     let roots = tables.view(None).await.unwrap().roots;
     assert_eq!(roots, [root(2)]);
