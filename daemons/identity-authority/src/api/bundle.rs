@@ -29,12 +29,12 @@ pub(super) async fn bundle(
     let mut snapshot = inner.registry.fresh()?;
     let wait = wished(&headers);
     let mut waited = false;
-    if let (Some(wait), Some(peer), true) = (wait, &peer, knows(&headers, &snapshot.published.etag))
+    if let (Some(wait), Some(peer), true) = (wait, &peer, has_nothing_for(&headers, &snapshot))
         && let Some(mut place) = inner.registry.waiters().take(peer, greatest(&inner))
     {
         waited = true;
         let until = Instant::now() + wait;
-        while knows(&headers, &snapshot.published.etag)
+        while has_nothing_for(&headers, &snapshot)
             && next_revision(&mut revisions, &mut place, until).await
         {
             snapshot = inner.registry.snapshot();
@@ -142,6 +142,31 @@ fn conditional(headers: &HeaderMap, body: &Bytes, etag: &str) -> Response {
     response
 }
 
+/// Whether the client has this bundle, or a later one of a replica that was faster: answered at once, it would take this
+/// side for one that does not push, and come back much later.
+fn has_nothing_for(headers: &HeaderMap, snapshot: &Snapshot) -> bool {
+    let (published, bundle) = (&snapshot.published, &snapshot.bundle);
+    knows(headers, &published.etag)
+        || knows_later(headers, bundle.trust_domain().as_str(), bundle.sequence())
+}
+
+/// Whether one of the validators is that of a bundle after `sequence`.
+fn knows_later(headers: &HeaderMap, trust_domain: &str, sequence: u64) -> bool {
+    let later = |tag: &str| {
+        let tag = tag.trim().trim_start_matches("W/").trim_matches('"');
+        let rest = tag.strip_prefix(trust_domain)?.strip_prefix('-')?;
+        // What follows it is of the federated bundles.
+        rest.split('-').next()?.parse::<u64>().ok()
+    };
+    headers
+        .get_all(header::IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|list| list.split(','))
+        .filter_map(later)
+        .any(|known| known > sequence)
+}
+
 fn knows(headers: &HeaderMap, etag: &str) -> bool {
     headers
         .get_all(header::IF_NONE_MATCH)
@@ -189,6 +214,34 @@ mod tests {
             );
         }
         assert!(!names(&HeaderValue::from_bytes(b"\xff").unwrap(), etag));
+    }
+
+    #[test]
+    fn later_bundles_of_other_replicas_are_told_apart() {
+        let later = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static(value));
+            knows_later(&headers, "acme.example", 7)
+        };
+        for value in [
+            "\"acme.example-8\"",
+            "\"acme.example-8-00ff\"",
+            "W/\"acme.example-4000000000\"",
+            "\"x\", \"acme.example-8\"",
+        ] {
+            assert!(later(value), "{value}");
+        }
+        for value in [
+            "\"acme.example-7\"",
+            "\"acme.example-6-8\"",
+            "\"other.example-8\"",
+            "\"acme.example8\"",
+            "\"acme.example-99999999999999999999\"",
+            "*",
+            "",
+        ] {
+            assert!(!later(value), "{value}");
+        }
     }
 
     #[test]
