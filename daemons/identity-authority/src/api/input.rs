@@ -1,10 +1,14 @@
 //! What a request brings, checked.
 
+use std::collections::HashSet;
+use std::fmt;
+
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, header};
 use identity::wire::{CONTENT_TYPE, WireError, parse_request};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::refusal::Refusal;
 
@@ -23,10 +27,78 @@ pub(super) fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Payload) -> R
     }
     let bytes =
         body.map_err(|_| Refusal::bad_request("BODY", "the body can't be read or is too long"))?;
-    parse_request(&bytes).map_err(|error| match error {
+    let refused = |error| match error {
         WireError::Json(cause) => Refusal::bad_request("BODY", describe(&cause)),
         other => Refusal::bad_request("BODY", other.to_string()),
-    })
+    };
+    let request = parse_request(&bytes).map_err(refused)?;
+    // Maps and policies within a request would keep the last of two: not what others read, perhaps.
+    parse_request::<Unique>(&bytes).map_err(|_| {
+        Refusal::bad_request(
+            "BODY",
+            "an object of the body has two members of one name: leave one of them out",
+        )
+    })?;
+    Ok(request)
+}
+
+/// Any JSON value in which no object has two members of one name, at any depth; its content is not kept.
+struct Unique;
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(UniqueVisitor)
+    }
+}
+
+struct UniqueVisitor;
+
+impl<'de> Visitor<'de> for UniqueVisitor {
+    type Value = Unique;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a JSON value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Unique, A::Error> {
+        let mut names = HashSet::new();
+        while let Some(name) = members.next_key::<String>()? {
+            if !names.insert(name) {
+                return Err(A::Error::custom("two members of one name"));
+            }
+            members.next_value::<Unique>()?;
+        }
+        Ok(Unique)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Unique, A::Error> {
+        while elements.next_element::<Unique>()?.is_some() {}
+        Ok(Unique)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Unique, E> {
+        Ok(Unique)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Unique, E> {
+        Ok(Unique)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Unique, E> {
+        Ok(Unique)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Unique, E> {
+        Ok(Unique)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Unique, E> {
+        Ok(Unique)
+    }
+
+    fn visit_unit<E>(self) -> Result<Unique, E> {
+        Ok(Unique)
+    }
 }
 
 /// Sees that a request has no body, where nothing would read it.
@@ -114,6 +186,37 @@ mod tests {
         )
         .unwrap_err();
         assert_eq!(error.message, "the body is not JSON (line 1 column 5)");
+    }
+
+    #[test]
+    fn two_members_of_one_name_are_refused_at_any_depth() {
+        let rules = |attributes: &str, policy: &str| {
+            let json = format!(
+                r#"{{"spiffe_id_prefix":"spiffe://acme.example/paris","attributes":{attributes},
+                "max_lifetime_seconds":60,"issues_per_minute":2,"policy":{policy}}}"#
+            );
+            json_of(json)
+        };
+        fn json_of(text: String) -> Result<identity::wire::SiteRules, Refusal> {
+            json(&headers("application/json"), Ok(Bytes::from(text)))
+        }
+        let good = r#"{"v":1,"x":[null,true,-1,1.5,"a",{"v":1}],"rules":[]}"#;
+        rules(r#"{"a":["x"]}"#, good).unwrap();
+        for (attributes, policy) in [
+            (r#"{"a":["x"],"a":[]}"#, good),
+            ("{}", r#"{"v":1,"rules":[],"rules":[{"effect":"allow"}]}"#),
+            (
+                "{}",
+                r#"{"v":1,"rules":[{"effect":"deny","effect":"allow"}]}"#,
+            ),
+            (
+                "{}",
+                r#"{"v":1,"rules":[{"effect":"deny","\u0065ffect":"allow"}]}"#,
+            ),
+        ] {
+            let error = rules(attributes, policy).unwrap_err();
+            assert!(error.message.contains("two members"), "{}", error.message);
+        }
     }
 
     #[test]
