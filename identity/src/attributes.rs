@@ -103,6 +103,7 @@ impl From<Vec<u8>> for AttributeValue {
 pub struct Attributes {
     // INVARIANT (bounded): every insertion keeps count, keys, values and DER length within limits.
     entries: BTreeMap<String, AttributeValue>,
+    withheld: bool,
 }
 
 impl Attributes {
@@ -110,6 +111,22 @@ impl Attributes {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Those of somebody whose attributes are not believed: none, and no answer about any. Selectors find neither that a key
+    /// is there nor that it is not; in a document they are as if there were none.
+    #[must_use]
+    pub fn withheld() -> Self {
+        Self {
+            withheld: true,
+            ..Self::default()
+        }
+    }
+
+    /// Whether nothing may be concluded from what is not there.
+    #[must_use]
+    pub fn is_withheld(&self) -> bool {
+        self.withheld
     }
 
     /// Adds one attribute.

@@ -293,7 +293,7 @@ fn json_form() {
 fn debug_form() {
     assert_eq!(
         format!("{:?}", two()),
-        r#"Attributes { entries: {"a": "x", "b": 0xff00} }"#
+        r#"Attributes { entries: {"a": "x", "b": 0xff00}, withheld: false }"#
     );
 }
 

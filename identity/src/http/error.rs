@@ -252,7 +252,9 @@ fn describe(error: &rustls::Error) -> String {
         CertificateError::NotValidYet => {
             "its document is not valid yet, or the clock here is wrong".to_owned()
         }
-        CertificateError::Revoked => "its site is disabled".to_owned(),
+        CertificateError::Revoked => {
+            "its site is disabled, its instance revoked, or its issuing CA is revoked or not known here yet".to_owned()
+        }
         CertificateError::UnknownIssuer => "its document is not of this trust domain".to_owned(),
         other => other.to_string(),
     }

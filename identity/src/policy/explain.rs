@@ -127,6 +127,9 @@ fn describe(rule: &Rule, condition: Condition<'_>, query: &Query<'_>) -> String 
 fn describe_requirement(requirement: &Requirement, query: &Query<'_>) -> String {
     let key = quoted(requirement.key());
     match query.facts.attributes.get(requirement.key()) {
+        None if query.facts.attributes.is_withheld() => {
+            format!("attribute {key} of another trust domain is not believed")
+        }
         None => format!("attribute {key} is absent"),
         Some(AttributeValue::Text(value)) => format!("attribute {key} is {}", quoted(value)),
         Some(AttributeValue::Binary(_)) => {

@@ -25,7 +25,8 @@ use crate::attributes::{AttributeValue, Attributes};
 /// | `key!=v`            | yes         | fact absent  | whether it is not `v`      |
 /// | `key notin (v,w)`   | yes         | fact absent  | whether it is none of them |
 ///
-/// A comma means AND. "Fact absent" is no answer, see [`policy`](crate::policy).
+/// A comma means AND. "Fact absent" is no answer, see [`policy`](crate::policy). Of a member of another trust domain whose
+/// attributes are not believed, every fact is absent ([`Attributes::withheld`]).
 ///
 /// # Example
 ///
@@ -111,6 +112,8 @@ impl Requirement {
     #[must_use]
     pub fn answer(&self, attributes: &Attributes) -> Answer {
         let holds = match (&self.test, attributes.get(&self.key)) {
+            // What somebody did not get to say, he has not denied.
+            (_, None) if attributes.is_withheld() => return Answer::Absent,
             (Test::Exists, value) => value.is_some(),
             (Test::DoesNotExist, value) => value.is_none(),
             (Test::NotEquals(_) | Test::NotIn(_), None) => true,

@@ -30,8 +30,8 @@ pub(super) type Federated = BTreeMap<TrustDomain, Arc<TrustBundle>>;
 /// Whether the attributes in documents of another trust domain are believed.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum ForeignAttributes {
-    /// They are dropped: a rule about attributes alone never lets in somebody whose attributes another trust domain
-    /// made up.
+    /// They are dropped, and no selector holds of them, `!key` and `key!=value` neither: a rule about attributes alone
+    /// never lets in somebody whose attributes another trust domain made up, or left out.
     #[default]
     Ignored,
     /// They count as those of the own trust domain do.
@@ -167,7 +167,7 @@ impl Trust {
         let bundle = bundle.ok_or(VerifyError::TrustDomain)?;
         let mut principal = self.verified.verify(chain, bundle, usage, now)?;
         if *attributes == ForeignAttributes::Ignored {
-            principal.attributes = Attributes::new();
+            principal.attributes = Attributes::withheld();
         }
         Ok(principal)
     }

@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base64ct::{Base64, Encoding};
 use identity::bundle::SpiffeBundle;
 use identity::mtls::Authorizer;
+use identity::policy::{Facts, Policy, Query};
 use identity::tls::{
     AcceptedDomains, Alpn, ClientAuth, ForeignAttributes, TlsError, TlsIdentity, client_config,
     server_config_accepting,
@@ -142,8 +143,35 @@ fn foreign_members_come_where_their_domain_is_named() {
     };
     let principal = seen(&accepted).unwrap().unwrap();
     assert_eq!(principal.spiffe_id().as_str(), FOREIGN);
-    // What another trust domain says of its members counts only where that is wanted.
+    // What another trust domain says of its members counts only where that is wanted; what it does not say neither.
     assert!(principal.attributes().is_empty());
+    for selector in [
+        "environment=test",
+        "environment",
+        "!quarantined",
+        "environment!=laptop",
+        "environment notin (laptop, test)",
+    ] {
+        let within = |id: &str| Authorizer::within(identity::SpiffeId::parse(id).unwrap());
+        let authorizer =
+            within("spiffe://other.example").with_attributes(selector.parse().unwrap());
+        assert!(authorizer.check(&principal, NOW).is_err(), "{selector}");
+        let allow =
+            format!("{{v: 1, rules: [{{effect: allow, principal: {{selector: '{selector}'}}}}]}}");
+        let deny = format!(
+            "{{v: 1, rules: [{{effect: allow}}, {{effect: deny, principal: {{selector: '{selector}'}}}}]}}"
+        );
+        for policy in [allow, deny] {
+            let policy = Policy::from_yaml(&policy).unwrap();
+            let query = Query {
+                facts: Facts::from(&principal),
+                action: "connect",
+                resource: "db",
+                now: NOW,
+            };
+            assert!(!policy.decide(&query).is_allow(), "{selector}");
+        }
+    }
     let believed = seen(&named(ForeignAttributes::Believed)).unwrap().unwrap();
     assert_eq!(believed.attributes().text("environment"), Some("test"));
     // Whoever asks without naming it gets nobody.
