@@ -13,6 +13,7 @@ use std::time::Duration;
 use identity::TrustDomain;
 use identity::bundle::SpiffeBundle;
 use identity::http::{Backoff, fraction};
+use identity::limits::MAX_CLOCK_SKEW_SECONDS;
 use identity::wire::{FederationInfo, FederationList};
 use service::files;
 use tokio::task::JoinSet;
@@ -142,7 +143,8 @@ impl Keeper {
                         .federation_problems
                         .note(&self.trust_domain, None);
                     backoff = new_backoff();
-                    continue;
+                    // Whatever replicas with different clocks think is due: not without a pause.
+                    limits::FEDERATION_POLL
                 }
                 Err(error) => {
                     let pause = backoff.pause();
@@ -168,6 +170,10 @@ impl Keeper {
             return Duration::ZERO;
         };
         let now = self.inner.tls.now();
+        if row.fetched_at > now.saturating_add(MAX_CLOCK_SKEW_SECONDS) {
+            // By a clock that was ahead: how old it is nobody knows.
+            return Duration::ZERO;
+        }
         let hint = row
             .refresh_hint
             .unwrap_or(limits::FEDERATION_REFRESH_HINT.as_secs())

@@ -1,5 +1,6 @@
 //! Rows of other trust domains' bundles.
 
+use identity::limits::MAX_CLOCK_SKEW_SECONDS;
 use sqlx::AnyConnection;
 
 use super::{Concerns, Tables, TablesError, count_change, signed, unsigned};
@@ -20,18 +21,28 @@ pub(crate) struct FederationRow {
 type Columns = (String, String, Option<i64>, Option<i64>, i64);
 
 impl Tables {
-    /// Stores a bundle that was fetched; one that was fetched before the stored one changes nothing. Memory is made
-    /// anew only when the bundle is another one.
+    /// Stores a bundle that was fetched; one that was fetched before the stored one, or has a lower sequence, changes
+    /// nothing. Memory is made anew only when the bundle is another one.
     pub(crate) async fn put_federation(&self, row: &FederationRow) -> Result<(), TablesError> {
         self.patiently(|| async {
             let mut transaction = self.begin().await?;
-            let known: Option<(String, i64)> = sqlx::query_as(
-                "SELECT bundle, fetched_at FROM federations WHERE trust_domain = $1",
+            let known: Option<(String, i64, Option<i64>)> = sqlx::query_as(
+                "SELECT bundle, fetched_at, sequence FROM federations WHERE trust_domain = $1",
             )
             .bind(&row.trust_domain)
             .fetch_optional(&mut *transaction)
             .await?;
-            if known.as_ref().is_some_and(|(_, at)| *at > signed(row.fetched_at)) {
+            // Replicas fetch beside each other, and a publisher's replicas are not equally fast: the lower sequence may
+            // come last. A time far ahead is of a clock that was wrong, and must not keep the bundle from its refresh.
+            let ahead = signed(row.fetched_at.saturating_add(MAX_CLOCK_SKEW_SECONDS));
+            let stays = known.as_ref().is_some_and(|(_, at, sequence)| {
+                let fetched_later = *at > signed(row.fetched_at) && *at <= ahead;
+                let goes_back = row
+                    .sequence
+                    .is_some_and(|offered| sequence.is_some_and(|known| known > signed(offered)));
+                fetched_later || goes_back
+            });
+            if stays {
                 return Ok(());
             }
             sqlx::query(
@@ -47,7 +58,7 @@ impl Tables {
             .bind(signed(row.fetched_at))
             .execute(&mut *transaction)
             .await?;
-            if known.is_none_or(|(bundle, _)| bundle != row.bundle) {
+            if known.is_none_or(|(bundle, _, _)| bundle != row.bundle) {
                 count_change(&mut transaction, Concerns::Neither, row.fetched_at).await?;
             }
             transaction.commit().await?;

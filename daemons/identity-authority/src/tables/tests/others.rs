@@ -327,6 +327,16 @@ pub(super) async fn foreign_bundles_replace_older_ones(store: Store) {
         .unwrap();
     assert_eq!(stored().await, [row("two", Some(2), 300)]);
     assert_eq!(tables.revision().await.unwrap(), first + 1);
+    // Another replica was answered by a publisher's replica that is behind.
+    let behind = row("behind", Some(1), 310);
+    tables.put_federation(&behind).await.unwrap();
+    assert_eq!(stored().await, [row("two", Some(2), 300)], "goes back");
+    // Fetched by a clock that was a day ahead.
+    let ahead = row("two", Some(2), 90_000);
+    tables.put_federation(&ahead).await.unwrap();
+    let right = row("two", Some(2), 350);
+    tables.put_federation(&right).await.unwrap();
+    assert_eq!(stored().await, [right]);
     assert!(
         tables
             .remove_federation("other.example", 400)
