@@ -190,11 +190,11 @@ fn kept_connection_is_not_used_beyond_the_servers_document() {
     assert_eq!(server.connections(), 1);
     std::thread::sleep(Duration::from_millis(3200));
     let error = client.get_json::<u8>("/").unwrap_err();
-    assert!(matches!(error, HttpError::WrongServer { .. }), "{error}");
+    assert!(matches!(error, HttpError::Tls { .. }), "{error}");
     assert_eq!(
         server.connections(),
         2,
-        "a new connection, on which the expired document is refused"
+        "a new connection, on which the expired document is not shown"
     );
     assert_eq!(server.received().len(), 2);
 }
