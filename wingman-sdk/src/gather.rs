@@ -24,6 +24,7 @@ use self::{
 use crate::{
     config::UnsealerConfig,
     error::{Error, UnsealerError, UnsealerFault},
+    http::HttpError,
     identity::IdentityError,
     unsealer::{Call, Unsealer},
 };
@@ -149,6 +150,24 @@ impl Gathered {
     /// What authorities answered instead of helping, whether or not others made up for it.
     pub(crate) fn into_faults(self) -> Vec<Arc<UnsealerFault>> {
         self.faults.into_values().flatten().collect()
+    }
+
+    /// Whether an authority's identity was not accepted here, or ours there.
+    pub(crate) fn met_strangers(&self) -> bool {
+        self.faults.values().flatten().any(|fault| {
+            matches!(
+                fault.reason,
+                UnsealerError::Http(
+                    HttpError::WrongServer { .. } | HttpError::IdentityRefused { .. }
+                )
+            )
+        })
+    }
+
+    /// The same for another attempt.
+    pub(crate) fn without_faults(mut self) -> Self {
+        self.faults.clear();
+        self
     }
 
     /// What the authorities of `object` answered instead of helping.

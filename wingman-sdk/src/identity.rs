@@ -275,6 +275,21 @@ impl IdentitySource {
         self.shared.refresh(std::time::Duration::ZERO).map(drop)
     }
 
+    /// Refreshes the trust bundle, and replaces a document that is refused under it: for programs that run for a moment
+    /// and keep their identity in a directory, before they talk to somebody or once nobody knows them any more. Their
+    /// document may look sound under the bundle of last time, and be of an issuing CA that was revoked since.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`IdentitySource::refresh`] and [`IdentitySource::renew`].
+    pub fn catch_up(&self) -> Result<(), IdentityError> {
+        self.refresh()?;
+        match self.shared.current() {
+            Ok(_) => Ok(()),
+            Err(_) => self.shared.renew(Patience::Once),
+        }
+    }
+
     /// Starts the thread that renews at half-life, with jitter, and refreshes the bundle at its refresh hint; at once
     /// if the bundle comes from the directory.
     /// Failures are retried with backoff and shown by [`IdentitySource::status`]. Starting twice is no error.

@@ -91,6 +91,10 @@ pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(::identity::limits
 /// Greatest pause after a new bundle, or a question that broke, in which a fleet spreads out.
 pub(crate) const BUNDLE_PAUSE: Duration = Duration::from_millis(500);
 
+/// Doublings of the pause between questions that an authority has no room to hold: ten thousand at a hint of five seconds
+/// are then five hundred in a second, and a bundle is still confirmed within five refresh intervals.
+pub(crate) const BUNDLE_PAUSE_DOUBLINGS: u32 = 2;
+
 /// Bound of the random pause after the first failed renewal; it doubles.
 pub(crate) const RENEWAL_BACKOFF_FIRST: Duration = Duration::from_secs(1);
 
@@ -129,6 +133,9 @@ pub(crate) const CLOCK_SKEW_WORTH_TELLING: u64 = 10;
 
 /// A voucher's token: attributes at their greatest in base64 twice over, and a signature.
 pub(crate) const MAX_VOUCHER_TOKEN_BYTES: u64 = 32 * 1024;
+
+/// What a voucher is asked for: a hash and a word.
+pub(crate) const MAX_VOUCHER_REQUEST_BYTES: u64 = 1024;
 
 /// An answer to a challenge request: a nonce, a sealed state and a TPM's blobs.
 pub(crate) const MAX_CHALLENGE_ANSWER_BYTES: u64 = 32 * 1024;

@@ -21,7 +21,7 @@ use crate::{
     explain::explain,
     gather::{self, Gathered, Locked, Unsealers},
     http::Deadline,
-    identity::{IdentitySource, IdentityStatus},
+    identity::{IdentitySource, IdentityStatus, RenewalState},
     sealed::{self, Fields, NotDecoded, SealedFields},
     secret,
     unsealer::{Call, Unsealer},
@@ -405,7 +405,38 @@ impl Inner {
             hedge_after: self.hedge_after,
             over,
         };
-        gather::gather(&self.unsealers, &wanting, &call, local)
+        let gathered = gather::gather(&self.unsealers, &wanting, &call, local);
+        if !gathered.met_strangers() || !self.catch_up() {
+            return gathered;
+        }
+        // The identity at hand is the same object.
+        let again = Call {
+            over: Arc::new(AtomicBool::new(false)),
+            ..call
+        };
+        gather::gather(&self.unsealers, &wanting, &again, gathered.without_faults())
+    }
+
+    /// Whether the identity is another one now, or the bundle is. A background thread sees to that by itself.
+    fn catch_up(&self) -> bool {
+        let Some(source) = &self.identity else {
+            return false;
+        };
+        let freshness = source.freshness();
+        let is_recent = |age| age < freshness.refresh_interval;
+        if source.status().renewal != RenewalState::NotStarted
+            || freshness.bundle_age.is_some_and(is_recent)
+        {
+            return false;
+        }
+        let state = || {
+            let status = source.status();
+            (status.bundle_sequence, status.not_after)
+        };
+        let before = state();
+        // What is wrong with the identity is told by the next call that needs it.
+        drop(source.catch_up());
+        state() != before
     }
 
     /// Opens the locks whose keys are here.

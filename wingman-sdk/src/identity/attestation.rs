@@ -99,9 +99,14 @@ impl Attestation {
         let csr_key = key.public_key_sha256();
         let result = match self.try_attest(known, key, &csr_key, clocks) {
             // The roots may have been replaced since: then the pin was too, or there is nobody to believe.
-            Err(IdentityError::NotTheAuthority { why, .. }) if known.is_some() => {
-                debug!(%why, "the authority does not fit the bundle at hand, trying the pinned one");
-                self.try_attest(None, key, &csr_key, clocks)
+            Err(error @ IdentityError::NotTheAuthority { .. }) => {
+                match known.and_then(|known| self.newer_pin(known, clocks)) {
+                    Some(pinned) => {
+                        debug!(%error, "the authority does not fit the bundle at hand, trying the pinned one");
+                        self.try_attest(Some(&pinned), key, &csr_key, clocks)
+                    }
+                    None => Err(error),
+                }
             }
             other => other,
         };
@@ -112,6 +117,24 @@ impl Attestation {
             self.source.expect(&csr_key, true);
         }
         result
+    }
+
+    /// The pinned bundle, if it knows what the one at hand does not: an older one would bring back an issuing CA that was
+    /// revoked since, with whoever stole it in the authority's place.
+    fn newer_pin(&self, known: &TrustBundle, clocks: &Clocks) -> Option<TrustBundle> {
+        match &self.pin {
+            BundlePin::File(path) => self
+                .read_bundle(path)
+                .ok()
+                .filter(|pinned| pinned.sequence() > known.sequence()),
+            // The fingerprint is of the roots alone.
+            BundlePin::Fingerprint(pin) if *pin == known.fingerprint() => None,
+            BundlePin::Fingerprint(pin) => {
+                let pinned = authority::pinned_bundle(&self.authority.url, pin, clocks).ok()?;
+                let is_new = |anchor| !known.trust_anchors().contains(anchor);
+                pinned.trust_anchors().iter().any(is_new).then_some(pinned)
+            }
+        }
     }
 
     fn try_attest(

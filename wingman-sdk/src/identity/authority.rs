@@ -265,6 +265,8 @@ pub(super) struct Watched {
     pub(super) federation: Option<String>,
     /// Whether the authority held the question.
     pub(super) waited: bool,
+    /// Whether it could have, and did not: it has no room for all who wait.
+    pub(super) turned_away: bool,
 }
 
 /// Asks for the current bundle, or, with the `validator` of `current`, for another one: for up to `wait`.
@@ -288,7 +290,9 @@ pub(super) fn watch(
         .content
         .map(|content| read_bundle(&content.body, current))
         .transpose()?;
+    let could_wait = !wait.is_zero() && validator.is_some() && bundle.is_none();
     Ok(Watched {
+        turned_away: could_wait && !answer.waited,
         bundle,
         validator: answer.etag,
         federation: answer.federation,

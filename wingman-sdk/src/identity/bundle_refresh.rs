@@ -2,7 +2,8 @@
 //!
 //! It has a question open at the authority nearly always, which is answered when the bundle changes: a revocation is
 //! known here as soon as it is decided. An authority that does not hold the question is asked again at the bundle's
-//! refresh hint.
+//! refresh hint; if it goes on like this it has no room for all who wait, so it is asked ever more rarely, down to a
+//! quarter as often, and no connection is kept in between: its seats are for those who want something.
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,6 +27,8 @@ pub(super) fn spawn(shared: Arc<Shared>) -> Result<(), IdentityError> {
 struct BundleRefresh {
     shared: Arc<Shared>,
     failures: u32,
+    /// Questions in a row that the authority had no room to hold.
+    turned_away: u32,
     last: Changed,
 }
 
@@ -34,6 +37,7 @@ impl BundleRefresh {
         Self {
             shared,
             failures: 0,
+            turned_away: 0,
             // The bundle came with the document, and without its validator.
             last: Changed {
                 bundle: true,
@@ -62,9 +66,7 @@ impl BundleRefresh {
             (0, Changed { bundle: true, .. }) => soon,
             (0, Changed { waited: true, .. }) => Duration::ZERO,
             // A tenth of jitter, so that a fleet that was started together spreads out.
-            _ => self
-                .shared
-                .refresh_interval()
+            _ => patient(self.shared.refresh_interval(), self.turned_away)
                 .mul_f64(0.9 + fraction() / 10.0),
         }
     }
@@ -79,6 +81,12 @@ impl BundleRefresh {
                     info!("the trust bundle is refreshed again");
                 }
                 self.failures = 0;
+                self.turned_away = if changed.turned_away {
+                    self.shared.forget_connections();
+                    self.turned_away.saturating_add(1)
+                } else {
+                    0
+                };
                 self.last = changed;
             }
             Err(error) => {
@@ -95,11 +103,38 @@ impl BundleRefresh {
     }
 }
 
+/// The pause after so many questions that were not held.
+fn patient(interval: Duration, turned_away: u32) -> Duration {
+    let doublings = turned_away
+        .saturating_sub(1)
+        .min(limits::BUNDLE_PAUSE_DOUBLINGS);
+    interval
+        .saturating_mul(1 << doublings)
+        .min(limits::LONGEST_BUNDLE_REFRESH.max(interval))
+}
+
 impl Shared {
     pub(super) fn refresh_interval(&self) -> Duration {
         let tls = self.state().tls.clone();
         tls.map_or(limits::SHORTEST_BUNDLE_REFRESH, |tls| {
             authority::refresh_interval(&tls.bundle())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_without_a_place_ask_more_rarely() {
+        let hint = Duration::from_secs(5);
+        let pauses = [0, 1, 2, 3, 4, u32::MAX].map(|times| patient(hint, times).as_secs());
+        assert_eq!(pauses, [5, 5, 10, 20, 20, 20]);
+        // Still fresh by five intervals, and never beyond the bound.
+        assert_eq!(
+            patient(Duration::from_secs(200), 9),
+            limits::LONGEST_BUNDLE_REFRESH
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! How the trust bundle is kept fresh, and what other processes store is taken over.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tracing::warn;
 
@@ -13,7 +13,10 @@ use super::{
     freshness::Confirmed,
     shared::{Changed, Shared, replace_bundle},
 };
-use crate::{error::Chain, http::HttpClient};
+use crate::{
+    error::Chain,
+    http::{HttpClient, HttpError},
+};
 
 impl Shared {
     /// Refreshes the bundle and notes how it went. The authority may hold the question for `wait` as long as nothing
@@ -31,13 +34,17 @@ impl Shared {
                 stored
             }
             Ok(Some(asked)) => {
-                // In force already: a directory that cannot be written must not keep a site enabled either.
-                let store = |(own, bundle): (&Directory, _)| own.store_bundle(bundle);
-                let saved = directory.zip(asked.bundle.as_ref()).map_or(Ok(()), store);
+                // In force already: a directory that cannot be written must not keep a site enabled either. Also when
+                // nothing is new: the last attempt to store it may have failed.
+                let in_force = self.state().tls.as_ref().map(|tls| tls.bundle());
+                let store =
+                    |(own, bundle): (&Directory, Arc<TrustBundle>)| own.store_bundle(&bundle);
+                let saved = directory.zip(in_force).map_or(Ok(()), store);
                 self.note_directory(stored.as_ref().err().or(saved.as_ref().err()));
                 Ok(Changed {
                     bundle: asked.bundle.is_some(),
                     waited: asked.waited,
+                    turned_away: asked.turned_away,
                     ..stored.unwrap_or_default()
                 })
             }
@@ -62,22 +69,24 @@ impl Shared {
         };
         let asked = Confirmed::now(&self.clocks);
         let known = tls.bundle();
-        // Whoever shows a document that is refused is not answered.
-        let answer = match self.current() {
-            Ok(_) => {
-                let validator = self.state().validators.of_bundle(&known);
-                authority::watch(&client, &known, validator.as_deref(), wait)?
+        // Whoever shows a document that is refused is not answered. Where only the authority knows that it is, the bundle
+        // that says so never arrived here.
+        let watched = self.current().map(|_| {
+            let validator = self.state().validators.of_bundle(&known);
+            authority::watch(&client, &known, validator.as_deref(), wait)
+        });
+        let answer = match watched {
+            Err(_) | Ok(Err(IdentityError::Authority(HttpError::IdentityRefused { .. }))) => {
+                let bundle = authority::refresh_anonymously(&contact, &known, &self.clocks)?;
+                Watched {
+                    bundle: (bundle != *known).then_some(bundle),
+                    validator: None,
+                    federation: self.state().validators.federation.clone(),
+                    waited: false,
+                    turned_away: false,
+                }
             }
-            Err(_) => Watched {
-                bundle: Some(authority::refresh_anonymously(
-                    &contact,
-                    &known,
-                    &self.clocks,
-                )?),
-                validator: None,
-                federation: self.state().validators.federation.clone(),
-                waited: false,
-            },
+            Ok(watched) => watched?,
         };
         if let Some(bundle) = &answer.bundle {
             match replace_bundle(&tls, bundle.clone()) {

@@ -243,7 +243,7 @@ impl Shared {
         Some(time::point(document.not_after()))
     }
 
-    fn forget_connections(&self) {
+    pub(super) fn forget_connections(&self) {
         let authority = self.state().authority.clone();
         if let Some((_, client)) = authority {
             client.forget_connections();

@@ -116,6 +116,8 @@ pub(super) struct Changed {
     pub(super) bundle: bool,
     /// The authority held the question until there was something to say.
     pub(super) waited: bool,
+    /// The authority could have held the question, and did not: it has no room for those who wait.
+    pub(super) turned_away: bool,
 }
 
 impl Shared {

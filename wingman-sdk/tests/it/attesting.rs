@@ -295,6 +295,48 @@ fn evidence_is_shown_to_nobody_but_the_pinned_authority() {
     assert_eq!(impostor.count(ATTEST_PATH), 0);
 }
 
+/// Whoever stole an issuing CA that was revoked since has a document that the pinned roots would still accept.
+#[test]
+fn pin_brings_no_revoked_authority_back() {
+    let authority = TestAuthority::start();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bundle.json");
+    let first = authority.desk.lock().unwrap().world.bundle.clone();
+    fs::write(&file, first.to_json()).unwrap();
+    let pins = [
+        BundlePin::Fingerprint(first.fingerprint()),
+        BundlePin::File(file),
+    ];
+    for (sequence, pin) in (1..).zip(pins) {
+        authority.desk.lock().unwrap().bundle = first.clone();
+        authority.desk.lock().unwrap().backdate = 300;
+        let launcher = Launcher::new();
+        let voucher = VoucherFile::new(launcher.token_file());
+        let shown = Attestation::new(authority.contact(), paris(), pin, voucher);
+        let source = IdentitySource::from_attestation(shown);
+        thread::scope(|scope| {
+            let obtaining = scope.spawn(|| source.obtain().map(drop));
+            launcher.launch(&authority, sequence, "silver");
+            obtaining.join().unwrap().unwrap();
+        });
+        let (key, _) = launcher.request().unwrap();
+        launcher.write(&authority.voucher_token(sequence, "silver", key));
+        let attested = authority.count(ATTEST_PATH);
+        {
+            let mut desk = authority.desk.lock().unwrap();
+            let next = desk.world.bundle_of(desk.bundle.sequence() + 1);
+            desk.bundle = next.with_issuers([[7; 32]]).unwrap();
+        }
+        source.refresh().unwrap();
+        let error = source.attest().unwrap_err();
+        assert!(
+            matches!(error, IdentityError::NotTheAuthority { .. }),
+            "{error}"
+        );
+        assert_eq!(authority.count(ATTEST_PATH), attested, "evidence was shown");
+    }
+}
+
 /// Asks the test for tokens, as an embedder's own voucher would.
 #[derive(Debug)]
 struct Asked {

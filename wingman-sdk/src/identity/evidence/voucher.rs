@@ -36,8 +36,6 @@ pub struct VoucherFile {
 struct State {
     /// The last token shown and the key it was shown for, as hashes.
     shown: Option<([u8; 32], [u8; 32])>,
-    /// What the request file says, if it was written.
-    requested: Option<([u8; 32], bool)>,
 }
 
 #[derive(Serialize)]
@@ -113,11 +111,6 @@ impl EvidenceSource for VoucherFile {
     }
 
     fn expect(&self, csr_key_sha256: &[u8; 32], wanted: bool) {
-        let requested = Some((*csr_key_sha256, wanted));
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.requested == requested {
-            return;
-        }
         let request = Request {
             public_key_sha256: hex::encode(csr_key_sha256),
             wanted,
@@ -125,14 +118,18 @@ impl EvidenceSource for VoucherFile {
         let written = serde_json::to_vec(&request)
             .map_err(|error| error.to_string())
             .and_then(|json| {
+                // What stands there counts, not what this process wrote last: another one that shares the directory may
+                // have asked for something else since.
+                if files::read(&self.request_file, limits::MAX_VOUCHER_REQUEST_BYTES)
+                    .is_ok_and(|there| there == json)
+                {
+                    return Ok(());
+                }
                 files::write_public_atomically(&self.request_file, &json)
                     .map_err(|error| error.to_string())
             });
-        match written {
-            Ok(()) => state.requested = requested,
-            Err(error) => {
-                warn!(%error, file = %self.request_file.display(), "the voucher cannot be told which key comes next");
-            }
+        if let Err(error) = written {
+            warn!(%error, file = %self.request_file.display(), "the voucher cannot be told which key comes next");
         }
     }
 }

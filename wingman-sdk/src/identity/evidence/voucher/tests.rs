@@ -92,9 +92,16 @@ fn voucher_is_told_the_next_key() {
     voucher.expect(&[0xab; 32], false);
     assert!(told().contains(r#""wanted":false"#));
     // Not written again while nothing changes.
+    let generation = files::generation(&file);
+    voucher.expect(&[0xab; 32], false);
+    assert_eq!(files::generation(&file), generation);
+    // But when another process asked for something else since, or nobody knows of it any more.
+    VoucherFile::new(base.path().join("token")).expect(&[0xcd; 32], false);
+    voucher.expect(&[0xab; 32], false);
+    assert!(told().contains(&key));
     fs::remove_file(&file).unwrap();
     voucher.expect(&[0xab; 32], false);
-    assert!(!file.exists());
+    assert!(told().contains(&key));
 }
 
 #[test]
