@@ -105,6 +105,9 @@ impl Admin {
             .remedy(format_args!("add [{section}] with url and spiffe_id"))
         })?;
         let tls = self.source.obtain().map_err(|e| identity_failure(&e))?;
+        // Issuing certificates may have been revoked since the last command. An authority that is away is told of by
+        // the command, if it is needed.
+        drop(self.source.catch_up());
         HttpClient::new(tls, &entry.url, &entry.spiffe_id).kind(Kind::Usage)
     }
 }
