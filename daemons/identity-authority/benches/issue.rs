@@ -133,7 +133,7 @@ fn core(each: Duration) {
     let id = SpiffeId::parse(support::API).unwrap();
     let request = IssueRequest::new(id, attributes, now + 600, 3_600);
     repeat(
-        "request checked, document signed by P-384 and read back",
+        "request checked, document signed and read back",
         each,
         || {
             let csr = Csr::parse(black_box(&der)).unwrap();
