@@ -34,6 +34,7 @@ pub use location::{Location, PostgresLocation};
 use crate::{
     files::{self, FileError, MODE_SECRET},
     limits,
+    store::again_while_busy,
 };
 
 /// Which database it is.
@@ -86,8 +87,8 @@ impl Database {
             .acquire_timeout(limits::STORE_ACQUIRE)
             .idle_timeout(session::idle(engine))
             .max_lifetime(session::lifetime(engine))
-            .after_connect(move |connection, _| Box::pin(session::prepare(engine, connection)))
-            .connect_with(options)
+            .after_connect(move |connection, _| Box::pin(session::prepare(engine, connection)));
+        let pool = again_while_busy(|| pool.clone().connect_with(options.clone()))
             .await
             .map_err(failed)?;
         let database = Self {

@@ -114,6 +114,9 @@ pub const METRICS_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long SQLite waits for another connection's write before it reports the database busy.
 pub const STORE_BUSY: Duration = Duration::from_secs(5);
 
+/// Between two attempts to open a database file that another program is about to turn to WAL, which takes milliseconds.
+pub const STORE_BUSY_PAUSE: Duration = Duration::from_millis(20);
+
 /// SQLite connections per daemon: writes are serialised anyway, reads take microseconds.
 pub const STORE_CONNECTIONS: u32 = 4;
 

@@ -9,7 +9,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use sqlx::{
@@ -78,6 +78,27 @@ pub enum StoreError {
     },
 }
 
+/// Opens a database file, and again for as long as SQLite says that it is busy: where several programs turn a new file to WAL
+/// together, it waits for nobody by itself.
+pub(crate) async fn again_while_busy<T, F: Future<Output = Result<T, sqlx::Error>>>(
+    mut open: impl FnMut() -> F,
+) -> Result<T, sqlx::Error> {
+    /// Primary result code `SQLITE_BUSY`.
+    const BUSY: &str = "5";
+    let started = Instant::now();
+    loop {
+        match open().await {
+            Err(sqlx::Error::Database(error))
+                if error.code().is_some_and(|code| code == BUSY)
+                    && started.elapsed() < limits::STORE_BUSY =>
+            {
+                tokio::time::sleep(limits::STORE_BUSY_PAUSE).await;
+            }
+            opened => return opened,
+        }
+    }
+}
+
 /// An open store; clones share its connections.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -132,8 +153,8 @@ impl Store {
             .acquire_timeout(limits::STORE_ACQUIRE)
             // A file's connection does not go stale; opening one costs pragmas and a thread.
             .idle_timeout(None::<Duration>)
-            .max_lifetime(None::<Duration>)
-            .connect_with(options)
+            .max_lifetime(None::<Duration>);
+        let pool = again_while_busy(|| pool.clone().connect_with(options.clone()))
             .await
             .map_err(failed)?;
         let store = Self { pool };
