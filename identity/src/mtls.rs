@@ -29,9 +29,8 @@
 //! use identity::mtls::Authorizer;
 //! use identity::tls::TlsIdentity;
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # fn own_identity() -> Arc<TlsIdentity> { unimplemented!() }
-//! let identity: Arc<TlsIdentity> = own_identity(); // of `wingman-sdk`, say
+//! // The own identity comes from `wingman-sdk`, say.
+//! # fn ping(identity: Arc<TlsIdentity>) -> Result<(), Box<dyn std::error::Error>> {
 //! let server = Authorizer::from("spiffe://acme.example/paris/db".parse::<identity::SpiffeId>()?);
 //! let mut stream = identity.connector(server)?.connect("db.paris.acme.example:5433")?;
 //! assert_eq!(stream.peer().principal().spiffe_id().path(), "/paris/db");
